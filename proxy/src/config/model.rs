@@ -1,0 +1,267 @@
+//! Owns the resolved configuration: every value checked, every default filled in, secrets read.
+//! Nothing here knows of TOML; nothing here changes after it was built.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[general]`
+    pub general: General,
+    /// `[[listener]]`
+    pub listeners: Vec<Listener>,
+    /// `[http]`: `/health`, `/ready`, `/metrics`.
+    pub http: Option<SocketAddr>,
+    /// `[[user]]`
+    pub users: Vec<Arc<User>>,
+    /// `[[shard]]`: a primary and its replicas.
+    pub shards: Vec<Arc<Shard>>,
+    /// `[[database]]`
+    pub databases: Vec<Arc<Database>>,
+}
+
+/// Process-wide settings.
+#[derive(Debug, Clone)]
+pub struct General {
+    /// Worker threads, each with its own event loop.
+    pub workers: usize,
+    /// Filter for log lines, in `tracing_subscriber::EnvFilter` syntax.
+    pub log_level: String,
+    /// Log lines as JSON objects.
+    pub log_json: bool,
+    /// Most client connections of the whole process.
+    pub max_clients: usize,
+    /// Time a client has to finish TLS and login.
+    pub login_timeout: Duration,
+    /// Time a drain (SIGTERM) waits for clients before it closes them.
+    pub drain_timeout: Duration,
+    /// Largest message a client may send.
+    pub max_message_bytes: usize,
+}
+
+/// Where clients come in.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// TCP address or Unix socket path.
+    pub address: Address,
+    /// TLS towards clients.
+    pub tls: Option<ListenerTls>,
+    /// Most client connections on this listener.
+    pub max_clients: usize,
+    /// How clients prove who they are.
+    pub auth: AuthMethod,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// PEM certificate chain.
+    pub cert_file: PathBuf,
+    /// PEM private key.
+    pub key_file: PathBuf,
+    /// Refuse clients that do not use TLS.
+    pub required: bool,
+}
+
+/// Authentication of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// SCRAM-SHA-256, and SCRAM-SHA-256-PLUS over TLS.
+    ScramSha256,
+    /// MD5 challenge (a user with only a SCRAM secret falls back to SCRAM).
+    Md5,
+    /// No proof asked for.
+    Trust,
+}
+
+/// A TCP host and port, or the path of a Unix socket file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Host name or IP address, and port.
+    Tcp(String, u16),
+    /// The socket file itself, for example `/run/postgresql/.s.PGSQL.5432`.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Someone who may log in.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Name, as clients give it.
+    pub name: String,
+    /// What the client's proof is checked against; `None` only allows `trust`.
+    pub secret: Option<Secret>,
+    /// Login name on the servers.
+    pub server_user: String,
+    /// Password for the servers (clear text), when they ask for one.
+    pub server_password: Option<Password>,
+    /// Most client connections of this user.
+    pub max_clients: usize,
+    /// Overrides the database's `pool_size`.
+    pub pool_size: Option<usize>,
+}
+
+/// A clear-text password: never printed, wiped when dropped.
+#[derive(Clone)]
+pub struct Password(pub Zeroizing<String>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a client's proof is checked against.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// The password itself.
+    Password(Password),
+    /// `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, as in `pg_authid.rolpassword`.
+    Scram(Password),
+    /// `md5` + 32 hex digits, as in `pg_authid.rolpassword`.
+    Md5(Password),
+}
+
+/// A primary and its replicas; which host is which is found out, not configured.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    /// Name, as shown in logs and metrics.
+    pub name: String,
+    /// All hosts of the shard.
+    pub hosts: Vec<Arc<Host>>,
+    /// How the monitor logs in (needs `pg_monitor`).
+    pub monitor: MonitorLogin,
+    /// How hosts are watched.
+    pub health: Health,
+}
+
+/// The monitor's login.
+#[derive(Debug, Clone)]
+pub struct MonitorLogin {
+    /// User name on the servers.
+    pub user: String,
+    /// Password, when the servers ask for one.
+    pub password: Option<Password>,
+    /// Database to connect to.
+    pub database: String,
+}
+
+/// How hosts are watched.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Period of health checks while nobody waits for a fresh sample.
+    pub interval: Duration,
+    /// A check that takes longer has failed.
+    pub timeout: Duration,
+    /// First ban of a failing host; doubles up to `ban_max`.
+    pub ban_min: Duration,
+    /// Longest ban.
+    pub ban_max: Duration,
+    /// Period of LSN samples while a session waits for replicas to catch up.
+    pub sample_interval: Duration,
+}
+
+/// One PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Where it listens.
+    pub address: Address,
+    /// TLS towards it.
+    pub tls: ServerTls,
+    /// Time to connect and log in.
+    pub connect_timeout: Duration,
+}
+
+/// TLS towards servers, as libpq's `sslmode`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// How much is asked for.
+    pub mode: ServerTlsMode,
+    /// PEM file of trusted roots; the system's roots when absent.
+    pub root_cert_file: Option<PathBuf>,
+}
+
+/// libpq's `sslmode`, without `allow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerTlsMode {
+    /// Never TLS.
+    Disable,
+    /// TLS when the server offers it.
+    Prefer,
+    /// TLS, without checking the certificate.
+    Require,
+    /// TLS with a certificate from a trusted root.
+    VerifyCa,
+    /// As `VerifyCa`, and the certificate names the host.
+    VerifyFull,
+}
+
+/// How long a client keeps a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// Until the transaction ends.
+    Transaction,
+    /// Until the client disconnects.
+    Session,
+    /// Until the statement ends; explicit transactions are refused.
+    Statement,
+}
+
+/// Default scope of read-your-writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Causality {
+    /// A session sees its own writes.
+    Session,
+    /// No promise.
+    Off,
+}
+
+/// A database clients may ask for.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Name, as clients give it.
+    pub name: String,
+    /// Name on the servers.
+    pub server_database: String,
+    /// Where it lives.
+    pub shard: Arc<Shard>,
+    /// How long a client keeps a server.
+    pub pool_mode: PoolMode,
+    /// Send reads to replicas.
+    pub read_replicas: bool,
+    /// Read-your-writes scope of sessions that set none.
+    pub causality: Causality,
+    /// A replica further behind is not read from.
+    pub max_replica_lag: Option<Duration>,
+    /// The same in bytes of WAL.
+    pub max_replica_lag_bytes: Option<u64>,
+    /// Most client connections of this database.
+    pub max_clients: usize,
+    /// Most server connections per user and host.
+    pub pool_size: usize,
+    /// Server connections per user and host kept open when idle.
+    pub min_idle: usize,
+    /// An idle server connection is closed after this time.
+    pub idle_timeout: Duration,
+    /// A server connection is closed when older than this (with up to 10 % jitter).
+    pub max_lifetime: Duration,
+    /// Longest wait for a server connection.
+    pub checkout_timeout: Duration,
+    /// Prepared statements kept per server connection.
+    pub prepared_statements: usize,
+    /// Period of reloading catalog facts (functions, views).
+    pub facts_interval: Duration,
+}

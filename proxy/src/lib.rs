@@ -1,0 +1,8 @@
+//! The proxy: accepts PostgreSQL clients, decides where each request runs, and relays it.
+
+pub mod backend;
+pub mod config;
+pub mod demo;
+pub mod frontend;
+pub mod pool;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! Owns the byte layer: streams, frames, the few messages that are written by hand.
+
+pub mod error;
+pub mod frame;
+pub mod stream;

@@ -1,0 +1,13 @@
+//! Decides what a SQL statement does and where it goes.
+//!
+//! Pure: SQL text and catalog facts come in, values that can be printed come out. No sockets, no
+//! clock, no async, no environment, no globals; what changes over time is an argument.
+
+pub mod facts;
+pub mod fingerprint;
+pub mod hint;
+pub mod lexer;
+pub mod plan;
+pub mod plan_cache;
+pub mod planner;
+pub mod route;

@@ -1,0 +1,125 @@
+//! Owns `Plan`: everything that can be known of a statement text before its values are known.
+//! A plan is a cacheable value; it must not refer to a session, a server or a time.
+
+use crate::hint::Hints;
+use std::borrow::Cow;
+
+/// What a query string does, seen as a whole: the strongest effect of its statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Changes nothing and takes no lock that matters: may run on a replica.
+    Read,
+    /// May change data, take row locks, or call a function that may.
+    Write,
+    /// Changes the schema, roles or other catalog state.
+    Ddl,
+    /// Transaction control and nothing else.
+    Transaction,
+    /// Changes only the state of the session (SET, LISTEN, PREPARE, ...).
+    SessionState,
+    /// COPY ... FROM STDIN, or COPY that writes.
+    Copy,
+    /// Could not be classified: runs on the primary.
+    Unknown,
+}
+
+/// Transaction control, when the text is exactly one such statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transaction {
+    /// BEGIN or START TRANSACTION.
+    Begin {
+        /// Declared READ ONLY.
+        read_only: bool,
+        /// Declared ISOLATION LEVEL SERIALIZABLE (not possible on a hot standby).
+        serializable: bool,
+    },
+    /// COMMIT or END (also AND CHAIN).
+    Commit,
+    /// ROLLBACK or ABORT of the whole transaction (also AND CHAIN).
+    Rollback,
+    /// SAVEPOINT, RELEASE, ROLLBACK TO.
+    Savepoint,
+    /// SET TRANSACTION ...
+    SetTransaction,
+    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED.
+    TwoPhase,
+}
+
+/// Why a session must keep its server from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PinReason {
+    /// A temporary table, view or sequence was made.
+    TempObject,
+    /// LISTEN was issued.
+    Listen,
+    /// A session-level advisory lock was taken.
+    AdvisoryLock,
+    /// DECLARE ... WITH HOLD.
+    HoldCursor,
+    /// SQL-level PREPARE.
+    SqlPrepare,
+    /// LOAD of a library.
+    Load,
+}
+
+/// What a text leaves behind in the session that ran it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionEffect {
+    /// May change run-time parameters (SET, RESET, `set_config`, DISCARD ALL, DO, CALL).
+    pub settings: bool,
+    /// Names of parameters seen in SET / RESET / `set_config('name', ...)`, lower case.
+    pub setting_names: Vec<Box<str>>,
+    /// The session needs its server for longer than this transaction.
+    pub pin: Option<PinReason>,
+    /// Reads `currval` / `lastval`: only right on the server that ran `nextval`.
+    pub sequence_state: bool,
+    /// DEALLOCATE ALL or DISCARD ALL/PLANS: server-side prepared statements are gone.
+    pub drops_prepared: bool,
+    /// May set `synchronous_commit` (the flushed LSN then does not cover the commit).
+    pub async_commit: bool,
+}
+
+/// Commands of pgmanifold's own that no server sees: `SET pgm.x`, `RESET pgm.x`, `SHOW pgm.x`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalCommand {
+    /// `SET [SESSION | LOCAL] pgm.name = value`; `None` is DEFAULT (and RESET).
+    Set {
+        /// Parameter name without the `pgm.` prefix, lower case.
+        name: Box<str>,
+        /// Value as text.
+        value: Option<Box<str>>,
+        /// SET LOCAL: undone when the transaction ends.
+        local: bool,
+        /// Spelled RESET (decides the command tag).
+        reset: bool,
+    },
+    /// `SHOW pgm.name`.
+    Show {
+        /// Parameter name without the `pgm.` prefix, lower case.
+        name: Box<str>,
+    },
+}
+
+/// Everything known about a query string before its values are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The strongest effect of all statements in the text.
+    pub effect: Effect,
+    /// Why, as a short lowercase sentence for people (`calls volatile function nextval`).
+    pub reason: Cow<'static, str>,
+    /// Number of statements (0 for an empty query string).
+    pub statements: u32,
+    /// Set when the text is exactly one transaction control statement.
+    pub transaction: Option<Transaction>,
+    /// The text has transaction control somewhere among several statements.
+    pub has_transaction_control: bool,
+    /// What the text leaves behind in the session.
+    pub session: SessionEffect,
+    /// Set when the text is exactly one command of pgmanifold's own.
+    pub local: Option<LocalCommand>,
+    /// Hints read from a comment.
+    pub hints: Hints,
+    /// False when a literal decided (for example `set_config('name', ...)`): the plan then holds
+    /// for this exact text only and must not be cached under its normal form.
+    pub cacheable: bool,
+}
