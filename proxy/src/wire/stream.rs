@@ -3,9 +3,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+macro_rules! dispatch {
+    ($self:expr, $enum:ident { $($variant:ident),+ }, $io:ident => $call:expr) => {
+        match $self { $($enum::$variant($io) => $call),+ }
+    };
+}
 
 /// A socket before TLS.
 #[derive(Debug)]
@@ -27,10 +33,61 @@ pub enum Stream {
     TlsClient(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 
-macro_rules! dispatch {
-    ($self:expr, $enum:ident { $($variant:ident),+ }, $io:ident => $call:expr) => {
-        match $self { $($enum::$variant($io) => $call),+ }
-    };
+/// What an idle connection shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleState {
+    /// Nothing came.
+    Quiet,
+    /// The peer sent something unasked.
+    Spoke,
+    /// The peer closed it.
+    Closed,
+}
+
+impl Socket {
+    /// What happened to a connection nobody reads from. Costs no system call while quiet. Bytes
+    /// may be lost: only a quiet connection may be used again.
+    fn idle_state(&mut self) -> IdleState {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = dispatch!(self, Socket { Tcp, Unix }, io => io.poll_read_ready(&mut cx));
+        if ready.is_pending() {
+            return IdleState::Quiet;
+        }
+        let mut byte = [0];
+        match dispatch!(self, Socket { Tcp, Unix }, io => io.try_read(&mut byte)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => IdleState::Quiet,
+            Ok(1..) => IdleState::Spoke,
+            Ok(0) | Err(_) => IdleState::Closed,
+        }
+    }
+}
+
+impl Stream {
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::TlsServer(tls) => tls.get_mut().0,
+            Stream::TlsClient(tls) => tls.get_mut().0,
+        }
+    }
+
+    /// What happened to a connection nobody reads from (see `Socket::idle_state`).
+    pub fn idle_state(&mut self) -> IdleState {
+        self.socket().idle_state()
+    }
+
+    /// True when nothing came while the connection lay idle.
+    pub fn is_quiet(&mut self) -> bool {
+        self.idle_state() == IdleState::Quiet
+    }
+
+    /// Writes a few bytes if the socket takes them at once; for a last goodbye.
+    pub fn try_write_now(&mut self, bytes: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut *self).poll_write(&mut cx, bytes) {
+            let _ = Pin::new(self).poll_flush(&mut cx);
+        }
+    }
 }
 
 impl AsyncRead for Socket {
