@@ -4,7 +4,10 @@ pub mod backend;
 pub mod config;
 pub mod demo;
 pub mod frontend;
+pub mod http;
+pub mod metrics;
 pub mod pool;
+pub mod telemetry;
 pub mod wire;
 
 #[cfg(test)]
