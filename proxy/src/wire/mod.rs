@@ -5,4 +5,4 @@ pub mod frame;
 pub mod protocol;
 pub mod scram;
 pub mod stream;
-pub mod tls_binding;
+pub mod tls;

@@ -1,8 +1,41 @@
-//! Owns `tls-server-end-point` channel binding (RFC 5929, section 4.1): the hash of the server's
-//! certificate that both ends of a TLS connection mix into SCRAM. It reads the certificate only
-//! as far as its signature algorithm; trust is decided elsewhere.
+//! Owns what both sides need of TLS: reading PEM files, the cryptography provider, and
+//! `tls-server-end-point` channel binding (RFC 5929, section 4.1), the hash of the server's
+//! certificate that both ends mix into SCRAM. Whom to trust is decided elsewhere.
 
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256, Sha384, Sha512};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A TLS setting that cannot be used; the text names the file or host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsConfigError(pub String);
+
+/// The cryptography behind all TLS here.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// All certificates of a PEM file, in order.
+///
+/// # Errors
+/// When the file cannot be read, is damaged or holds no certificate.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let failed = |reason: String| {
+        TlsConfigError(format!("cannot read certificates from \"{}\": {reason}", path.display()))
+    };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| failed(error.to_string()))?;
+    match certificates.is_empty() {
+        true => Err(failed("the file holds no certificate".into())),
+        false => Ok(certificates),
+    }
+}
 
 const DER_SEQUENCE: u8 = 0x30;
 const DER_OID: u8 = 0x06;
