@@ -1,11 +1,21 @@
 //! Owns `Stream`: TCP, Unix socket or TLS over one of them, as one type without indirection on
 //! the plain path.
 
-use std::io;
+use socket2::{SockRef, TcpKeepalive};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// An idle TCP peer is probed after this time.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Period of the probes that are not answered.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// So many unanswered probes end the connection.
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// A socket before TLS.
 #[derive(Debug)]
@@ -25,6 +35,42 @@ pub enum Stream {
     TlsServer(Box<tokio_rustls::server::TlsStream<Socket>>),
     /// TLS, we are the client.
     TlsClient(Box<tokio_rustls::client::TlsStream<Socket>>),
+}
+
+impl Socket {
+    /// Switches off Nagle's delay and switches on keepalive probes; nothing to do for Unix
+    /// sockets.
+    ///
+    /// # Errors
+    /// When the kernel refuses an option, which means that the peer is already gone.
+    pub fn configure(&self) -> io::Result<()> {
+        let Socket::Tcp(tcp) = self else { return Ok(()) };
+        tcp.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Whether bytes have already arrived that nobody has read.
+    #[must_use]
+    pub fn has_unread_bytes(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let read = match self {
+            Socket::Tcp(tcp) => SockRef::from(tcp).peek(&mut byte),
+            Socket::Unix(unix) => SockRef::from(unix).peek(&mut byte),
+        };
+        matches!(read, Ok(1..))
+    }
+}
+
+impl Stream {
+    /// Whether the peer is spoken to through TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        !matches!(self, Stream::Plain(_))
+    }
 }
 
 macro_rules! dispatch {
@@ -50,6 +96,17 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         dispatch!(self.get_mut(), Socket { Tcp, Unix }, io => Pin::new(io).poll_write(cx, buf))
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self.get_mut(), Socket { Tcp, Unix },
+            io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        dispatch!(self, Socket { Tcp, Unix }, io => io.is_write_vectored())
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         dispatch!(self.get_mut(), Socket { Tcp, Unix }, io => Pin::new(io).poll_flush(cx))
@@ -78,6 +135,17 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         dispatch!(self.get_mut(), Stream { Plain, TlsServer, TlsClient },
             io => Pin::new(io).poll_write(cx, buf))
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self.get_mut(), Stream { Plain, TlsServer, TlsClient },
+            io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        dispatch!(self, Stream { Plain, TlsServer, TlsClient }, io => io.is_write_vectored())
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         dispatch!(self.get_mut(), Stream { Plain, TlsServer, TlsClient },
