@@ -68,7 +68,8 @@ impl CausalityKeys {
         let key = cut(key);
         let new = KeyMark { mark, async_commit };
         let mut table = self.table(key);
-        let mark = table.take(key).map_or(new, |old| old.latest(new));
+        let old = table.take(key).or(table.forgotten);
+        let mark = old.map_or(new, |old| old.latest(new));
         table.put(key, mark);
     }
 

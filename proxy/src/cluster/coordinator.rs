@@ -111,9 +111,8 @@ impl Coordinator {
         }
         self.roll_lag_window(now);
         self.end_bans(now);
-        let due = |this: &Self, at: Instant, index| {
-            this.due_at(index, now).is_some_and(|due| due <= at)
-        };
+        let due =
+            |this: &Self, at: Instant, index| this.due_at(index, now).is_some_and(|due| due <= at);
         if !(0..self.records.len()).any(|index| due(self, now, index)) {
             return;
         }
@@ -140,14 +139,29 @@ impl Coordinator {
         dues.chain(bans).min().unwrap_or(now + self.cluster.shard.health.interval)
     }
 
+    /// As `next_wake`; when that is far away, sessions are asked to wake the sampler from now on,
+    /// and what they wanted just before that counts.
+    pub(super) fn sleep(&self, now: Instant) -> Instant {
+        let wake = self.next_wake(now);
+        if wake <= now + self.cluster.shard.health.sample_interval {
+            return wake;
+        }
+        if self.cluster.clock.sleep().demand { now } else { self.next_wake(now) }
+    }
+
+    /// Ends what `sleep` began.
+    pub(super) fn awake(&self) {
+        self.cluster.clock.awake();
+    }
+
     /// Takes in what became of a probe.
     pub(super) fn report(&mut self, report: Report, now: Instant) {
         let Report { poll, took, result } = report;
         let Some(record) = self.records.get_mut(poll.host) else { return };
         record.busy = false;
-        match result {
-            Ok(seen) => self.host_up(poll, seen, took, now),
-            Err(error) => self.host_down(poll.host, &error, now),
+        match &result {
+            Ok(seen) => self.host_up(poll, *seen, took, now),
+            Err(error) => self.host_down(poll.host, error, now),
         }
         self.elect();
         if let (Some(tag), Ok(seen)) = (poll.sample, result) {
@@ -324,7 +338,10 @@ impl Coordinator {
                 Some(other) if other.system_id != system_id => conflict = true,
                 Some(other) if other.timeline == timeline => conflict = true,
                 Some(other) if other.timeline > timeline => {}
-                _ => (best, conflict) = (Some(claim), conflict && best.is_some_and(|b| b.system_id != system_id)),
+                _ => {
+                    (best, conflict) =
+                        (Some(claim), conflict && best.is_some_and(|b| b.system_id != system_id))
+                }
             }
         }
         let state = match (best, self.identity) {

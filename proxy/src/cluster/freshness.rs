@@ -183,6 +183,11 @@ impl SampleClock {
         Pending::of(self.0.fetch_and(!DEMAND, Ordering::AcqRel))
     }
 
+    /// Sampler: what is pending.
+    pub(super) fn pending(&self) -> Pending {
+        Pending::of(self.0.load(Ordering::Acquire))
+    }
+
     /// Sampler: from now on whoever raises a flag wakes it. Flags that are already up are
     /// returned; the sampler must look at them before it sleeps.
     pub(super) fn sleep(&self) -> Pending {

@@ -7,10 +7,7 @@
 
 pub mod causality;
 pub mod control;
-mod control_tls;
 mod coordinator;
-#[cfg(test)]
-mod coordinator_tests;
 pub mod facts_store;
 pub mod freshness;
 pub mod host;
@@ -20,7 +17,6 @@ mod samples;
 pub mod token;
 
 pub use causality::CausalityKeys;
-pub use facts_store::FactsStore;
 pub use freshness::{Freshness, Stale, WriteMark};
 pub use host::{HostState, Role};
 pub use monitor::monitor;
@@ -235,10 +231,14 @@ impl Cluster {
             ));
         }
         if u64::from(token.timeline) > timeline {
-            let detail = format!("The primary known here is on timeline {timeline}, the token is {token}.");
-            return Err(SqlError::error("55000", "the token is of a newer timeline than the primary")
-                .detail(detail)
-                .hint("Try again: the new primary may not have been noticed yet."));
+            let detail =
+                format!("The primary known here is on timeline {timeline}, the token is {token}.");
+            return Err(SqlError::error(
+                "55000",
+                "the token is of a newer timeline than the primary",
+            )
+            .detail(detail)
+            .hint("Try again: the new primary may not have been noticed yet."));
         }
         Ok(())
     }
@@ -317,8 +317,11 @@ impl Cluster {
             Ok(Ok(finished)) => Ok(*finished),
             _ => {
                 self.primary()?;
-                Err(SqlError::error("57014", "the primary's WAL position could not be read in time")
-                    .detail(format!("Waited {} ms.", millis(limit))))
+                Err(SqlError::error(
+                    "57014",
+                    "the primary's WAL position could not be read in time",
+                )
+                .detail(format!("Waited {} ms.", millis(limit))))
             }
         }
     }
@@ -397,6 +400,18 @@ impl Cluster {
         }
     }
 
+    /// One of the monitor's connections ended. If the server did it, it may be about to restart,
+    /// and would then answer from an older state: what is known of its freshness is void before
+    /// it can. Whether it is up, the probe that follows will tell.
+    fn connection_lost(&self, host: usize) {
+        if let Some(state) = self.hosts.get(host) {
+            state.void();
+            if state.is_up() {
+                self.ask_probe(state);
+            }
+        }
+    }
+
     fn ask_probe(&self, state: &HostState) {
         state.ask_probe();
         self.wake.notify_one();
@@ -415,8 +430,10 @@ impl Cluster {
             PrimaryState::NotChecked => {
                 SqlError::error("57P03", "the hosts have not been checked yet").hint("Try again.")
             }
-            PrimaryState::None | PrimaryState::Host(_) => SqlError::error("57P03", "no primary is available")
-                .hint("Writes work again as soon as a primary is up; reads need not wait."),
+            PrimaryState::None | PrimaryState::Host(_) => {
+                SqlError::error("57P03", "no primary is available")
+                    .hint("Writes work again as soon as a primary is up; reads need not wait.")
+            }
         };
         error.detail(self.describe_hosts())
     }
