@@ -1,6 +1,7 @@
 //! The proxy: accepts PostgreSQL clients, decides where each request runs, and relays it.
 
 pub mod backend;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod frontend;

@@ -74,7 +74,7 @@ impl Connector {
     }
 
     /// A connection with TLS settled, before the first packet.
-    pub(super) async fn open(&self, host: &Host) -> Result<Stream, ConnectError> {
+    pub(crate) async fn open(&self, host: &Host) -> Result<Stream, ConnectError> {
         let (name, port) = match &host.address {
             Address::Tcp(name, port) => (name, *port),
             // As with libpq, there is never TLS on a Unix socket.

@@ -110,7 +110,7 @@ impl TlsClient {
 }
 
 /// The data of `tls-server-end-point` channel binding, where there is TLS.
-pub(super) fn channel_binding(stream: &Stream) -> Option<Vec<u8>> {
+pub(crate) fn channel_binding(stream: &Stream) -> Option<Vec<u8>> {
     let Stream::TlsClient(tls) = stream else { return None };
     let (_, connection) = tls.get_ref();
     tls_server_end_point(connection.peer_certificates()?.first()?)
