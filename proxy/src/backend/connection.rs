@@ -2,10 +2,10 @@
 //! which answers it still owes, which statements it knows, which parameters it was given.
 //! It does not decide anything and does not know sessions.
 
-use crate::backend::connect::ServerLogin;
+use crate::backend::connect::{Connector, ServerLogin};
 use crate::backend::prepared::{ServerStatements, Statement};
 use crate::config::model::Host;
-use crate::frontend::startup::CancelKey;
+use crate::wire::protocol::CancelKey;
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
@@ -65,14 +65,21 @@ pub enum Hidden {
 }
 
 /// What identifies a server connection to others (cancel requests, logs).
-#[derive(Debug)]
 pub struct ServerInfo {
     /// The host.
     pub host: Arc<Host>,
     /// Index of the host in its shard.
     pub host_index: usize,
+    /// Connects to it, for cancel requests.
+    pub connector: Arc<Connector>,
     /// Key for cancel requests, when the server gave one.
     pub cancel: Option<CancelKey>,
+}
+
+impl std::fmt::Debug for ServerInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerInfo").field("host", &self.host.address).finish_non_exhaustive()
+    }
 }
 
 /// One connection to a PostgreSQL server.
@@ -119,14 +126,14 @@ impl Server {
     /// Wraps a connection that has just logged in.
     pub fn new(
         login: ServerLogin,
-        host: Arc<Host>,
-        host_index: usize,
+        (host, host_index): (Arc<Host>, usize),
+        connector: Arc<Connector>,
         limits: (usize, Duration),
         slot: Slot,
     ) -> Self {
         let now = Instant::now();
         let (prepared_limit, lifetime) = limits;
-        let info = ServerInfo { host, host_index, cancel: login.cancel };
+        let info = ServerInfo { host, host_index, connector, cancel: login.cancel };
         Self {
             stream: login.stream,
             info: Arc::new(info),

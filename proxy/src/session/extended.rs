@@ -221,7 +221,8 @@ impl Session {
 
     /// Answers a message of a batch with an error: the rest of the batch is thrown away.
     pub(super) fn refuse_batch(&mut self, error: SqlError) -> Step {
-        self.handle.metrics.refused();
+        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
+        self.metrics.error(&error.sqlstate, Origin::Proxy);
         self.skip_to_sync = true;
         match &self.lease {
             Some(_) => self.poison_at_sync = true,

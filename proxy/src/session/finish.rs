@@ -35,7 +35,7 @@ impl Session {
         let now = Instant::now();
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
-            self.handle.metrics.query(self.placement.kind, elapsed);
+            self.metrics.query(self.placement.kind, elapsed);
             self.started = now;
         }
         if status != b'I' {
@@ -93,7 +93,6 @@ impl Session {
                     None => self.settings_read(rows),
                     Some(_) => {
                         self.pinned = Some("settings could not be read");
-                        self.handle.metrics.pinned("settings could not be read");
                     }
                 }
             }
@@ -123,7 +122,7 @@ impl Session {
             lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
             return;
         }
-        let cancelled = self.handle.cancel.take_back();
+        let cancelled = self.handle.take_back();
         let tainted = std::mem::take(&mut self.server_tainted);
         if let Some(lease) = self.lease.take()
             && !cancelled
@@ -135,7 +134,7 @@ impl Session {
 
     /// Closes the server's connection.
     fn drop_server(&mut self) -> Option<Lease> {
-        self.handle.cancel.take_back();
+        self.handle.take_back();
         self.lease.take()
     }
 
@@ -248,7 +247,7 @@ impl Session {
     /// A statement that still runs is cancelled; a clean server is wiped and given back; any
     /// other is closed, which rolls its transaction back.
     async fn leave_server(&mut self, mut lease: Lease) {
-        let cancelled = self.handle.cancel.take_back();
+        let cancelled = self.handle.take_back();
         if !lease.is_clean() {
             if !lease.expect.is_empty()
                 && let Some(key) = lease.info.cancel.clone()

@@ -142,7 +142,7 @@ impl Session {
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
         let metrics = &self.handle.metrics;
         metrics.assigned();
-        self.handle.cancel.lend(&lease.info);
+        self.handle.lend(&lease.info);
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
             None
@@ -209,7 +209,6 @@ impl Session {
             PinReason::Load => "LOAD",
         };
         self.pinned = Some(reason);
-        self.handle.metrics.pinned(reason);
     }
 
     /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
@@ -218,7 +217,7 @@ impl Session {
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         let result = pool.get(self.worker.index).await;
-        self.handle.metrics.pool_wait(waiting.elapsed());
+        self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
                 self.acquire_attempts = 0;

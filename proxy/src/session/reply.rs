@@ -238,7 +238,8 @@ impl Session {
         outgoing: &mut Outgoing<'_>,
     ) -> Result<Fate, SqlError> {
         let body = &message[HEADER_BYTES..];
-        self.handle.metrics.server_error(frame::error_field(body, b'C').unwrap_or("XX000"));
+        let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
+        self.metrics.error(sqlstate, Origin::Server);
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
             lease.dying = Some(decode_error(body));
@@ -329,7 +330,7 @@ impl Session {
         while !run.is_empty() && self.output.is_empty() {
             match Pin::new(&mut self.client).poll_write(cx, run) {
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    self.handle.metrics.bytes_out(written);
+                    self.metrics.bytes_out(written as u64);
                     run = &run[written..];
                 }
                 // An error shows again, and is handled, when the client is written or read next.

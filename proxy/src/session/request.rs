@@ -246,7 +246,8 @@ impl Session {
     /// Answers a simple query with an error. A transaction that is open on a server must fail as
     /// it would have there: a statement that cannot succeed is run in its place.
     pub(super) fn refuse_query(&mut self, error: SqlError) -> Step {
-        self.handle.metrics.refused();
+        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
+        self.metrics.error(&error.sqlstate, Origin::Proxy);
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
                 frame::put_query(&mut lease.out, POISON);
