@@ -8,6 +8,8 @@ pub mod frontend;
 pub mod http;
 pub mod metrics;
 pub mod pool;
+pub mod server;
+pub mod session;
 pub mod telemetry;
 pub mod wire;
 

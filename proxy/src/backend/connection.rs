@@ -45,8 +45,8 @@ pub enum Expect {
     /// An answer of ours that waits for its turn.
     Local(Bytes),
     /// A statement of ours that must fail, so that the transaction fails: the client gets this
-    /// error instead of the server's, and the server's ReadyForQuery.
-    Poison(Box<SqlError>),
+    /// error, if it was not told one before, and the server's ReadyForQuery.
+    Poison(Option<Box<SqlError>>),
 }
 
 /// Why a simple query of ours was sent.
@@ -58,8 +58,6 @@ pub enum Hidden {
     Apply,
     /// Reads back the parameters after the session may have changed them.
     ReadSettings,
-    /// DISCARD ALL before another client gets the server.
-    Reset,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
 }

@@ -2,7 +2,6 @@
 
 use super::samples::Samples;
 use super::table;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters of one worker and host. Aligned so that two workers never share a cache line.

@@ -1,12 +1,12 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
 use super::{Event, Session, Virtual};
-use crate::backend::cancel::send_cancel;
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::pool::Lease;
 use crate::session::settings;
-use crate::wire::error::SqlError;
+use crate::metrics::ClientState;
+use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Session {
         self.last_write_async = self.wrote_async || self.settings.async_commit;
         self.wrote_async = false;
         if let Some(key) = self.knobs.key() {
-            self.shared.causality.note(self.pools.cluster_id, key, mark);
+            self.pools.keys.record(key, mark, self.last_write_async);
         }
     }
 
@@ -91,9 +91,7 @@ impl Session {
                 let rows = std::mem::take(&mut lease.hidden_rows);
                 match error {
                     None => self.settings_read(rows),
-                    Some(_) => {
-                        self.pinned = Some("settings could not be read");
-                    }
+                    Some(_) => self.pinned = Some("settings could not be read"),
                 }
             }
             Hidden::Begin => return error.map_or(Ok(()), Err),
@@ -122,6 +120,7 @@ impl Session {
             lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
             return;
         }
+        self.guards.gauge.set(ClientState::Idle);
         let cancelled = self.handle.take_back();
         let tainted = std::mem::take(&mut self.server_tainted);
         if let Some(lease) = self.lease.take()
@@ -154,8 +153,7 @@ impl Session {
         }
         self.settings_dirty = false;
         if mid_message || self.pinned.is_some() {
-            let severity = crate::wire::error::Severity::Fatal;
-            let fatal = SqlError { severity, ..error };
+            let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
         let idle = expect.is_empty() && !self.batch_open;
@@ -252,8 +250,8 @@ impl Session {
             if !lease.expect.is_empty()
                 && let Some(key) = lease.info.cancel.clone()
             {
-                let (info, tls) = (Arc::clone(&lease.info), self.pools.tls());
-                tokio::spawn(async move { send_cancel(&info.host, &tls, &key).await });
+                let info = Arc::clone(&lease.info);
+                tokio::spawn(async move { info.connector.send_cancel(&info.host, &key).await });
             }
             return;
         }

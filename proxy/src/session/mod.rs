@@ -153,6 +153,8 @@ pub struct Session {
     /// When the first message of the current request came.
     started: Instant,
     placement: Placement,
+    /// State of a small random generator.
+    seed: u64,
 }
 
 /// Bytes kept in `input` or `output` between requests; larger buffers are given back.
@@ -224,6 +226,7 @@ impl Session {
             last_write_async: false,
             started: Instant::now(),
             placement: Placement::default(),
+            seed: rand::random(),
         }
     }
 
