@@ -11,4 +11,4 @@ pub mod telemetry;
 pub mod wire;
 
 #[cfg(test)]
-mod docs_check;
+mod tests;
