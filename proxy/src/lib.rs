@@ -4,5 +4,11 @@ pub mod backend;
 pub mod config;
 pub mod demo;
 pub mod frontend;
+pub mod http;
+pub mod metrics;
 pub mod pool;
+pub mod telemetry;
 pub mod wire;
+
+#[cfg(test)]
+mod docs_check;
