@@ -65,8 +65,15 @@ const CLASSES: [&str; 45] = [
     "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "PG", "XX", "other",
 ];
 
-const PIN_REASONS: [&str; 6] =
-    ["temp_object", "listen", "advisory_lock", "hold_cursor", "sql_prepare", "load"];
+const PIN_REASONS: [&str; 7] = [
+    "temp_object",
+    "listen",
+    "advisory_lock",
+    "hold_cursor",
+    "sql_prepare",
+    "load",
+    "unclassified",
+];
 
 /// For the documentation: which label takes which values.
 #[cfg(test)]
@@ -86,6 +93,7 @@ fn pin_index(reason: PinReason) -> usize {
         PinReason::HoldCursor => 3,
         PinReason::SqlPrepare => 4,
         PinReason::Load => 5,
+        PinReason::Unclassified => 6,
     }
 }
 
