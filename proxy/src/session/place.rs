@@ -39,6 +39,10 @@ impl Session {
             Virtual::Begun(begin) => Some(begin.kind),
             _ => None,
         };
+        if !self.pools.facts.is_settled() {
+            let reason = "the catalog is being read again after DDL".into();
+            return Route { target: Target::Primary, reason };
+        }
         let split_reads = self.pools.database.read_replicas && self.pinned.is_none();
         route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
     }
