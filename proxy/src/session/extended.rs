@@ -256,6 +256,7 @@ impl Session {
         };
         match self.place(target, &plan) {
             Ok(()) => {
+                self.keep_for_repeat(Self::repeatable_batch(rest).unwrap_or_default());
                 self.batch_open = true;
                 Ok(None)
             }

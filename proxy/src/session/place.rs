@@ -99,7 +99,8 @@ impl Session {
     fn choose_host(&mut self, target: Target, plan: &Plan) -> Result<usize, SqlError> {
         let cluster = Arc::clone(&self.pools.cluster);
         self.placement.fallback = None;
-        if target == Target::Primary {
+        let repeating = std::mem::take(&mut self.repeating_on_primary);
+        if target == Target::Primary || repeating {
             self.placement.kind = match plan.effect {
                 Effect::Read => RouteKind::PrimaryRead,
                 Effect::Transaction => RouteKind::Transaction,
