@@ -8,15 +8,11 @@ pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
     let addresses = |config: &Config| -> Vec<String> {
         config.listeners.iter().map(|listener| listener.address.to_string()).collect()
     };
-    let shards = |config: &Config| -> Vec<String> {
-        config.shards.iter().map(|shard| shard.name.clone()).collect()
-    };
     let changed = [
         ("general.workers", running.general.workers != new.general.workers),
         ("general.log_format", running.general.log_json != new.general.log_json),
         ("listener.address", addresses(running) != addresses(new)),
         ("http.address", running.http != new.http),
-        ("shard.name", shards(running) != shards(new)),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
@@ -44,7 +40,6 @@ mod tests {
             ("general.log_format", "workers = 1", "workers = 1, log_format = \"json\""),
             ("listener.address", "127.0.0.1:1", "127.0.0.1:3"),
             ("http.address", "127.0.0.1:2", "127.0.0.1:3"),
-            ("shard.name", "name = \"main\"", "name = \"other\""),
         ];
         for (key, from, to) in changes {
             let new = parse(&OLD.replace(from, to), "test.toml").unwrap();
