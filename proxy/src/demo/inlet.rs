@@ -2,7 +2,8 @@
 //! pgmanifold in front of them.
 
 use super::postgres::{LaunchError, PgCluster};
-use crate::config;
+use crate::config::{self, model::Address};
+use crate::server::Proxy;
 
 /// Name of the demo's database.
 const DATABASE: &str = "shop";
@@ -70,10 +71,11 @@ pub(super) fn random_password() -> String {
     (0..3).map(|_| format!("{:08x}", rand::random::<u32>())).collect()
 }
 
-/// The running proxy.
+/// The running proxy; stops when dropped.
 pub(super) struct Inlet {
     /// Its port on 127.0.0.1.
     pub(super) port: u16,
+    _proxy: Proxy,
 }
 
 impl Inlet {
@@ -82,8 +84,13 @@ impl Inlet {
         let hosts: Vec<String> =
             cluster.servers().map(|server| server.address().to_string()).collect();
         let text = logins.configuration(&hosts);
-        let _config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
-        Ok(Inlet { port: cluster.primary.port() })
+        let config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
+        let proxy = Proxy::start(config).map_err(|error| error.to_string())?;
+        let port = proxy.addresses().iter().find_map(|address| match address {
+            Address::Tcp(_, port) => Some(*port),
+            Address::Unix(_) => None,
+        });
+        Ok(Inlet { port: port.ok_or("pgmanifold listens on no port")?, _proxy: proxy })
     }
 }
 
