@@ -14,4 +14,4 @@ pub mod telemetry;
 pub mod wire;
 
 #[cfg(test)]
-mod docs_check;
+mod tests;

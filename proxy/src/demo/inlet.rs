@@ -71,7 +71,7 @@ pub(super) fn random_password() -> String {
     (0..3).map(|_| format!("{:08x}", rand::random::<u32>())).collect()
 }
 
-/// The running proxy; stops when dropped.
+/// The running proxy.
 pub(super) struct Inlet {
     /// Its port on 127.0.0.1.
     pub(super) port: u16,
@@ -86,11 +86,10 @@ impl Inlet {
         let text = logins.configuration(&hosts);
         let config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
         let proxy = Proxy::start(config).map_err(|error| error.to_string())?;
-        let port = proxy.addresses().iter().find_map(|address| match address {
-            Address::Tcp(_, port) => Some(*port),
-            Address::Unix(_) => None,
-        });
-        Ok(Inlet { port: port.ok_or("pgmanifold listens on no port")?, _proxy: proxy })
+        match proxy.addresses() {
+            [Address::Tcp(_, port)] => Ok(Inlet { port: *port, _proxy: proxy }),
+            _ => Err("the proxy does not listen on TCP".to_owned()),
+        }
     }
 }
 
