@@ -45,8 +45,11 @@ pub enum Expect {
     /// An answer of ours that waits for its turn.
     Local(Bytes),
     /// A statement of ours that must fail, so that the transaction fails: the client gets this
-    /// error, if it was not told one before, and the server's ReadyForQuery.
-    Poison(Option<Box<SqlError>>),
+    /// error instead of the server's, and the server's ReadyForQuery.
+    Poison(Box<SqlError>),
+    /// The same inside a batch: a message of ours that must fail, so that what the batch has done
+    /// is undone. Ends with the error.
+    PoisonBatch(Box<SqlError>),
 }
 
 /// Why a simple query of ours was sent.

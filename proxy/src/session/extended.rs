@@ -5,11 +5,10 @@
 //! one that does not know a statement gets its Parse first.
 
 use super::planning::{Planner, unplanned};
-use super::request::{POISON, Step, Taken};
+use super::request::{Step, Taken};
 use super::{Prepared, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::prepared::Statement;
-use crate::metrics::{Origin, RouteKind};
 use crate::pool::Lease;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
@@ -199,37 +198,31 @@ impl Session {
 
     pub(super) fn take_sync(&mut self) -> Step {
         self.skip_to_sync = false;
-        let poison = std::mem::take(&mut self.poison_at_sync);
-        let open = std::mem::take(&mut self.batch_open);
-        let Some(lease) = &mut self.lease else {
-            self.answer_ready();
-            return Step::Done;
-        };
-        if !poison {
+        self.batch_open = false;
+        if self.lease.is_some() {
             self.send_expecting(SYNC, Expect::Sync);
-            return Step::Done;
-        }
-        if open {
-            self.send_expecting(SYNC, Expect::Hidden(Hidden::Sync));
         } else {
-            lease.unnamed = None;
+            self.answer_ready();
         }
-        let Some(lease) = &mut self.lease else { return Step::Done };
-        frame::put_query(&mut lease.out, POISON);
-        lease.expect.push_back(Expect::Poison(None));
         Step::Done
     }
 
-    /// Answers a message of a batch with an error: the rest of the batch is thrown away.
+    /// Answers a message of a batch with an error: the rest of the batch is thrown away, and what
+    /// it has done on a server is undone as it would have been there.
     pub(super) fn refuse_batch(&mut self, error: SqlError) -> Step {
-        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
-        self.metrics.error(&error.sqlstate, Origin::Proxy);
+        self.count_refusal(&error);
         self.skip_to_sync = true;
-        match &self.lease {
-            Some(_) => self.poison_at_sync = true,
-            None => self.fail_virtual(),
+        match &mut self.lease {
+            Some(lease) => {
+                frame::put(&mut lease.out, b'B', &[POISON_BIND]);
+                lease.expect.push_back(Expect::PoisonBatch(Box::new(error)));
+                self.batch_open = true;
+            }
+            None => {
+                self.fail_virtual();
+                self.answer(|out| error.encode(out));
+            }
         }
-        self.answer(|out| error.encode(out));
         Step::Done
     }
 
@@ -414,6 +407,9 @@ impl Session {
         matches!(self.virtual_transaction, Virtual::Begun(_))
     }
 }
+
+/// Body of a Bind that fails: there is no such statement. No formats, no values.
+const POISON_BIND: &[u8] = b"\0pgmanifold_refused\0\0\0\0\0\0\0";
 
 const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
 

@@ -192,6 +192,7 @@ impl Session {
                 }
                 Expect::Hidden(Hidden::Begin)
                 | Expect::Parse { .. }
+                | Expect::PoisonBatch(_)
                 | Expect::Bind
                 | Expect::Describe
                 | Expect::Execute

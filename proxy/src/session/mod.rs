@@ -135,8 +135,6 @@ pub struct Session {
     batch_open: bool,
     /// An error was answered: messages up to Sync are thrown away.
     skip_to_sync: bool,
-    /// ... and the server's transaction must fail too.
-    poison_at_sync: bool,
     /// Bytes of a large CopyData that go on unseen.
     copy_passing: usize,
     /// Client messages wait until the server owes nothing.
@@ -215,7 +213,6 @@ impl Session {
             acquire_attempts: 0,
             batch_open: false,
             skip_to_sync: false,
-            poison_at_sync: false,
             copy_passing: 0,
             draining: false,
             wrote: false,

@@ -162,7 +162,10 @@ impl Session {
         let is_row = matches!(header.kind, b'D' | b'd');
         let visible = !matches!(
             lease.expect.front(),
-            None | Some(Expect::Hidden(_) | Expect::Poison(_) | Expect::Local(_))
+            None | Some(Expect::Hidden(_)
+                    | Expect::Poison(_)
+                    | Expect::PoisonBatch(_)
+                    | Expect::Local(_))
         );
         if visible && (is_row || header.total > WHOLE_MESSAGE_BYTES) {
             lease.passing = header.total - (end - *at);
@@ -267,10 +270,11 @@ impl Session {
                 lease.dying.get_or_insert_with(|| ServerError::decode(body).into());
                 Ok(Fate::Swallow)
             }
-            Some(Expect::Poison(error)) => {
-                if let Some(error) = error.take() {
-                    outgoing.cut(start, start, &mut self.output);
-                    error.encode(&mut self.output);
+            Some(Expect::Poison(error) | Expect::PoisonBatch(error)) => {
+                outgoing.cut(start, start, &mut self.output);
+                error.encode(&mut self.output);
+                if let Some(Expect::PoisonBatch(_)) = lease.expect.front() {
+                    lease.expect.pop_front();
                 }
                 Ok(Fate::Swallow)
             }

@@ -249,12 +249,11 @@ impl Session {
     /// Answers a simple query with an error. A transaction that is open on a server must fail as
     /// it would have there: a statement that cannot succeed is run in its place.
     pub(super) fn refuse_query(&mut self, error: SqlError) -> Step {
-        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
-        self.metrics.error(&error.sqlstate, Origin::Proxy);
+        self.count_refusal(&error);
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
                 frame::put_query(&mut lease.out, POISON);
-                lease.expect.push_back(Expect::Poison(Some(Box::new(error))));
+                lease.expect.push_back(Expect::Poison(Box::new(error)));
             }
             _ => {
                 self.fail_virtual();
@@ -263,6 +262,11 @@ impl Session {
             }
         }
         Step::Done
+    }
+
+    pub(super) fn count_refusal(&self, error: &SqlError) {
+        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
+        self.metrics.error(&error.sqlstate, Origin::Proxy);
     }
 
     /// An error while no server takes part: a begun transaction has failed, a lost one is over.
@@ -312,7 +316,7 @@ impl Session {
 }
 
 /// Fails in any open transaction, and changes nothing.
-pub(super) const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
+const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
 
 fn ends_transaction(plan: &Plan) -> bool {
     matches!(plan.transaction, Some(Transaction::Commit | Transaction::Rollback))
