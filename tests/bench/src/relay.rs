@@ -90,7 +90,7 @@ fn accept_all(
 /// Serves one event; false when the pair is over.
 fn relay(pair: &mut Pair, event: &Event, scratch: &mut [u8]) -> bool {
     let Pair { client, server, to_server, to_client } = pair;
-    let from_client = event.token().0 % 2 == 0;
+    let from_client = event.token().0.is_multiple_of(2);
     let (near, far, out, back) = if from_client {
         (client, server, to_server, to_client)
     } else {
