@@ -6,3 +6,6 @@ pub mod demo;
 pub mod frontend;
 pub mod pool;
 pub mod wire;
+
+#[cfg(test)]
+mod docs_check;
