@@ -62,6 +62,31 @@ impl Usage {
     }
 }
 
+/// Time of all cores since the machine started, in the kernel's ticks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MachineTime {
+    all: u64,
+    stolen: u64,
+}
+
+impl MachineTime {
+    /// Reads it; nothing of it is known where `/proc/stat` says nothing.
+    pub(crate) fn now() -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = stat.lines().next().unwrap_or_default();
+        // user nice system idle iowait irq softirq steal; guest time is in user already.
+        let ticks: Vec<u64> =
+            line.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
+        MachineTime { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or(0) }
+    }
+
+    /// Share of the time since `earlier` that the hypervisor gave to others, percent.
+    pub(crate) fn stolen_percent_since(self, earlier: MachineTime) -> f64 {
+        let all = self.all.saturating_sub(earlier.all).max(1);
+        100.0 * self.stolen.saturating_sub(earlier.stolen) as f64 / all as f64
+    }
+}
+
 /// Memory of a process, bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {

@@ -39,3 +39,22 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
 pub(crate) fn fail<T>(words: impl Into<String>) -> Result<T> {
     Err(BenchError(words.into()))
 }
+
+/// What failed without ending the run: the rest of the report is still worth having.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    /// In the order they came.
+    pub(crate) list: Vec<String>,
+}
+
+impl Problems {
+    /// Keeps the value of a step that worked, and the words of one that did not.
+    pub(crate) fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
+        result
+            .map_err(|error| {
+                eprintln!("bench: {error}");
+                self.list.push(error.0);
+            })
+            .ok()
+    }
+}

@@ -2,7 +2,7 @@
 //! The kernel's part is not in it. A process is started for each workload; a short and a long
 //! run are counted, and their difference has no cost of connecting.
 
-use crate::error::{Context, Result, fail};
+use crate::error::{Context, Problems, Result, fail};
 use crate::pgbench::{Length, run};
 use crate::process::output;
 use crate::target::{Kind, Launcher};
@@ -37,17 +37,20 @@ pub(crate) fn count(
     launcher: &Launcher<'_>,
     kinds: &[Kind],
     profile: Option<&Path>,
-) -> Result<Vec<Instructions>> {
+    problems: &mut Problems,
+) -> Vec<Instructions> {
     let mut figures = Vec::new();
     for (workload, counts) in RUNS {
         for kind in kinds.iter().copied().filter(|kind| *kind != Kind::Direct) {
             eprintln!("instructions of {}: {}", kind.name(), workload.name());
             let profile = profile.filter(|_| kind == Kind::Pgmanifold);
-            let per_query = count_one(launcher, kind, workload, counts, profile)?;
-            figures.push(Instructions { workload, kind, per_query });
+            let counted = count_one(launcher, kind, workload, counts, profile);
+            if let Some(per_query) = problems.keep(counted) {
+                figures.push(Instructions { workload, kind, per_query });
+            }
         }
     }
-    Ok(figures)
+    figures
 }
 
 fn count_one(
@@ -72,13 +75,13 @@ fn count_one(
         output(command, "callgrind_control")
     };
     let [warm, short, long] = counts.map(|all| Length::Each(all / workload.clients));
-    run(&target, workload, warm, launcher.scratch)?;
+    run(&target, workload, warm, launcher.site())?;
     control(&["-i", "on"])?;
     control(&["-z"])?;
     let mut done = [0.0_f64; 2];
     let mut spent = [0.0_f64; 2];
     for (index, length) in [short, long].into_iter().enumerate() {
-        done[index] = run(&target, workload, length, launcher.scratch)?.transactions;
+        done[index] = run(&target, workload, length, launcher.site())?.transactions;
         control(&["-d"])?;
         let dump = out.with_extension((index + 1).to_string());
         spent[index] = totals(&dump)?;

@@ -18,8 +18,9 @@ mod syscalls;
 mod target;
 mod workload;
 
+use accounting::MachineTime;
 use clap::Parser;
-use error::{Context, Result};
+use error::{Context, Problems, Result, fail};
 use goals::Figures;
 use instructions::Instructions;
 use memory::MemoryFigures;
@@ -29,12 +30,20 @@ use rounds::{Plan, Rounds};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use servers::Servers;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 use syscalls::Syscalls;
 use target::{Kind, Launcher, Target};
 use workload::Workload;
+
+/// Programs the benchmark runs, and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("setpriv", "util-linux"),
+    ("pgbouncer", "pgbouncer"),
+    ("perf", "linux-perf"),
+    ("valgrind", "valgrind"),
+];
 
 fn main() -> ExitCode {
     match run(&Options::parse().resolved()) {
@@ -47,16 +56,17 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let clock = Instant::now();
+    let (clock, machine_time) = (Instant::now(), MachineTime::now());
     let kinds = Kind::parse_all(&options.targets)?;
     let workloads = Workload::all(options.quick, &options.only);
+    require_programs()?;
     raise_open_files_limit()?;
     let account = Account::find()?;
     let scratch = Scratch::new(&account)?;
     fs::write(scratch.join(workload::ROWS_FILE), workload::ROWS_SQL)?;
     let mut head = vec!["# Benchmark".to_owned(), String::new()];
     eprintln!("starting PostgreSQL");
-    let servers = Servers::start(&account, &scratch)?;
+    let servers = Servers::start()?;
     head.push(machine(servers.version(), options.workers));
     let launcher = Launcher {
         account: &account,
@@ -65,8 +75,9 @@ fn run(options: &Options) -> Result<()> {
         workers: options.workers,
     };
     launcher.install(&binaries(options)?, &kinds)?;
-    let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads)?;
-    let (memory, instructions) = measure_alone(options, &launcher, &kinds)?;
+    let mut problems = Problems::default();
+    let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
+    let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
     let figures = Figures {
         workloads: &workloads,
         rounds: &rounds,
@@ -74,11 +85,13 @@ fn run(options: &Options) -> Result<()> {
         instructions: &instructions,
     };
     head.push(format!(
-        "{} rounds of {} s per run; whole run {:.0} s; {}",
+        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
+         the hypervisor.",
         options.rounds,
         options.seconds,
         clock.elapsed().as_secs_f64(),
         load_average("load at the end"),
+        MachineTime::now().stolen_percent_since(machine_time),
     ));
     let sections = [
         report::goals(&goals::judge(&figures)),
@@ -86,8 +99,13 @@ fn run(options: &Options) -> Result<()> {
         report::latency(&figures, &kinds, options.rate_per_second),
         report::memory(&figures),
         report::instructions(&figures),
+        report::problems(&problems),
     ];
-    write_report(options, &head, &sections)
+    write_report(options, &head, &sections)?;
+    match problems.list.len() {
+        0 => Ok(()),
+        count => fail(format!("{count} steps failed")),
+    }
 }
 
 fn write_report(options: &Options, head: &[String], sections: &[report::Section]) -> Result<()> {
@@ -107,6 +125,7 @@ fn measure_rounds(
     launcher: &Launcher<'_>,
     kinds: &[Kind],
     workloads: &[Workload],
+    problems: &mut Problems,
 ) -> Result<(Rounds, Syscalls)> {
     if options.no_rounds {
         return Ok((Rounds::default(), Syscalls::default()));
@@ -119,11 +138,11 @@ fn measure_rounds(
         seconds: options.seconds,
         rate_per_second: options.rate_per_second,
     };
-    let rounds = Rounds::measure(&plan, &targets, launcher.scratch)?;
+    let rounds = Rounds::measure(&plan, &targets, launcher.site(), problems);
     let calls = if options.rounds_only {
         Syscalls::default()
     } else {
-        Syscalls::count(workloads, &targets, launcher.scratch)
+        Syscalls::count(workloads, &targets, launcher.site(), problems)
     };
     Ok((rounds, calls))
 }
@@ -133,15 +152,30 @@ fn measure_alone(
     options: &Options,
     launcher: &Launcher<'_>,
     kinds: &[Kind],
-) -> Result<(Vec<MemoryFigures>, Vec<Instructions>)> {
+    problems: &mut Problems,
+) -> (Vec<MemoryFigures>, Vec<Instructions>) {
     if options.rounds_only {
-        return Ok((Vec::new(), Vec::new()));
+        return (Vec::new(), Vec::new());
     }
     let proxies = kinds.iter().copied().filter(|kind| *kind != Kind::Direct);
-    let memory: Result<Vec<MemoryFigures>> =
-        proxies.map(|kind| memory::measure(launcher, kind)).collect();
-    let instructions = instructions::count(launcher, kinds, options.profile.as_deref())?;
-    Ok((memory?, instructions))
+    let memory =
+        proxies.filter_map(|kind| problems.keep(memory::measure(launcher, kind))).collect();
+    let profile = options.profile.as_deref();
+    (memory, instructions::count(launcher, kinds, profile, problems))
+}
+
+/// Says what is missing before minutes are spent.
+fn require_programs() -> Result<()> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    let missing: Vec<&str> = PROGRAMS
+        .into_iter()
+        .filter(|(name, _)| !path.split(':').any(|dir| Path::new(dir).join(name).exists()))
+        .map(|(_, package)| package)
+        .collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => fail(format!("install first: apt-get install {}", missing.join(" "))),
+    }
 }
 
 /// Thousands of idle clients need thousands of sockets, here and in the proxies.

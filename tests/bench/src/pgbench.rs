@@ -2,12 +2,21 @@
 
 use crate::error::{Context, Result, fail};
 use crate::process::{Scratch, output};
-use crate::servers::pgbench_command;
+use crate::servers::Servers;
 use crate::stats::{fairness, percentile};
 use crate::target::Target;
 use crate::workload::Workload;
 use std::fs;
 use std::process::Command;
+
+/// Where runs put their files, and whose pgbench they use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// Folder of the harness.
+    pub(crate) scratch: &'a Scratch,
+    /// The servers behind all targets.
+    pub(crate) servers: &'a Servers,
+}
 
 /// How long a run lasts.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +78,10 @@ pub(crate) fn command(
     target: &Target,
     workload: Workload,
     length: Length,
-    scratch: &Scratch,
+    site: Site<'_>,
 ) -> Command {
-    let mut command = pgbench_command(target.port);
-    command.args(workload.arguments(scratch));
+    let mut command = site.servers.pgbench(target.port);
+    command.args(workload.arguments(site.scratch));
     match length {
         Length::Seconds(seconds) => command.args(["-T", &seconds.to_string()]),
         Length::Each(count) => command.args(["-t", &count.to_string()]),
@@ -85,9 +94,9 @@ pub(crate) fn run(
     target: &Target,
     workload: Workload,
     length: Length,
-    scratch: &Scratch,
+    site: Site<'_>,
 ) -> Result<Summary> {
-    let mut command = command(target, workload, length, scratch);
+    let mut command = command(target, workload, length, site);
     command.arg(target.kind.database(workload.mode));
     finish(command, target, workload)
 }
@@ -98,11 +107,11 @@ pub(crate) fn run_logged(
     workload: Workload,
     length: Length,
     rate: Option<u32>,
-    scratch: &Scratch,
+    site: Site<'_>,
 ) -> Result<(Summary, Log)> {
-    let folder = scratch.join("log");
+    let folder = site.scratch.join("log");
     fs::create_dir(&folder).context(folder.display())?;
-    let mut command = command(target, workload, length, scratch);
+    let mut command = command(target, workload, length, site);
     command.arg("-l").arg(format!("--log-prefix={}/t", folder.display()));
     if let Some(rate) = rate {
         command.arg(format!("--rate={rate}"));

@@ -1,6 +1,7 @@
 //! Owns how figures are shown: the same sections as tables on a terminal and as Markdown.
 //! It computes nothing but units.
 
+use crate::error::Problems;
 use crate::goals::{Figures, Verdict};
 use crate::stats::Spread;
 use crate::syscalls::Syscalls;
@@ -59,7 +60,7 @@ pub(crate) fn throughput(figures: &Figures<'_>, calls: &Syscalls, kinds: &[Kind]
             ]);
         }
     }
-    let mut remarks = vec![
+    let remarks = vec![
         "CPU is user and kernel time of the proxy process: median (least..most) over the rounds. \
          The ratios are medians of the ratios within each round."
             .to_owned(),
@@ -68,9 +69,6 @@ pub(crate) fn throughput(figures: &Figures<'_>, calls: &Syscalls, kinds: &[Kind]
          direct connection have one server per client everywhere."
             .to_owned(),
     ];
-    if let Some(error) = &calls.refused {
-        remarks.push(format!("System calls were not counted: {error}"));
-    }
     let header = vec![
         "workload",
         "target",
@@ -157,6 +155,16 @@ pub(crate) fn instructions(figures: &Figures<'_>) -> Section {
         remarks: vec!["Counted by callgrind; the kernel's work is not in them.".to_owned()],
         header: vec!["workload", "target", "instructions/query"],
         rows: figures.instructions.iter().map(row).collect(),
+    }
+}
+
+/// What failed.
+pub(crate) fn problems(problems: &Problems) -> Section {
+    Section {
+        title: "Failed".to_owned(),
+        remarks: vec!["The figures of these steps are missing.".to_owned()],
+        header: vec!["step and cause"],
+        rows: problems.list.iter().map(|words| vec![words.clone()]).collect(),
     }
 }
 

@@ -2,9 +2,8 @@
 //! so that a slow minute of the machine falls on all of them alike.
 
 use crate::accounting::Usage;
-use crate::error::Result;
-use crate::pgbench::{Length, run, run_logged};
-use crate::process::Scratch;
+use crate::error::{Problems, Result};
+use crate::pgbench::{Length, Site, Summary, run, run_logged};
 use crate::stats::Spread;
 use crate::target::{Kind, Target};
 use crate::workload::{Mode, Script, Workload};
@@ -37,11 +36,12 @@ pub(crate) struct LatencySample {
     pub(crate) p99_us: f64,
 }
 
-/// Everything measured in rounds; the n-th sample of each list is of the same round.
+/// Everything measured in rounds; the n-th entry of each list is of the n-th round,
+/// and empty when that run failed.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    samples: BTreeMap<(usize, Kind), Vec<Sample>>,
-    latency: BTreeMap<Kind, Vec<LatencySample>>,
+    samples: BTreeMap<(usize, Kind), Vec<Option<Sample>>>,
+    latency: BTreeMap<Kind, Vec<Option<LatencySample>>>,
 }
 
 /// What the rounds need.
@@ -57,23 +57,28 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Rounds {
-    /// Runs all rounds.
-    pub(crate) fn measure(plan: &Plan<'_>, targets: &[Target], scratch: &Scratch) -> Result<Self> {
+    /// Runs all rounds. A run that fails leaves a gap.
+    pub(crate) fn measure(
+        plan: &Plan<'_>,
+        targets: &[Target],
+        site: Site<'_>,
+        problems: &mut Problems,
+    ) -> Self {
         let mut rounds = Rounds::default();
         for round in 0..plan.rounds {
             eprintln!("round {} of {}", round + 1, plan.rounds);
             for (index, workload) in plan.workloads.iter().enumerate() {
                 for target in rotated(targets, round + index) {
-                    let sample = measure(target, *workload, plan.seconds, scratch)?;
+                    let sample = problems.keep(measure(target, *workload, plan.seconds, site));
                     rounds.samples.entry((index, target.kind)).or_default().push(sample);
                 }
             }
             for target in rotated(targets, round) {
-                let sample = measure_latency(target, plan, scratch)?;
+                let sample = problems.keep(measure_latency(target, plan, site));
                 rounds.latency.entry(target.kind).or_default().push(sample);
             }
         }
-        Ok(rounds)
+        rounds
     }
 
     /// The middle and the ends of a figure over the rounds.
@@ -83,14 +88,16 @@ impl Rounds {
         kind: Kind,
         figure: impl Fn(&Sample) -> Option<f64>,
     ) -> Option<Spread> {
-        Spread::of(self.samples.get(&(workload, kind))?.iter().filter_map(figure))
+        Spread::of(self.samples.get(&(workload, kind))?.iter().flatten().filter_map(figure))
     }
 
     /// CPU per query of one target divided by that of another, round by round.
     pub(crate) fn cpu_ratio(&self, workload: usize, of: Kind, by: Kind) -> Option<Spread> {
         let of = self.samples.get(&(workload, of))?;
         let by = self.samples.get(&(workload, by))?;
-        let ratio = |(a, b): (&Sample, &Sample)| Some(a.cpu_us? / b.cpu_us?);
+        let ratio = |(a, b): (&Option<Sample>, &Option<Sample>)| {
+            Some(a.as_ref()?.cpu_us? / b.as_ref()?.cpu_us?)
+        };
         Spread::of(of.iter().zip(by).filter_map(ratio))
     }
 
@@ -100,7 +107,7 @@ impl Rounds {
         kind: Kind,
         figure: impl Fn(&LatencySample) -> f64,
     ) -> Option<Spread> {
-        Spread::of(self.latency.get(&kind)?.iter().map(figure))
+        Spread::of(self.latency.get(&kind)?.iter().flatten().map(figure))
     }
 
     /// What a target adds to the latency of the direct connection, round by round.
@@ -111,7 +118,10 @@ impl Rounds {
     ) -> Option<Spread> {
         let of = self.latency.get(&kind)?;
         let direct = self.latency.get(&Kind::Direct)?;
-        Spread::of(of.iter().zip(direct).map(|(a, b)| figure(a) - figure(b)))
+        let added = |(a, b): (&Option<LatencySample>, &Option<LatencySample>)| {
+            Some(figure(a.as_ref()?) - figure(b.as_ref()?))
+        };
+        Spread::of(of.iter().zip(direct).filter_map(added))
     }
 }
 
@@ -120,16 +130,16 @@ fn rotated(targets: &[Target], by: usize) -> impl Iterator<Item = &Target> {
 }
 
 /// Two runs: a shortest one and the measured one. Their difference has no cost of connecting.
-fn measure(target: &Target, workload: Workload, seconds: u64, at: &Scratch) -> Result<Sample> {
+fn measure(target: &Target, workload: Workload, seconds: u64, site: Site<'_>) -> Result<Sample> {
     let length = Length::Seconds(seconds);
     let Some(pid) = target.pid() else {
-        let (summary, fairness) = long_run(target, workload, length, at)?;
+        let (summary, fairness) = long_run(target, workload, length, site)?;
         return Ok(Sample { tps: summary.tps, cpu_us: None, switches: None, fairness });
     };
     let start = Usage::now(pid)?;
-    let short = run(target, workload, Length::Each(1), at)?;
+    let short = run(target, workload, Length::Each(1), site)?;
     let middle = Usage::now(pid)?;
-    let (long, fairness) = long_run(target, workload, length, at)?;
+    let (long, fairness) = long_run(target, workload, length, site)?;
     let end = Usage::now(pid)?;
     let (fixed, whole) = (middle.since(&start), end.since(&middle));
     let queries = (long.transactions - short.transactions) * workload.queries();
@@ -145,18 +155,18 @@ fn long_run(
     target: &Target,
     workload: Workload,
     length: Length,
-    at: &Scratch,
-) -> Result<(crate::pgbench::Summary, Option<f64>)> {
+    site: Site<'_>,
+) -> Result<(Summary, Option<f64>)> {
     if workload.clients < FAIRNESS_CLIENTS {
-        return Ok((run(target, workload, length, at)?, None));
+        return Ok((run(target, workload, length, site)?, None));
     }
-    let (summary, log) = run_logged(target, workload, length, None, at)?;
+    let (summary, log) = run_logged(target, workload, length, None, site)?;
     Ok((summary, log.fairness()))
 }
 
-fn measure_latency(target: &Target, plan: &Plan<'_>, at: &Scratch) -> Result<LatencySample> {
+fn measure_latency(target: &Target, plan: &Plan<'_>, site: Site<'_>) -> Result<LatencySample> {
     let length = Length::Seconds(plan.seconds);
-    let (_, log) = run_logged(target, LATENCY, length, Some(plan.rate_per_second), at)?;
+    let (_, log) = run_logged(target, LATENCY, length, Some(plan.rate_per_second), site)?;
     let figure = |share| log.percentile_us(share).unwrap_or(f64::NAN);
     Ok(LatencySample { p50_us: figure(0.5), p99_us: figure(0.99) })
 }

@@ -1,9 +1,9 @@
 //! Owns the count of system calls per query, by the kernel's own tracepoint. Counting slows the
 //! process a little, so it has runs of its own.
 
-use crate::error::{BenchError, Context, Result};
-use crate::pgbench::{Length, command};
-use crate::process::{Scratch, output};
+use crate::error::{Context, Problems, Result};
+use crate::pgbench::{Length, Site, command};
+use crate::process::output;
 use crate::target::{Kind, Target};
 use crate::workload::Workload;
 use std::collections::BTreeMap;
@@ -16,25 +16,24 @@ const TRANSACTIONS: [usize; 2] = [200, 4200];
 #[derive(Debug, Default)]
 pub(crate) struct Syscalls {
     per_query: BTreeMap<(usize, Kind), f64>,
-    /// Why there are none.
-    pub(crate) refused: Option<BenchError>,
 }
 
 impl Syscalls {
     /// Counts them for every workload and every target that is a process.
-    pub(crate) fn count(workloads: &[Workload], targets: &[Target], scratch: &Scratch) -> Self {
+    pub(crate) fn count(
+        workloads: &[Workload],
+        targets: &[Target],
+        site: Site<'_>,
+        problems: &mut Problems,
+    ) -> Self {
         eprintln!("system calls");
         let mut counts = Syscalls::default();
         for (index, workload) in workloads.iter().enumerate() {
             for target in targets {
                 let Some(pid) = target.pid() else { continue };
-                match count(target, pid, *workload, scratch) {
-                    Ok(figure) => counts.per_query.insert((index, target.kind), figure),
-                    Err(error) => {
-                        counts.refused = Some(error);
-                        return counts;
-                    }
-                };
+                if let Some(figure) = problems.keep(count(target, pid, *workload, site)) {
+                    counts.per_query.insert((index, target.kind), figure);
+                }
             }
         }
         counts
@@ -46,11 +45,11 @@ impl Syscalls {
     }
 }
 
-fn count(target: &Target, pid: u32, workload: Workload, scratch: &Scratch) -> Result<f64> {
+fn count(target: &Target, pid: u32, workload: Workload, site: Site<'_>) -> Result<f64> {
     let [short, long] = TRANSACTIONS.map(|all| (all / workload.clients).max(1));
     let queries = (long - short) as f64 * workload.clients as f64 * workload.queries();
-    let calls = counted_run(target, pid, workload, long, scratch)?
-        - counted_run(target, pid, workload, short, scratch)?;
+    let calls = counted_run(target, pid, workload, long, site)?
+        - counted_run(target, pid, workload, short, site)?;
     Ok(calls / queries)
 }
 
@@ -60,10 +59,10 @@ fn counted_run(
     pid: u32,
     workload: Workload,
     each: usize,
-    scratch: &Scratch,
+    site: Site<'_>,
 ) -> Result<f64> {
-    let pgbench = command(target, workload, Length::Each(each), scratch);
-    let file = scratch.join("perf.csv");
+    let pgbench = command(target, workload, Length::Each(each), site);
+    let file = site.scratch.join("perf.csv");
     let mut perf = Command::new("perf");
     perf.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string()]);
     perf.arg("-o").arg(&file).arg("--").arg(pgbench.get_program()).args(pgbench.get_args());

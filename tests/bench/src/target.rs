@@ -1,7 +1,9 @@
 //! Owns the things compared: how each is configured and started. It measures nothing.
 //! All targets speak TCP on the loopback without TLS and without passwords.
 
+use crate::client::Client;
 use crate::error::{Context, Result, fail};
+use crate::pgbench::Site;
 use crate::process::{Account, Process, Scratch, free_port};
 use crate::servers::{DATABASE, Servers, USER};
 use crate::workload::Mode;
@@ -9,9 +11,13 @@ use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Server connections of a pool: the same for PgBouncer and pgmanifold.
 pub(crate) const POOL_SIZE: usize = 10;
+/// Time pgmanifold has to send reads to replicas after its start, under valgrind too.
+const REPLICA_READS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of PgBouncer's second database, in session pooling.
 const SESSION_DATABASE: &str = "bench_session";
 
@@ -98,6 +104,11 @@ impl Target {
 }
 
 impl Launcher<'_> {
+    /// What runs against its targets need.
+    pub(crate) fn site(&self) -> Site<'_> {
+        Site { scratch: self.scratch, servers: self.servers }
+    }
+
     /// Copies our binaries to where the ordinary user can run them.
     pub(crate) fn install(&self, binaries: &Path, kinds: &[Kind]) -> Result<()> {
         for kind in kinds.iter().filter(|kind| matches!(kind, Kind::Relay | Kind::Pgmanifold)) {
@@ -128,6 +139,9 @@ impl Launcher<'_> {
         let log = self.scratch.join(format!("{}-{port}.log", kind.name()));
         let mut process = Process::start(command, kind.name(), &log, Signal::TERM)?;
         process.wait_for_port(port, &log)?;
+        if kind == Kind::Pgmanifold {
+            wait_for_replica_reads(port).context(log.display())?;
+        }
         Ok(Target { kind, port, process: Some(process) })
     }
 
@@ -178,20 +192,16 @@ impl Launcher<'_> {
 
     fn pgmanifold_toml(&self, port: u16) -> String {
         let workers = self.workers;
-        let hosts: String = self
-            .servers
-            .ports()
-            .iter()
-            .map(|server| format!("[[shard.host]]\naddress = \"127.0.0.1:{server}\"\n"))
-            .collect();
+        let hosts: Vec<String> =
+            self.servers.ports().iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let hosts = hosts.join(", ");
         format!(
             "[general]\nworkers = {workers}\nlog_level = \"warn\"\n\
              [[listener]]\naddress = \"127.0.0.1:{port}\"\nauth = \"trust\"\n\
              [[user]]\nname = \"{USER}\"\n\
-             [[shard]]\nname = \"main\"\n{hosts}\
-             [shard.monitor]\nuser = \"{USER}\"\ndatabase = \"{DATABASE}\"\n\
-             [[database]]\nname = \"{DATABASE}\"\nshard = \"main\"\n\
-             pool_mode = \"transaction\"\npool_size = {POOL_SIZE}\n\
+             [[shard]]\nname = \"main\"\nhosts = [{hosts}]\ntls_mode = \"disable\"\n\
+             monitor_user = \"{USER}\"\nmonitor_database = \"{DATABASE}\"\n\
+             [[database]]\nname = \"{DATABASE}\"\npool_size = {POOL_SIZE}\n\
              read_replicas = true\ncausality = \"session\"\n"
         )
     }
@@ -201,5 +211,22 @@ impl Launcher<'_> {
         fs::write(&path, text).context(path.display())?;
         self.account.own(&path)?;
         Ok(path)
+    }
+}
+
+/// Waits until reads run on a replica: before that the proxy has not seen all hosts yet, and a
+/// run without splitting is not what is to be measured.
+fn wait_for_replica_reads(port: u16) -> Result<()> {
+    let deadline = Instant::now() + REPLICA_READS_TIMEOUT;
+    loop {
+        let seen = Client::connect(port, USER, DATABASE)
+            .and_then(|mut client| client.query("select current_setting('cluster_name')"));
+        match seen {
+            Ok(Some(name)) if name.starts_with("replica") => return Ok(()),
+            other if Instant::now() > deadline => {
+                return fail(format!("reads do not reach a replica: {other:?}"));
+            }
+            _ => sleep(Duration::from_millis(100)),
+        }
     }
 }
