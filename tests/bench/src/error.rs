@@ -1,5 +1,6 @@
 //! Owns the harness's error: one sentence for the person who runs it. Nothing retries on it.
 
+use crate::interrupt;
 use std::fmt;
 
 /// What went wrong, in words.
@@ -48,9 +49,13 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Keeps the value of a step that worked, and the words of one that did not.
-    pub(crate) fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
-        result
+    /// Runs a step: its value when it worked, else its words are kept. After an interrupt
+    /// nothing is run any more.
+    pub(crate) fn attempt<T>(&mut self, step: impl FnOnce() -> Result<T>) -> Option<T> {
+        if interrupt::requested() {
+            return None;
+        }
+        step()
             .map_err(|error| {
                 eprintln!("bench: {error}");
                 self.list.push(error.0);

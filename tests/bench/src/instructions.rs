@@ -32,20 +32,22 @@ pub(crate) struct Instructions {
     pub(crate) per_query: f64,
 }
 
-/// Counts all workloads for these targets; profiles of pgmanifold go to `profile`.
+/// Counts all workloads for these targets, only those of one client when `quick`; profiles of pgmanifold go to `profile`.
 pub(crate) fn count(
     launcher: &Launcher<'_>,
     kinds: &[Kind],
+    quick: bool,
     profile: Option<&Path>,
     problems: &mut Problems,
 ) -> Vec<Instructions> {
     let mut figures = Vec::new();
-    for (workload, counts) in RUNS {
+    let runs = RUNS.into_iter().filter(|(workload, _)| !quick || workload.clients == 1);
+    for (workload, counts) in runs {
         for kind in kinds.iter().copied().filter(|kind| *kind != Kind::Direct) {
             eprintln!("instructions of {}: {}", kind.name(), workload.name());
             let profile = profile.filter(|_| kind == Kind::Pgmanifold);
-            let counted = count_one(launcher, kind, workload, counts, profile);
-            if let Some(per_query) = problems.keep(counted) {
+            let counted = || count_one(launcher, kind, workload, counts, profile);
+            if let Some(per_query) = problems.attempt(counted) {
                 figures.push(Instructions { workload, kind, per_query });
             }
         }

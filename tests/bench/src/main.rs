@@ -6,6 +6,7 @@ mod client;
 mod error;
 mod goals;
 mod instructions;
+mod interrupt;
 mod memory;
 mod options;
 mod pgbench;
@@ -61,6 +62,7 @@ fn run(options: &Options) -> Result<()> {
     let workloads = Workload::all(options.quick, &options.only);
     require_programs()?;
     raise_open_files_limit()?;
+    interrupt::watch()?;
     let account = Account::find()?;
     let scratch = Scratch::new(&account)?;
     fs::write(scratch.join(workload::ROWS_FILE), workload::ROWS_SQL)?;
@@ -78,6 +80,9 @@ fn run(options: &Options) -> Result<()> {
     let mut problems = Problems::default();
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
+    if interrupt::requested() {
+        return fail("stopped by a signal");
+    }
     let figures = Figures {
         workloads: &workloads,
         rounds: &rounds,
@@ -159,9 +164,9 @@ fn measure_alone(
     }
     let proxies = kinds.iter().copied().filter(|kind| *kind != Kind::Direct);
     let memory =
-        proxies.filter_map(|kind| problems.keep(memory::measure(launcher, kind))).collect();
+        proxies.filter_map(|kind| problems.attempt(|| memory::measure(launcher, kind))).collect();
     let profile = options.profile.as_deref();
-    (memory, instructions::count(launcher, kinds, profile, problems))
+    (memory, instructions::count(launcher, kinds, options.quick, profile, problems))
 }
 
 /// Says what is missing before minutes are spent.

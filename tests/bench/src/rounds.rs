@@ -69,12 +69,13 @@ impl Rounds {
             eprintln!("round {} of {}", round + 1, plan.rounds);
             for (index, workload) in plan.workloads.iter().enumerate() {
                 for target in rotated(targets, round + index) {
-                    let sample = problems.keep(measure(target, *workload, plan.seconds, site));
+                    let sample =
+                        problems.attempt(|| measure(target, *workload, plan.seconds, site));
                     rounds.samples.entry((index, target.kind)).or_default().push(sample);
                 }
             }
             for target in rotated(targets, round) {
-                let sample = problems.keep(measure_latency(target, plan, site));
+                let sample = problems.attempt(|| measure_latency(target, plan, site));
                 rounds.latency.entry(target.kind).or_default().push(sample);
             }
         }

@@ -31,7 +31,7 @@ impl Syscalls {
         for (index, workload) in workloads.iter().enumerate() {
             for target in targets {
                 let Some(pid) = target.pid() else { continue };
-                if let Some(figure) = problems.keep(count(target, pid, *workload, site)) {
+                if let Some(figure) = problems.attempt(|| count(target, pid, *workload, site)) {
                     counts.per_query.insert((index, target.kind), figure);
                 }
             }
