@@ -44,7 +44,6 @@ pub(crate) fn count(
     let runs = RUNS.into_iter().filter(|(workload, _)| !quick || workload.clients == 1);
     for (workload, counts) in runs {
         for kind in kinds.iter().copied().filter(|kind| *kind != Kind::Direct) {
-            eprintln!("instructions of {}: {}", kind.name(), workload.name());
             let profile = profile.filter(|_| kind == Kind::Pgmanifold);
             let counted = || count_one(launcher, kind, workload, counts, profile);
             if let Some(per_query) = problems.attempt(counted) {
@@ -62,6 +61,7 @@ fn count_one(
     counts: [usize; 3],
     profile: Option<&Path>,
 ) -> Result<f64> {
+    eprintln!("instructions of {}: {}", kind.name(), workload.name());
     let out = launcher.scratch.join(format!("callgrind-{}", kind.name()));
     let wrapper = [
         "valgrind".to_owned(),
