@@ -44,15 +44,20 @@ fn run(listen: SocketAddr, server: SocketAddr) -> io::Result<()> {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,
         }
+        let mut clients_wait = false;
         for event in &events {
             if event.token() == LISTENER {
-                accept_all(&listener, server, poll.registry(), &mut pairs)?;
+                clients_wait = true;
             } else if let Some(slot) = pairs.get_mut(event.token().0 / 2) {
                 // Dropping a pair closes both sockets. A late event of it finds the slot empty.
                 if slot.as_mut().is_some_and(|pair| !relay(pair, event, &mut scratch)) {
                     *slot = None;
                 }
             }
+        }
+        // Only now: a new pair in a freed slot must not see the old pair's events.
+        if clients_wait {
+            accept_all(&listener, server, poll.registry(), &mut pairs)?;
         }
     }
 }

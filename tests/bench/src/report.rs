@@ -164,7 +164,7 @@ pub(crate) fn problems(problems: &Problems) -> Section {
         title: "Failed".to_owned(),
         remarks: vec!["The figures of these steps are missing.".to_owned()],
         header: vec!["step and cause"],
-        rows: problems.list.iter().map(|words| vec![words.clone()]).collect(),
+        rows: problems.list.iter().map(|words| vec![one_line(words)]).collect(),
     }
 }
 
@@ -186,6 +186,11 @@ pub(crate) fn goals(verdicts: &[Verdict]) -> Section {
     }
 }
 
+/// A cell of a Markdown table is one line without bars.
+fn one_line(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "/")
+}
+
 fn number(figure: Option<f64>, digits: usize) -> String {
     figure.map_or_else(|| "—".to_owned(), |figure| format!("{figure:.digits$}"))
 }
@@ -204,6 +209,11 @@ fn range(spread: Option<Spread>, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_stays_in_its_cell() {
+        assert_eq!(one_line("a\n\tb | c"), "a b / c");
+    }
 
     #[test]
     fn markdown_has_a_row_per_verdict() {
