@@ -98,9 +98,8 @@ async fn accept(listener: TcpListener, state: HttpState) {
         let state = state.clone();
         tokio::spawn(async move {
             let served = tokio::time::timeout(MAX_CONNECTION_TIME, connection(stream, state));
-            match served.await {
-                Ok(Err(error)) => tracing::debug!(%error, "http connection failed"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = served.await {
+                tracing::debug!(%error, "http connection failed");
             }
             drop(slot);
         });

@@ -8,8 +8,10 @@ pub mod frontend;
 pub mod http;
 pub mod metrics;
 pub mod pool;
+pub mod server;
+pub mod session;
 pub mod telemetry;
 pub mod wire;
 
 #[cfg(test)]
-mod docs_check;
+mod tests;

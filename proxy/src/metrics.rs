@@ -6,7 +6,7 @@ mod samples;
 pub mod table;
 mod worker;
 
-pub use host::{HostMetrics, ServerGuard, ServerState};
+pub use host::HostMetrics;
 pub use samples::Samples;
 pub use worker::{ClientGuard, ClientState, Origin, RouteKind, WorkerMetrics};
 

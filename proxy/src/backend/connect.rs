@@ -12,7 +12,7 @@ use crate::wire::tls::TlsConfigError;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// Connects to the servers of one configuration; build it anew when that changes.
 pub struct Connector {
@@ -92,25 +92,69 @@ impl Connector {
     }
 }
 
-/// Tries every address of the name. Each has an equal share of the time that is left, so that one
-/// that swallows packets does not hide the next.
 async fn connect_tcp(name: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let resolved = lookup_host((name, port)).await;
     let resolve_error = |source| ConnectError::Io { step: "name resolution", source };
     let addresses: Vec<SocketAddr> = resolved.map_err(resolve_error)?.collect();
+    connect_any(&addresses, deadline).await.map_err(connect_error)
+}
+
+/// Tries every address in turn. Each has an equal share of the time that is left, so that one
+/// that swallows packets does not hide the next.
+async fn connect_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(Instant::now()) / left;
-        match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+        match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(socket)) => return Ok(socket),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
     }
-    Err(connect_error(last))
+    Err(last)
 }
 
 fn connect_error(source: io::Error) -> ConnectError {
     ConnectError::Io { step: "connect", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    /// An address where connecting neither succeeds nor fails: its backlog is full.
+    async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().expect("socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bind");
+        let listener = socket.listen(1).expect("listen");
+        let address = listener.local_addr().expect("address");
+        let mut waiting = Vec::new();
+        while let Ok(socket) = timeout(Duration::from_millis(50), TcpStream::connect(address)).await
+        {
+            waiting.push(socket.expect("queued"));
+        }
+        (address, listener, waiting)
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let good = listener.local_addr().expect("address");
+        let gone = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let refused = gone.local_addr().expect("address");
+        drop(gone);
+        let silent = silent().await;
+        let deadline = || Instant::now() + Duration::from_millis(300);
+        let found = connect_any(&[refused, silent.0, good], deadline()).await.expect("third");
+        assert_eq!(found.peer_addr().expect("address"), good);
+        let error = connect_any(&[refused, silent.0], deadline()).await.expect_err("none");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let error = connect_any(&[silent.0, refused], deadline()).await.expect_err("none");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = connect_any(&[], deadline()).await.expect_err("none");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
 }

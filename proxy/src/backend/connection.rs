@@ -2,10 +2,10 @@
 //! which answers it still owes, which statements it knows, which parameters it was given.
 //! It does not decide anything and does not know sessions.
 
-use crate::backend::connect::ServerLogin;
+use crate::backend::connect::{Connector, ServerLogin};
 use crate::backend::prepared::{ServerStatements, Statement};
 use crate::config::model::Host;
-use crate::frontend::startup::CancelKey;
+use crate::wire::protocol::CancelKey;
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
@@ -45,8 +45,8 @@ pub enum Expect {
     /// An answer of ours that waits for its turn.
     Local(Bytes),
     /// A statement of ours that must fail, so that the transaction fails: the client gets this
-    /// error instead of the server's, and the server's ReadyForQuery.
-    Poison(Box<SqlError>),
+    /// error, if it was not told one before, and the server's ReadyForQuery.
+    Poison(Option<Box<SqlError>>),
 }
 
 /// Why a simple query of ours was sent.
@@ -58,21 +58,26 @@ pub enum Hidden {
     Apply,
     /// Reads back the parameters after the session may have changed them.
     ReadSettings,
-    /// DISCARD ALL before another client gets the server.
-    Reset,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
 }
 
 /// What identifies a server connection to others (cancel requests, logs).
-#[derive(Debug)]
 pub struct ServerInfo {
     /// The host.
     pub host: Arc<Host>,
     /// Index of the host in its shard.
     pub host_index: usize,
+    /// Connects to it, for cancel requests.
+    pub connector: Arc<Connector>,
     /// Key for cancel requests, when the server gave one.
     pub cancel: Option<CancelKey>,
+}
+
+impl std::fmt::Debug for ServerInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerInfo").field("host", &self.host.address).finish_non_exhaustive()
+    }
 }
 
 /// One connection to a PostgreSQL server.
@@ -119,14 +124,14 @@ impl Server {
     /// Wraps a connection that has just logged in.
     pub fn new(
         login: ServerLogin,
-        host: Arc<Host>,
-        host_index: usize,
+        (host, host_index): (Arc<Host>, usize),
+        connector: Arc<Connector>,
         limits: (usize, Duration),
         slot: Slot,
     ) -> Self {
         let now = Instant::now();
         let (prepared_limit, lifetime) = limits;
-        let info = ServerInfo { host, host_index, cancel: login.cancel };
+        let info = ServerInfo { host, host_index, connector, cancel: login.cancel };
         Self {
             stream: login.stream,
             info: Arc::new(info),

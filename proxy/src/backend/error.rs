@@ -107,34 +107,23 @@ impl ConnectError {
                 .hint("Check the user's server_user and server_password in the configuration."),
             Self::Server(server) => {
                 let from = format!("Server \"{host_display}\" refused the connection.");
-                let detail = match &server.detail {
+                let error = SqlError::from(ServerError::clone(server));
+                let detail = match &error.detail {
                     Some(detail) => format!("{detail}\n{from}"),
                     None => from,
                 };
-                let error =
-                    SqlError::error(known_sqlstate(&server.sqlstate), server.message.clone());
-                let error = error.detail(detail);
-                match &server.hint {
-                    Some(hint) => error.hint(hint.clone()),
-                    None => error,
-                }
+                error.detail(detail)
             }
         }
     }
 }
 
-/// Codes that a PostgreSQL server gives while a client logs in.
-const LOGIN_SQLSTATES: &[&str] = &[
-    "08000", "08006", "08P01", "0A000", "22000", "22021", "22023", "22P02", "22P05", "25006",
-    "28000", "28P01", "3D000", "40001", "42501", "42601", "42602", "42704", "42P02", "53000",
-    "53100", "53200", "53300", "53400", "54000", "55000", "55006", "55P02", "55P03", "55P04",
-    "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030", "58P01",
-    "F0000", "F0001", "P0001", "XX000", "XX001", "XX002",
-];
-
-/// The same code, when it is one that logins end with; else that the connection was rejected.
-fn known_sqlstate(code: &str) -> &'static str {
-    LOGIN_SQLSTATES.iter().find(|known| **known == code).copied().unwrap_or("08004")
+/// The server's error as an ERROR of ours.
+impl From<ServerError> for SqlError {
+    fn from(server: ServerError) -> Self {
+        let error = SqlError::error(server.sqlstate, server.message);
+        Self { detail: server.detail.map(Into::into), hint: server.hint.map(Into::into), ..error }
+    }
 }
 
 #[cfg(test)]

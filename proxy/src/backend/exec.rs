@@ -2,6 +2,7 @@
 //! waiting for its end. Rows are thrown away.
 
 use crate::backend::connection::Server;
+use crate::backend::error::ServerError;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
@@ -32,7 +33,7 @@ pub async fn run(server: &mut Server, sql: &str) -> Result<(), SqlError> {
             }
             let body = &input[HEADER_BYTES..header.total];
             match header.kind {
-                b'E' => failure = Some(server_error(body)),
+                b'E' => failure = Some(ServerError::decode(body).into()),
                 b'S' => note_parameter(server, body),
                 b'Z' => {
                     server.status = body.first().copied().unwrap_or(b'I');
@@ -56,11 +57,6 @@ fn note_parameter(server: &mut Server, body: &[u8]) {
     {
         server.note_parameter(name, value);
     }
-}
-
-fn server_error(body: &[u8]) -> SqlError {
-    let message = frame::error_field(body, b'M').unwrap_or("server error").to_owned();
-    SqlError::error("22023", message)
 }
 
 fn broken(detail: &str) -> SqlError {

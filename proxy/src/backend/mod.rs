@@ -2,7 +2,10 @@
 
 pub mod cancel;
 pub mod connect;
+pub mod connection;
 pub mod error;
+pub mod exec;
 mod login;
+pub mod prepared;
 mod scram;
 pub mod tls;

@@ -171,3 +171,57 @@ impl ClientKeyCache {
         entries.entry(*id).or_default().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &[&[u8]] = &[b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"];
+
+    #[test]
+    fn channel_binding_is_used_where_both_sides_can() {
+        let chosen = |offered: &[&[u8]], binding: Option<&[u8]>| {
+            let start = ScramStart::new(offered, binding.map(<[u8]>::to_vec)).ok()?;
+            Some((start.mechanism, start.gs2_header))
+        };
+        let cert = Some(&b"hash"[..]);
+        let plus = (SCRAM_SHA_256_PLUS, "p=tls-server-end-point,,");
+        assert_eq!(chosen(BOTH, cert), Some(plus));
+        assert_eq!(chosen(BOTH, None), Some((SCRAM_SHA_256, "n,,")));
+        assert_eq!(chosen(&BOTH[1..], cert), Some((SCRAM_SHA_256, "y,,")));
+        assert_eq!(chosen(&BOTH[..1], None), None);
+        assert_eq!(chosen(&[], cert), None);
+    }
+
+    #[test]
+    fn challenges_are_read_strictly() {
+        let read = |edit: &dyn Fn(&str) -> String| {
+            let start = ScramStart::new(BOTH, None).expect("offered");
+            let message = edit(&start.nonce);
+            start.challenge(message.as_bytes()).is_ok()
+        };
+        assert!(read(&|nonce| format!("r={nonce}x,s=c2FsdA==,i=4096")));
+        assert!(!read(&|nonce| format!("r={nonce},s=c2FsdA==,i=4096")));
+        assert!(!read(&|nonce| format!("r=x{nonce},s=c2FsdA==,i=4096")));
+        assert!(!read(&|nonce| format!("r={nonce}x,s=,i=4096")));
+        assert!(!read(&|nonce| format!("r={nonce}x,s=c2FsdA==,i=0")));
+        assert!(!read(&|nonce| format!("r={nonce}x,s=c2FsdA==,i=1000001")));
+        assert!(!read(&|nonce| format!("r={nonce}x,s=c2FsdA==,i=1,e=x")));
+        assert!(!read(&|nonce| format!("r={nonce}\u{e9},s=c2FsdA==,i=1")));
+    }
+
+    #[test]
+    fn keys_are_kept_by_password_salt_and_iterations() {
+        let cache = ClientKeyCache::default();
+        let password = |text: &str| Password(text.to_owned().into());
+        let cell = cache.cell(&password("a"), b"salt", 1);
+        assert!(Arc::ptr_eq(&cell, &cache.cell(&password("a"), b"salt", 1)));
+        assert!(!Arc::ptr_eq(&cell, &cache.cell(&password("b"), b"salt", 1)));
+        assert!(!Arc::ptr_eq(&cell, &cache.cell(&password("a"), b"sal", 1)));
+        assert!(!Arc::ptr_eq(&cell, &cache.cell(&password("a"), b"salt", 2)));
+        for salt in 0..2 * MAX_CACHED_KEYS {
+            cache.cell(&password("a"), &salt.to_be_bytes(), 1);
+        }
+        assert!(cache.entries.lock().expect("lock").len() <= MAX_CACHED_KEYS);
+    }
+}

@@ -17,6 +17,7 @@ mod samples;
 pub mod token;
 
 pub use causality::CausalityKeys;
+pub use facts_store::FactsStore;
 pub use freshness::{Freshness, Stale, WriteMark};
 pub use host::{HostState, Role};
 pub use monitor::monitor;

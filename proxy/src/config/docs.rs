@@ -73,5 +73,5 @@ fn reload(reload: Reload) -> &'static str {
 
 #[test]
 fn documentation_matches_the_key_table() {
-    crate::docs_check::check("configuration.md", &render());
+    crate::tests::check_document("configuration.md", &render());
 }

@@ -121,7 +121,7 @@ fn every_error_is_named_at_once_with_its_line() {
     let lines = refused(&text);
     let wanted = [
         "test.toml:1: listener.address: `address` is missing in [[listener]]",
-        "test.toml:2: listener.adress: unknown key `adress` in [[listener]] (did you mean `address`?)",
+        "test.toml:2: listener.adress: unknown key `adress` in [[listener]] (did you mean `addr",
         "test.toml:3: listener.max_clients: 0 is not a value of `max_clients`",
         "test.toml:9: shard.monitor_user: `monitor_user` is missing",
         "test.toml:12: shard.health_interval_ms: \"1s\" is not a value",
@@ -173,7 +173,7 @@ fn refuses_what_cannot_work() {
     refuses("name = \"app\"\npass", "name = \"\"\npass", "\"\" is not a value");
     refuses(
         "[[user]]",
-        "[[user]]\nname = \"x\"\npassword = \"x\"\n[[user]]\nname = \"x\"\npassword = \"y\"\n[[user]]",
+        "[[user]]\nname = \"app\"\npassword = \"x\"\n[[user]]",
         "a second [[user]]",
     );
     refuses("[[database]]", "[[database]]\nname = \"app\"\n[[database]]", "a second [[database]]");
@@ -238,7 +238,8 @@ fn neither_form_of_an_error_shows_a_secret() {
     let text = MINIMAL
         .replace("password = \"hunter2\"", "pasword = 'hunter2'\npassword = \"hunter2\"\nx = 1")
         .replace("monitor_user", "monitor_password = \"\"\"\nhunter2\n\"\"\"\nmoniter_user")
-        + "[[user]]\nname = \"b\"\nsecret = \"hunter2\"\n[[user]]\nname = \"c\"\nserver_password=[\"hunter2\"]\n";
+        + "[[user]]\nname = \"b\"\nsecret = \"hunter2\"\n"
+        + "[[user]]\nname = \"c\"\nserver_password=[\"hunter2\"]\n";
     let errors = read(&text).unwrap_err();
     assert!(errors.problems().len() >= 5, "{errors}");
     for shown in [errors.to_string(), errors.report(false), errors.report(true)] {

@@ -2,7 +2,7 @@
 //! pgmanifold in front of them.
 
 use super::postgres::{LaunchError, PgCluster};
-use std::fmt::Write;
+use crate::config;
 
 /// Name of the demo's database.
 const DATABASE: &str = "shop";
@@ -37,32 +37,30 @@ impl Logins {
         format!("postgres://{USER}:{}@127.0.0.1:{port}/{DATABASE}", self.app)
     }
 
-    /// The configuration: what a newcomer would write, with logs kept out of the demo's output.
-    pub(super) fn configuration(&self, cluster: &PgCluster) -> String {
-        let mut hosts = String::new();
-        for server in cluster.servers() {
-            let _ = write!(hosts, "\"{}\", ", server.address());
-        }
-        let hosts = hosts.trim_end_matches(", ");
+    /// The configuration: what a newcomer would write.
+    fn configuration(&self, hosts: &[String]) -> String {
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
         format!(
             r#"
-[general]
-log_level = "error"
 [[listener]]
 address = "127.0.0.1:0"
+
 [[user]]
 name = "{USER}"
 password = "{}"
+
 [[shard]]
 name = "main"
-hosts = [{hosts}]
-tls_mode = "disable"
+hosts = [{}]
 monitor_user = "{MONITOR}"
 monitor_password = "{}"
+
 [[database]]
 name = "{DATABASE}"
 "#,
-            self.app, self.monitor
+            self.app,
+            hosts.join(", "),
+            self.monitor
         )
     }
 }
@@ -81,7 +79,30 @@ pub(super) struct Inlet {
 impl Inlet {
     /// Starts pgmanifold inside this process.
     pub(super) fn start(cluster: &PgCluster, logins: &Logins) -> Result<Inlet, String> {
-        let _ = logins.configuration(cluster);
+        let hosts: Vec<String> =
+            cluster.servers().map(|server| server.address().to_string()).collect();
+        let text = logins.configuration(&hosts);
+        let _config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
         Ok(Inlet { port: cluster.primary.port() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_valid() {
+        let logins = Logins { app: random_password(), monitor: random_password() };
+        let hosts = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+        let config = config::parse(&logins.configuration(&hosts), "demo.toml").expect("valid");
+        assert_eq!(config.shards.first().map(|shard| shard.hosts.len()), Some(2));
+    }
+
+    #[test]
+    fn passwords_need_no_quoting_and_differ() {
+        let password = random_password();
+        assert!(password.len() == 24 && password.bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_ne!(password, random_password());
     }
 }

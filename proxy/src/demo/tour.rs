@@ -97,6 +97,7 @@ pub(super) fn run(workload: Duration, stays: bool) -> Result<(), Failure> {
     let logins = Logins::create(&cluster)?;
     let inlet = Inlet::start(&cluster, &logins)?;
     let dsn = logins.dsn(inlet.port);
+    stage.play(ACT_TIMEOUT, workload::wait_ready(&dsn))?;
     for server in cluster.servers() {
         say(&format!("  {:<10} {}", server.name(), server.address()));
     }

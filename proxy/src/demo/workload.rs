@@ -24,6 +24,10 @@ pub(super) const ORDERS: i32 = 5_000;
 /// Pause of a session between two operations, so that latencies are those of a machine with
 /// room to breathe and not of one that is full.
 const THINK_TIME: Duration = Duration::from_millis(3);
+/// Longest wait for pgmanifold to serve.
+const READY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause between two attempts.
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest latency that is told apart, in microseconds.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
@@ -127,6 +131,23 @@ pub(super) async fn connect(dsn: &str) -> Result<Client, String> {
     // It ends when the client is dropped; what goes wrong in it, the client's calls report.
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// Waits until a session can write, which needs pgmanifold's first look at the servers.
+pub(super) async fn wait_ready(dsn: &str) -> Result<(), String> {
+    let deadline = Instant::now() + READY_TIMEOUT;
+    loop {
+        let probe = async {
+            let client = connect(dsn).await?;
+            let sql = "begin; select 1 for update; commit";
+            client.batch_execute(sql).await.map_err(|error| describe("first statement", &error))
+        };
+        match probe.await {
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => tokio::time::sleep(READY_POLL_INTERVAL).await,
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 /// Creates and fills the tables.

@@ -20,7 +20,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use subtle::ConstantTimeEq;
 use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
@@ -61,9 +61,11 @@ impl From<SqlError> for AuthError {
 /// Everybody who may log in.
 pub(super) struct Accounts {
     accounts: HashMap<String, Account>,
-    /// Makes salts, and the keys that nobody's password fits.
-    secret: Key,
 }
+
+/// Makes salts, and the keys that nobody's password fits. It outlives reloads: were salts to
+/// change with them, those that stay would be known for users with stored secrets.
+static SECRET: LazyLock<Key> = LazyLock::new(|| Zeroizing::new(rand::random()));
 
 struct Account {
     user: Arc<User>,
@@ -89,15 +91,14 @@ impl Accounts {
                 .ok_or_else(|| format!("the secret of user \"{}\" is malformed", user.name))?;
             Ok((user.name.clone(), Account { user: user.clone(), proof }))
         };
-        let accounts = users.iter().map(account).collect::<Result<_, String>>()?;
-        Ok(Self { accounts, secret: Zeroizing::new(rand::random()) })
+        Ok(Self { accounts: users.iter().map(account).collect::<Result<_, String>>()? })
     }
 
     /// Derives the keys of all clear-text passwords: milliseconds each.
     pub(super) fn warm(&self) {
         for (name, account) in &self.accounts {
             if let Proof::Password(password, keys) = &account.proof {
-                keys.get_or_init(|| derive(password, &self.salt(name)));
+                keys.get_or_init(|| derive(password, &salt_of(name)));
             }
         }
     }
@@ -148,14 +149,14 @@ impl Accounts {
             .ok_or_else(|| violation("malformed SASLInitialResponse message"))?;
         let (salt, iterations) = match proof {
             Some(Proof::Scram(stored)) => (stored.salt.clone(), stored.iterations),
-            _ => (self.salt(name), DEFAULT_ITERATIONS),
+            _ => (salt_of(name), DEFAULT_ITERATIONS),
         };
         let challenge = scram::challenge(mechanism, client_first, binding, &salt, iterations)?;
         link.put_authentication(AUTH_SASL_CONTINUE, |out| {
             out.put_slice(challenge.message.as_bytes());
         });
         let answer = challenge.answer(&link.ask().await?)?;
-        let (keys, failure) = self.keys(name, proof, salt).await;
+        let (keys, failure) = keys_of(name, proof, salt).await;
         match (answer.verify(&keys), failure) {
             (Some(message), None) => {
                 link.put_authentication(AUTH_SASL_FINAL, |out| out.put_slice(message.as_bytes()));
@@ -164,39 +165,38 @@ impl Accounts {
             (_, failure) => Err(rejected(name, failure.unwrap_or("wrong password"))),
         }
     }
+}
 
-    /// The keys to check a proof with, and why it cannot be right whatever it is.
-    async fn keys(
-        &self,
-        name: &str,
-        proof: Option<&Proof>,
-        salt: Vec<u8>,
-    ) -> (ServerKeys, Option<&'static str>) {
-        let failure = match proof {
-            Some(Proof::Scram(stored)) => return (stored.keys.clone(), None),
-            Some(Proof::Password(password, keys)) => {
-                if let Some(keys) = keys.get() {
-                    return (keys.clone(), None);
-                }
-                let (password, keys) = (password.clone(), keys.clone());
-                let derive = move || keys.get_or_init(|| derive(&password, &salt)).clone();
-                match spawn_blocking(derive).await {
-                    Ok(keys) => return (keys, None),
-                    Err(_) => "the key derivation was stopped",
-                }
+/// The same for a name as long as the process lives, whether the user exists or not.
+fn salt_of(name: &str) -> Vec<u8> {
+    hmac(&SECRET[..], &[b"salt", name.as_bytes()])[..SALT_BYTES].to_vec()
+}
+
+/// The keys to check a proof with, and why it cannot be right whatever it is.
+async fn keys_of(
+    name: &str,
+    proof: Option<&Proof>,
+    salt: Vec<u8>,
+) -> (ServerKeys, Option<&'static str>) {
+    let failure = match proof {
+        Some(Proof::Scram(stored)) => return (stored.keys.clone(), None),
+        Some(Proof::Password(password, keys)) => {
+            if let Some(keys) = keys.get() {
+                return (keys.clone(), None);
             }
-            Some(Proof::Md5(_)) => "an md5 secret cannot be used with SCRAM",
-            Some(Proof::None) => "the user has no password",
-            None => "unknown user",
-        };
-        let mock = |what: &[u8]| hmac(&self.secret[..], &[what, name.as_bytes()]);
-        (ServerKeys { stored_key: mock(b"stored"), server_key: mock(b"server") }, Some(failure))
-    }
-
-    /// The same for a name as long as the process lives, whether the user exists or not.
-    fn salt(&self, name: &str) -> Vec<u8> {
-        hmac(&self.secret[..], &[b"salt", name.as_bytes()])[..SALT_BYTES].to_vec()
-    }
+            let (password, keys) = (password.clone(), keys.clone());
+            let derive = move || keys.get_or_init(|| derive(&password, &salt)).clone();
+            match spawn_blocking(derive).await {
+                Ok(keys) => return (keys, None),
+                Err(_) => "the key derivation was stopped",
+            }
+        }
+        Some(Proof::Md5(_)) => "an md5 secret cannot be used with SCRAM",
+        Some(Proof::None) => "the user has no password",
+        None => "unknown user",
+    };
+    let mock = |what: &[u8]| hmac(&SECRET[..], &[what, name.as_bytes()]);
+    (ServerKeys { stored_key: mock(b"stored"), server_key: mock(b"server") }, Some(failure))
 }
 
 impl Proof {
@@ -319,11 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn salts_are_constant_per_name_and_process() {
-        let accounts = Accounts::new(&[]).expect("no users");
-        assert_eq!(accounts.salt("ann"), accounts.salt("ann"));
-        assert_ne!(accounts.salt("ann"), accounts.salt("bob"));
-        assert_ne!(accounts.salt("ann"), Accounts::new(&[]).expect("no users").salt("ann"));
+    fn salts_are_constant_per_name() {
+        assert_eq!(salt_of("ann"), salt_of("ann"));
+        assert_ne!(salt_of("ann"), salt_of("bob"));
+        assert_eq!(salt_of("ann").len(), SALT_BYTES);
     }
 
     #[test]

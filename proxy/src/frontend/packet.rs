@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(refused(0, &[("user", "a"), ("replication", "database")]), "0A000");
         assert_eq!(refused(0, &[("user", "a"), ("options", "-d 5")]), "42601");
         assert_eq!(ok(0, &[("user", "a"), ("replication", "false")]).params, []);
-        for version in [0_u32, 2 << 16, 4 << 16, 1234 << 16 | 5680, u32::MAX] {
+        for version in [0_u32, 2 << 16, 4 << 16, 1234 << 16 | 5681, u32::MAX] {
             let error = parse(&version.to_be_bytes()).expect_err("refused");
             assert_eq!(error.sqlstate, "0A000", "{version:x}");
         }

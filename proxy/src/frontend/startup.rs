@@ -292,10 +292,10 @@ async fn hand_shake(
 /// The next packet without its length word; `None` when the client has left.
 async fn read_packet(stream: &mut Stream) -> Result<Option<BytesMut>, StartupError> {
     let mut length = [0; 4];
-    if stream.read(&mut length[..1]).await? == 0 {
-        return Ok(None);
-    }
-    stream.read_exact(&mut length[1..]).await?;
+    match stream.read(&mut length).await? {
+        0 => return Ok(None),
+        read => stream.read_exact(&mut length[read..]).await?,
+    };
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if !(MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&length) {
         return Err(refuse(stream, violation("invalid length of startup packet")).await);

@@ -117,7 +117,8 @@ fn names_end_in_their_unit_and_stand_once() {
 fn documentation_matches_the_table() {
     let mut out = String::from(
         "# Metrics\n\n\
-         <!-- Made from proxy/src/metrics/table.rs by `UPDATE_DOCS=1 cargo test -p pgmanifold`. -->\n\n\
+         <!-- Made from proxy/src/metrics/table.rs by `UPDATE_DOCS=1 cargo test -p \
+         pgmanifold`. -->\n\n\
          `GET /metrics` on the `[http]` address answers with OpenMetrics text. Every family is \
          below. Labels take their\nvalues from the configuration (`database`, `shard`, `host`) and \
          from the fixed lists under the table, so the number of\nseries is bounded. A histogram \
@@ -144,11 +145,12 @@ fn documentation_matches_the_table() {
     write!(
         out,
         "\n## Buckets\n\nHistograms have buckets up to {} seconds and `+Inf`. Durations are kept \
-         with two significant\ndigits: one up to 1 % above a bound may be counted below it; sums are exact.\n",
+         with two significant\ndigits: one up to 1 % above a bound may be counted below it; sums \
+         are exact.\n",
         bounds.join(", ")
     )
     .unwrap();
-    crate::docs_check::check("metrics.md", &out);
+    crate::tests::check_document("metrics.md", &out);
 }
 
 const LABEL_VALUES: &[(&str, &str, &[&str])] = &[

@@ -65,8 +65,16 @@ const CLASSES: [&str; 45] = [
     "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "PG", "XX", "other",
 ];
 
-const PIN_REASONS: [&str; 6] =
-    ["temp_object", "listen", "advisory_lock", "hold_cursor", "sql_prepare", "load"];
+/// In the order of `PinReason`; a reason this table does not know yet counts as the last.
+const PIN_REASONS: [&str; 7] = [
+    "temp_object",
+    "listen",
+    "advisory_lock",
+    "hold_cursor",
+    "sql_prepare",
+    "load",
+    "unclassified",
+];
 
 /// For the documentation: which label takes which values.
 #[cfg(test)]
@@ -77,17 +85,6 @@ pub(super) const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
     ("pgmanifold_errors_total", "class", &CLASSES),
     ("pgmanifold_pins_total", "reason", &PIN_REASONS),
 ];
-
-fn pin_index(reason: PinReason) -> usize {
-    match reason {
-        PinReason::TempObject => 0,
-        PinReason::Listen => 1,
-        PinReason::AdvisoryLock => 2,
-        PinReason::HoldCursor => 3,
-        PinReason::SqlPrepare => 4,
-        PinReason::Load => 5,
-    }
-}
 
 /// Counters of one worker and database. Aligned so that two workers never share a cache line.
 #[derive(Debug)]
@@ -170,7 +167,7 @@ impl WorkerMetrics {
 
     /// Counts a session that must keep its server.
     pub fn pin(&self, reason: PinReason) {
-        self.pins[pin_index(reason)].fetch_add(1, Relaxed);
+        self.pins[(reason as usize).min(PIN_REASONS.len() - 1)].fetch_add(1, Relaxed);
     }
 
     /// Counts a client that logged in, and keeps it in the gauge until the guard is dropped.

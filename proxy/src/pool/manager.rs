@@ -6,6 +6,7 @@ use crate::backend::connect::Connector;
 use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
 use crate::config::model::{Config, Database, Shard, User};
 use crate::frontend::startup::Frontends;
+use crate::metrics::Metrics;
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::wire::tls::TlsConfigError;
@@ -215,6 +216,7 @@ impl State {
         database: &str,
         user: &str,
         workers: usize,
+        metrics: &Metrics,
     ) -> Option<Arc<UserPools>> {
         let key = (database.to_owned(), user.to_owned());
         let mut pools = lock(&self.pools);
@@ -227,8 +229,10 @@ impl State {
         let host_pools = (0..entry.cluster.hosts().len())
             .map(|host| {
                 let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
-                let connector = Arc::clone(&self.connector);
-                Pool::new(database, user, Arc::clone(&entry.cluster), host, connector, workers)
+                let address = entry.cluster.hosts()[host].host.address.to_string();
+                let counters = metrics.host(0, &shard.shard.name, &address);
+                let means = (Arc::clone(&self.connector), counters);
+                Pool::new(database, user, Arc::clone(&entry.cluster), host, means, workers)
             })
             .collect();
         let made = Arc::new(UserPools {

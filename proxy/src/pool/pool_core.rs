@@ -2,15 +2,17 @@
 //! the most recently used connection is lent first; a connect error reaches those who wait at
 //! once.
 
-use crate::backend::connect::{self, ConnectError, TlsClient};
+use crate::backend::connect::Connector;
+use crate::backend::error::ConnectError;
 use crate::backend::connection::Server;
 use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
+use crate::metrics::HostMetrics;
 use crate::pool::Lease;
 use crate::wire::error::SqlError;
 use crate::wire::stream::IdleState;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -48,22 +50,16 @@ impl PoolLimits {
 }
 
 /// Connections of one database and user to one host.
-#[derive(Debug)]
 pub struct Pool {
     database: Arc<Database>,
     user: Arc<User>,
     host: Arc<Host>,
     host_index: usize,
     cluster: Arc<Cluster>,
-    tls: Arc<TlsClient>,
+    connector: Arc<Connector>,
+    metrics: Arc<HostMetrics>,
     limits: PoolLimits,
     inner: Mutex<Inner>,
-    /// Checkouts that ended in a timeout.
-    timeouts: AtomicU64,
-    /// Connections opened, ever.
-    connects: AtomicU64,
-    /// Connection attempts that failed, ever.
-    failures: AtomicU64,
     /// Seed of the lifetime jitter.
     jitter: AtomicU32,
 }
@@ -95,12 +91,32 @@ pub struct PoolNumbers {
     pub idle: usize,
     /// Sessions that wait for one.
     pub waiting: usize,
-    /// Checkouts that timed out, ever.
-    pub timeouts: u64,
-    /// Connections opened, ever.
-    pub connects: u64,
-    /// Failed attempts, ever.
-    pub failures: u64,
+    /// Being opened among them.
+    pub connecting: usize,
+}
+
+impl PoolNumbers {
+    /// Connections lent to sessions.
+    pub fn in_use(&self) -> usize {
+        self.open.saturating_sub(self.idle + self.connecting)
+    }
+}
+
+impl std::iter::Sum for PoolNumbers {
+    fn sum<I: Iterator<Item = Self>>(numbers: I) -> Self {
+        numbers.fold(Self::default(), |sum, next| Self {
+            open: sum.open + next.open,
+            idle: sum.idle + next.idle,
+            connecting: sum.connecting + next.connecting,
+            waiting: sum.waiting + next.waiting,
+        })
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("host", &self.host.address).finish_non_exhaustive()
+    }
 }
 
 /// One place among the `size` of a pool; dropping it frees the place.
@@ -126,7 +142,7 @@ impl Pool {
         user: Arc<User>,
         cluster: Arc<Cluster>,
         host_index: usize,
-        tls: Arc<TlsClient>,
+        (connector, metrics): (Arc<Connector>, Arc<HostMetrics>),
         workers: usize,
     ) -> Arc<Self> {
         let host = Arc::clone(&cluster.hosts()[host_index].host);
@@ -143,11 +159,9 @@ impl Pool {
             host,
             host_index,
             cluster,
-            tls,
+            connector,
+            metrics,
             inner: Mutex::new(inner),
-            timeouts: AtomicU64::new(0),
-            connects: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
             jitter: AtomicU32::new(0x9e37_79b9),
         })
     }
@@ -291,9 +305,7 @@ impl Pool {
             open: inner.open,
             idle: inner.idle.iter().map(Vec::len).sum(),
             waiting: inner.waiters.len(),
-            timeouts: self.timeouts.load(Ordering::Relaxed),
-            connects: self.connects.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
+            connecting: inner.connecting,
         }
     }
 
@@ -317,24 +329,27 @@ impl Pool {
     }
 
     async fn open_one(self: Arc<Self>, worker: usize) {
-        let login = connect::connect(
-            &self.host,
-            &self.tls,
-            &self.user.server_user,
-            self.user.server_password.as_ref(),
-            &self.database.server_database,
-            &[("application_name", "pgmanifold")],
-        )
-        .await;
+        let login = self
+            .connector
+            .connect(
+                &self.host,
+                &self.user.server_user,
+                self.user.server_password.as_ref(),
+                &self.database.server_database,
+                &[("application_name", "pgmanifold")],
+            )
+            .await;
         match login {
             Ok(login) => {
                 self.lock().connecting -= 1;
-                self.connects.fetch_add(1, Ordering::Relaxed);
+                self.metrics.connected();
                 self.cluster.report_success(self.host_index);
                 let slot = Slot { pool: Arc::downgrade(&self), worker };
                 let limits = (self.limits.prepared_statements, self.lifetime());
                 let host = Arc::clone(&self.host);
-                let server = Server::new(login, host, self.host_index, limits, slot);
+                let connector = Arc::clone(&self.connector);
+                let server =
+                    Server::new(login, (host, self.host_index), connector, limits, slot);
                 self.put(Box::new(server), worker, Instant::now());
             }
             Err(error) => self.connect_failed(&error),
@@ -342,7 +357,7 @@ impl Pool {
     }
 
     fn connect_failed(&self, error: &ConnectError) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connect_failed();
         let host = self.host.address.to_string();
         tracing::warn!(%host, database = %self.database.name, user = %self.user.name, %error,
             "server connection failed");
@@ -368,7 +383,6 @@ impl Pool {
     }
 
     fn checkout_timed_out(&self) -> SqlError {
-        self.timeouts.fetch_add(1, Ordering::Relaxed);
         let numbers = self.numbers();
         SqlError::error("53300", "no server connection became free in time")
             .detail(format!(

@@ -7,7 +7,7 @@
 
 mod accept;
 pub mod clients;
-mod login;
+pub mod login;
 mod observe;
 mod signals;
 mod worker;
@@ -71,6 +71,7 @@ pub struct Shared {
     pub interner: Interner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    max_message_bytes: AtomicUsize,
     workers: usize,
     next_database_id: AtomicUsize,
 }
@@ -81,9 +82,14 @@ impl Shared {
         self.state.load()
     }
 
+    /// Largest message a client may send.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes.load(Ordering::Relaxed)
+    }
+
     /// The current pools of a database and user, unless one of them is gone.
     pub fn user_pools(&self, database: &str, user: &str) -> Option<Arc<UserPools>> {
-        self.state.load().user_pools(database, user, self.workers)
+        self.state.load().user_pools(database, user, self.workers, &self.metrics)
     }
 }
 
@@ -130,6 +136,7 @@ impl Proxy {
             clients: Clients::default(),
             interner: Interner::default(),
             metrics: Metrics::new(),
+            max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
             workers,
             next_database_id,
         });
@@ -187,6 +194,8 @@ impl Proxy {
             next_database_id: &self.shared.next_database_id,
         };
         let next = State::build(config, Some(&old), &around)?;
+        let max_message_bytes = next.config.general.max_message_bytes;
+        self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
         self.shared.state.store(Arc::new(next));
         warm_secrets(&self.shared, &self.control);
         Ok(())

@@ -4,11 +4,12 @@
 //! Named statements live under names of ours on the servers, so that any server can run them:
 //! one that does not know a statement gets its Parse first.
 
-use super::planning::Planner;
+use super::planning::{Planner, unplanned};
 use super::request::{POISON, Step, Taken};
-use super::{Event, Prepared, Session, Stop, Virtual};
+use super::{Prepared, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::prepared::Statement;
+use crate::metrics::{Origin, RouteKind};
 use crate::pool::Lease;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
@@ -49,17 +50,17 @@ impl Session {
             return Ok(self.refuse_batch(SqlError::error("42P05", message)));
         }
         let statement = self.statement(name, definition);
-        let facts_version = self.pools.facts_version();
+        let facts_version = self.pools.facts.load().version();
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
         if prepared.plan.local.is_some() {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
         }
-        if let Some(step) = self.place_batch(rest, planner)? {
+        if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
         }
-        if let Some(error) = self.replica_refusal(&prepared.plan) {
+        if let Some(error) = self.refused_on_replica(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
         self.keep(name, prepared);
@@ -96,10 +97,10 @@ impl Session {
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
         }
-        if let Some(step) = self.place_batch(rest, planner)? {
+        if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
         }
-        if let Some(error) = self.replica_refusal(&prepared.plan) {
+        if let Some(error) = self.refused_on_replica(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
@@ -132,7 +133,7 @@ impl Session {
                 self.describe_local(&command, false);
                 return Ok(Step::Done);
             }
-            if let Some(step) = self.place_batch(rest, planner)? {
+            if let Some(step) = self.place_batch(rest, None, planner)? {
                 return Ok(step);
             }
             self.send_expecting(message, Expect::Describe);
@@ -145,7 +146,7 @@ impl Session {
             self.describe_local(command, true);
             return Ok(Step::Done);
         }
-        if let Some(step) = self.place_batch(rest, planner)? {
+        if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
@@ -169,7 +170,7 @@ impl Session {
         if let Some(command) = self.find_local_portal(portal) {
             return Ok(self.run_local_portal(&command));
         }
-        if let Some(step) = self.place_batch(rest, planner)? {
+        if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
         self.send_expecting(message, Expect::Execute);
@@ -221,7 +222,8 @@ impl Session {
 
     /// Answers a message of a batch with an error: the rest of the batch is thrown away.
     pub(super) fn refuse_batch(&mut self, error: SqlError) -> Step {
-        self.handle.metrics.refused();
+        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
+        self.metrics.error(&error.sqlstate, Origin::Proxy);
         self.skip_to_sync = true;
         match &self.lease {
             Some(_) => self.poison_at_sync = true,
@@ -235,10 +237,12 @@ impl Session {
     fn place_batch(
         &mut self,
         rest: &[u8],
+        plan: Option<&Plan>,
         planner: &mut Planner,
     ) -> Result<Option<Step>, FrameError> {
         if self.batch_open {
-            return Ok(None);
+            let leaves = plan.is_some_and(|plan| self.must_leave_replica(plan));
+            return Ok(leaves.then(|| self.leave_replica().into()));
         }
         self.begin_clock();
         let stays = self.lease.as_ref().is_some_and(|lease| lease.status != b'I');
@@ -286,7 +290,7 @@ impl Session {
             at += header.total;
         }
         if rest.len() >= SURVEY_BYTES {
-            return Ok(Survey::Target(Target::Primary, Arc::new(Plan::unknown("long batch"))));
+            return Ok(Survey::Target(Target::Primary, Arc::new(unplanned("long batch"))));
         }
         Ok(Survey::Incomplete)
     }
@@ -332,11 +336,6 @@ impl Session {
         }
     }
 
-    /// A transaction on a replica cannot be moved: what may not run there is refused.
-    fn replica_refusal(&mut self, plan: &Plan) -> Option<SqlError> {
-        self.refused_on_replica(plan)
-    }
-
     fn statement(&self, name: &[u8], definition: &[u8]) -> Arc<Statement> {
         if !name.is_empty() {
             return self.shared.interner.intern(definition);
@@ -363,7 +362,7 @@ impl Session {
     fn find(&mut self, name: &[u8], planner: &mut Planner) -> Option<Prepared> {
         let known = if name.is_empty() { self.unnamed.as_ref() } else { self.find_named(name) };
         let mut known = known?.clone();
-        let facts_version = self.pools.facts_version();
+        let facts_version = self.pools.facts.load().version();
         if known.facts_version != facts_version {
             known.plan = self.plan(known.statement.text(), planner);
             known.facts_version = facts_version;
@@ -387,8 +386,16 @@ impl Session {
         }
     }
 
+    /// True when a batch went to a replica before its client had sent all of it (it waited for a
+    /// Flush), and now goes on with a statement that needs the primary.
+    fn must_leave_replica(&self, plan: &Plan) -> bool {
+        let is_open = self.lease.as_ref().is_some_and(|lease| lease.status == b'I');
+        let may_stay = matches!(plan.effect, Effect::Read | Effect::Transaction);
+        is_open && !may_stay && self.leased_replica()
+    }
+
     /// Ends the part of a batch that ran on a replica, so that the rest can go to the primary.
-    pub(super) fn leave_replica(&mut self) -> Stop {
+    fn leave_replica(&mut self) -> Stop {
         self.batch_open = false;
         self.send_expecting(SYNC, Expect::Hidden(Hidden::Sync));
         Stop::Drain
@@ -399,10 +406,6 @@ impl Session {
         matches!(self.virtual_transaction, Virtual::Begun(_))
     }
 
-    /// Ends the session because of a broken message.
-    pub(super) fn close_event(error: SqlError) -> Event {
-        Event::Close(Some(error))
-    }
 }
 
 const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
@@ -413,7 +416,7 @@ fn decided_or_primary(decided: Option<(Target, Arc<Plan>)>) -> Survey {
             Survey::Target(Target::Primary, plan)
         }
         Some((target, plan)) => Survey::Target(target, plan),
-        None => Survey::Target(Target::Primary, Arc::new(Plan::unknown("no statement in batch"))),
+        None => Survey::Target(Target::Primary, Arc::new(unplanned("no statement in batch"))),
     }
 }
 

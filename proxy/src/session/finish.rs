@@ -1,12 +1,12 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
 use super::{Event, Session, Virtual};
-use crate::backend::cancel::send_cancel;
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::pool::Lease;
 use crate::session::settings;
-use crate::wire::error::SqlError;
+use crate::metrics::ClientState;
+use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Session {
         let now = Instant::now();
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
-            self.handle.metrics.query(self.placement.kind, elapsed);
+            self.metrics.query(self.placement.kind, elapsed);
             self.started = now;
         }
         if status != b'I' {
@@ -72,7 +72,7 @@ impl Session {
         self.last_write_async = self.wrote_async || self.settings.async_commit;
         self.wrote_async = false;
         if let Some(key) = self.knobs.key() {
-            self.shared.causality.note(self.pools.cluster_id, key, mark);
+            self.pools.keys.record(key, mark, self.last_write_async);
         }
     }
 
@@ -91,10 +91,7 @@ impl Session {
                 let rows = std::mem::take(&mut lease.hidden_rows);
                 match error {
                     None => self.settings_read(rows),
-                    Some(_) => {
-                        self.pinned = Some("settings could not be read");
-                        self.handle.metrics.pinned("settings could not be read");
-                    }
+                    Some(_) => self.pinned = Some("settings could not be read"),
                 }
             }
             Hidden::Begin => return error.map_or(Ok(()), Err),
@@ -123,7 +120,8 @@ impl Session {
             lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
             return;
         }
-        let cancelled = self.handle.cancel.take_back();
+        self.guards.gauge.set(ClientState::Idle);
+        let cancelled = self.handle.take_back();
         let tainted = std::mem::take(&mut self.server_tainted);
         if let Some(lease) = self.lease.take()
             && !cancelled
@@ -135,7 +133,7 @@ impl Session {
 
     /// Closes the server's connection.
     fn drop_server(&mut self) -> Option<Lease> {
-        self.handle.cancel.take_back();
+        self.handle.take_back();
         self.lease.take()
     }
 
@@ -155,8 +153,7 @@ impl Session {
         }
         self.settings_dirty = false;
         if mid_message || self.pinned.is_some() {
-            let severity = crate::wire::error::Severity::Fatal;
-            let fatal = SqlError { severity, ..error };
+            let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
         let idle = expect.is_empty() && !self.batch_open;
@@ -248,13 +245,13 @@ impl Session {
     /// A statement that still runs is cancelled; a clean server is wiped and given back; any
     /// other is closed, which rolls its transaction back.
     async fn leave_server(&mut self, mut lease: Lease) {
-        let cancelled = self.handle.cancel.take_back();
+        let cancelled = self.handle.take_back();
         if !lease.is_clean() {
             if !lease.expect.is_empty()
                 && let Some(key) = lease.info.cancel.clone()
             {
-                let (info, tls) = (Arc::clone(&lease.info), self.pools.tls());
-                tokio::spawn(async move { send_cancel(&info.host, &tls, &key).await });
+                let info = Arc::clone(&lease.info);
+                tokio::spawn(async move { info.connector.send_cancel(&info.host, &key).await });
             }
             return;
         }

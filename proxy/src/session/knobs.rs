@@ -4,7 +4,7 @@
 use crate::cluster::Token;
 use crate::config::model::Causality;
 use crate::wire::error::SqlError;
-use pgmanifold_router::hint::{Hints, Role, parse_max_lag_ms, parse_role};
+use pgmanifold_router::hint::{Hints, Role, parse_max_lag_ms};
 use std::time::Duration;
 
 /// One `pgm.` setting, for SHOW, errors and documentation.
@@ -112,13 +112,13 @@ impl Knobs {
         let mut next = self.now.clone();
         match name {
             "role" => next.role = value.map_or(Ok(self.defaults.role), |text| {
-                parse_role(text).ok_or_else(|| bad_value(name, text))
+                Role::parse(text).map_err(|_| bad_value(name, text))
             })?,
             "causality" => {
                 next.causality = value.map_or_else(|| self.defaults.causality.clone(), Into::into);
             }
             "max_lag" => next.max_lag = optional(name, value, |text| {
-                parse_max_lag_ms(text).map(Duration::from_millis)
+                parse_max_lag_ms(text).ok().map(Duration::from_millis)
             })?,
             "min_lsn" => next.min_lsn = match value {
                 None | Some("") => None,
@@ -155,12 +155,7 @@ impl Knobs {
     /// 42704 for a name that does not exist.
     pub fn show(&self, name: &str) -> Result<String, SqlError> {
         Ok(match name {
-            "role" => match self.now.role {
-                Role::Auto => "auto",
-                Role::Primary => "primary",
-                Role::Replica => "replica",
-            }
-            .to_owned(),
+            "role" => self.now.role.as_str().to_owned(),
             "causality" => self.now.causality.to_string(),
             "max_lag" => {
                 self.now.max_lag.map_or_else(String::new, |lag| format!("{}ms", lag.as_millis()))

@@ -29,6 +29,8 @@ use crate::config::model::PoolMode;
 use crate::cluster::WriteMark;
 use crate::pool::Lease;
 use crate::pool::manager::UserPools;
+use crate::metrics::WorkerMetrics;
+use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
 use crate::wire::frame;
@@ -110,6 +112,8 @@ pub struct Session {
     shared: Arc<Shared>,
     worker: Arc<Worker>,
     handle: Arc<ClientHandle>,
+    metrics: Arc<WorkerMetrics>,
+    guards: Box<Guards>,
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
     local_portal: Option<Box<(Box<[u8]>, LocalCommand)>>,
@@ -149,6 +153,8 @@ pub struct Session {
     /// When the first message of the current request came.
     started: Instant,
     placement: Placement,
+    /// State of a small random generator.
+    seed: u64,
 }
 
 /// Bytes kept in `input` or `output` between requests; larger buffers are given back.
@@ -158,8 +164,6 @@ const KEPT_BUFFER_BYTES: usize = 4 * 1024;
 pub struct Beginning {
     /// The client's connection, logged in.
     pub client: Stream,
-    /// Bytes that came after the login.
-    pub input: BytesMut,
     /// What the client must be sent first.
     pub greeting: BytesMut,
     /// Its pools.
@@ -172,25 +176,29 @@ pub struct Beginning {
     pub shared: Arc<Shared>,
     /// The worker whose thread runs the session.
     pub worker: Arc<Worker>,
-    /// How others reach the session.
-    pub handle: Arc<ClientHandle>,
+    /// What it holds until it ends.
+    pub guards: Guards,
 }
 
 impl Session {
     /// A session that is about to greet its client.
     pub fn new(begin: Beginning) -> Self {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
+        let metrics =
+            begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let custom: BTreeSet<Box<str>> =
             begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
         Self {
             client: begin.client,
-            input: begin.input,
+            input: BytesMut::new(),
             output: begin.greeting,
             lease: None,
             pools: begin.pools,
             shared: begin.shared,
             worker: begin.worker,
-            handle: begin.handle,
+            handle: Arc::clone(begin.guards.registration.handle()),
+            metrics,
+            guards: Box::new(begin.guards),
             prepared: None,
             unnamed: None,
             local_portal: None,
@@ -218,11 +226,13 @@ impl Session {
             last_write_async: false,
             started: Instant::now(),
             placement: Placement::default(),
+            seed: rand::random(),
         }
     }
 
     /// Serves the client until it leaves, breaks the protocol, or the proxy stops.
     pub async fn run(mut self) {
+        poll_fn(|cx| Poll::Ready(self.handle.wake_with(cx.waker()))).await;
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
@@ -285,7 +295,7 @@ impl Session {
                 _ => return Poll::Ready(Some(Event::Close(None))),
             }
             let bytes = buffer.filled();
-            self.handle.metrics.bytes_in(bytes.len());
+            self.metrics.bytes_in(bytes.len() as u64);
             if !self.input.is_empty() {
                 self.input.extend_from_slice(bytes);
                 return Poll::Ready(None);
@@ -349,7 +359,7 @@ impl Session {
             match Pin::new(&mut self.client).poll_write(cx, &self.output) {
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
-                    self.handle.metrics.bytes_out(written);
+                    self.metrics.bytes_out(written as u64);
                     self.output.advance(written);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
@@ -375,12 +385,12 @@ impl Session {
 
     /// Ends an idle session when the proxy stops.
     fn stop_requested(&self) -> Option<Event> {
-        let idle = self.lease.is_none() || self.pinned.is_some();
-        if !self.handle.stop_requested() || !idle || !self.input.is_empty() {
+        if !self.handle.ends_when_idle() {
             return None;
         }
         let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
-        if in_use || matches!(self.virtual_transaction, Virtual::Begun(_)) {
+        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
+        if busy && !self.handle.ends_now() {
             return None;
         }
         let message = "terminating connection due to administrator command";

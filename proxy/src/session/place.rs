@@ -2,8 +2,8 @@
 
 use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
-use crate::cluster::Freshness;
-use crate::metrics::RouteKind;
+use crate::cluster::{Freshness, Role};
+use crate::metrics::{ClientState, RouteKind};
 use crate::pool::Lease;
 use crate::session::knobs::Scope;
 use crate::session::settings::Settings;
@@ -15,12 +15,18 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Why a request runs where it runs; for logs and metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Placement {
     /// For the counter of queries by route.
     pub(super) kind: RouteKind,
     /// Why a read did not go to a replica, when it did not.
     pub(super) fallback: Option<Cow<'static, str>>,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { kind: RouteKind::PrimaryRead, fallback: None }
+    }
 }
 
 /// `Err(Ok(stop))`: not now. `Err(Err(error))`: never.
@@ -98,7 +104,7 @@ impl Session {
             return cluster.primary();
         }
         let need = self.freshness(plan);
-        match cluster.pick_replica(&need, self.handle.id) {
+        match cluster.pick_replica(&need, self.next_seed()) {
             Ok(host) => {
                 self.placement.kind = RouteKind::ReplicaRead;
                 Ok(host)
@@ -116,6 +122,12 @@ impl Session {
         }
     }
 
+    /// A random number for the choice among replicas.
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        self.seed
+    }
+
     /// What a replica must have seen to answer this session.
     fn freshness(&self, plan: &Plan) -> Freshness {
         let database = &self.pools.database;
@@ -124,8 +136,13 @@ impl Session {
             Scope::Off => (None, false),
             Scope::Session => (self.last_write, self.last_write_async),
             Scope::Key(key) => {
-                let shared = self.shared.causality.get(self.pools.cluster_id, key);
-                (newest(self.last_write, shared), true)
+                let shared = self.pools.keys.get(key);
+                let mark = match (self.last_write, shared) {
+                    (Some(own), Some(shared)) => Some(own.latest(shared.mark)),
+                    (own, shared) => own.or(shared.map(|shared| shared.mark)),
+                };
+                let shared_async = shared.is_some_and(|shared| shared.async_commit);
+                (mark, self.last_write_async || shared_async)
             }
         };
         Freshness {
@@ -140,9 +157,8 @@ impl Session {
     /// Takes a leased server into use: first it is given the session's parameters, and the BEGIN
     /// that was put off.
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
-        let metrics = &self.handle.metrics;
-        metrics.assigned();
-        self.handle.cancel.lend(&lease.info);
+        self.guards.gauge.set(ClientState::Active);
+        self.handle.lend(&lease.info);
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
             None
@@ -193,32 +209,33 @@ impl Session {
 
     pub(super) fn leased_replica(&self) -> bool {
         let Some(lease) = &self.lease else { return false };
-        self.pools.cluster.hosts().get(lease.host_index()).is_some_and(|host| host.is_replica())
+        self.pools.cluster.hosts().get(lease.host_index()).is_some_and(|host| host.role() == Role::Replica)
     }
 
     pub(super) fn pin(&mut self, reason: PinReason) {
         if self.pinned.is_some() {
             return;
         }
-        let reason = match reason {
+        self.metrics.pin(reason);
+        self.pinned = Some(match reason {
             PinReason::TempObject => "temporary object",
             PinReason::Listen => "LISTEN",
             PinReason::AdvisoryLock => "advisory lock",
             PinReason::HoldCursor => "WITH HOLD cursor",
             PinReason::SqlPrepare => "PREPARE",
             PinReason::Load => "LOAD",
-        };
-        self.pinned = Some(reason);
-        self.handle.metrics.pinned(reason);
+            PinReason::Unclassified => "statement that was not understood",
+        });
     }
 
     /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
     /// request looks for another server, a bounded number of times.
     pub(super) async fn acquire(&mut self, host: usize) {
+        self.guards.gauge.set(ClientState::Waiting);
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         let result = pool.get(self.worker.index).await;
-        self.handle.metrics.pool_wait(waiting.elapsed());
+        self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
                 self.acquire_attempts = 0;
@@ -228,6 +245,9 @@ impl Session {
                 }
             }
             Err(error) => {
+                if error.sqlstate == "53300" {
+                    self.metrics.checkout_timeout();
+                }
                 let other = self.pools.cluster.primary().is_ok_and(|primary| primary != host);
                 let unreachable = error.sqlstate.starts_with("08") || error.sqlstate == "57P03";
                 let tries = usize::from(self.acquire_attempts);
@@ -278,15 +298,5 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.settings = on_server;
         }
-    }
-}
-
-fn newest(
-    own: Option<crate::cluster::WriteMark>,
-    shared: Option<crate::cluster::WriteMark>,
-) -> Option<crate::cluster::WriteMark> {
-    match (own, shared) {
-        (Some(own), Some(shared)) => Some(own.max(shared)),
-        (own, shared) => own.or(shared),
     }
 }

@@ -3,8 +3,8 @@
 
 use super::{Prepared, Session};
 use pgmanifold_router::fingerprint::Scan;
-use pgmanifold_router::lexer::Dialect;
-use pgmanifold_router::plan::Plan;
+use pgmanifold_router::hint::Hints;
+use pgmanifold_router::plan::{Effect, Plan, SessionEffect};
 use pgmanifold_router::plan_cache::PlanCache;
 use pgmanifold_router::planner;
 use pgmanifold_router::route::Route;
@@ -36,18 +36,36 @@ pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8], &mut Planner) -> T)
     SCRATCH.with_borrow_mut(|(scratch, planner)| use_it(scratch, planner))
 }
 
+/// The plan of a request that has no text to look at.
+pub(super) fn unplanned(reason: &'static str) -> Plan {
+    Plan {
+        effect: Effect::Unknown,
+        reason: reason.into(),
+        statements: 1,
+        transaction: None,
+        has_transaction_control: false,
+        session: SessionEffect::default(),
+        needs_transaction: false,
+        local: None,
+        misplaced_local: false,
+        hints: Hints::default(),
+        hint_error: None,
+        cacheable: false,
+    }
+}
+
 impl Session {
     /// The plan of a text: from the cache, or made now.
     pub(super) fn plan(&self, text: &[u8], planner: &mut Planner) -> Arc<Plan> {
         let facts = self.pools.facts.load();
-        let dialect = Dialect { backslash_strings: self.settings.backslash_strings };
+        let dialect = self.settings.dialect();
         let Planner { scan, caches } = planner;
         let index = self.pools.database_id;
         if caches.len() <= index {
             caches.resize_with(index + 1, || None);
         }
-        let cache = caches[index].get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES));
-        let context = facts.version();
+        let cache = caches[index].get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
+        let context = facts.version() << 3 | dialect.bits();
         let scanned = scan.scan(text, dialect).is_ok() && scan.cacheable();
         if scanned && let Some(plan) = cache.get(scan, context) {
             return plan;

@@ -4,6 +4,8 @@
 use super::{Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::prepared::Statement;
+use crate::backend::error::ServerError;
+use crate::metrics::Origin;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
@@ -238,16 +240,17 @@ impl Session {
         outgoing: &mut Outgoing<'_>,
     ) -> Result<Fate, SqlError> {
         let body = &message[HEADER_BYTES..];
-        self.handle.metrics.server_error(frame::error_field(body, b'C').unwrap_or("XX000"));
+        let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
+        self.metrics.error(sqlstate, Origin::Server);
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
-            lease.dying = Some(decode_error(body));
+            lease.dying = Some(ServerError::decode(body).into());
             return Ok(Fate::Swallow);
         }
         match lease.expect.front_mut() {
             Some(Expect::Query) => Ok(Fate::Pass),
             Some(Expect::Hidden(_)) => {
-                lease.dying.get_or_insert_with(|| decode_error(body));
+                lease.dying.get_or_insert_with(|| ServerError::decode(body).into());
                 Ok(Fate::Swallow)
             }
             Some(Expect::Poison(error)) => {
@@ -329,7 +332,7 @@ impl Session {
         while !run.is_empty() && self.output.is_empty() {
             match Pin::new(&mut self.client).poll_write(cx, run) {
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    self.handle.metrics.bytes_out(written);
+                    self.metrics.bytes_out(written as u64);
                     run = &run[written..];
                 }
                 // An error shows again, and is handled, when the client is written or read next.
@@ -368,25 +371,6 @@ fn setting_row(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
         }
         _ => None,
     }
-}
-
-/// An error of the server, to be told to the client as an ERROR of its statement.
-fn decode_error(body: &[u8]) -> SqlError {
-    let text = |code| frame::error_field(body, code).map(str::to_owned);
-    let message = text(b'M').unwrap_or_else(|| "server error".to_owned());
-    let mut error = SqlError::error(known_sqlstate(text(b'C').as_deref()), message);
-    error.detail = text(b'D').map(Into::into);
-    error.hint = text(b'H').map(Into::into);
-    error
-}
-
-/// `SqlError` holds only codes known here; these are what a dying or reconfigured server sends.
-fn known_sqlstate(code: Option<&str>) -> &'static str {
-    const KNOWN: &[&str] = &[
-        "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "53300", "53400", "22023",
-        "42501", "42704", "22000", "57014", "55P02", "XX000", "XX001", "40001", "08P01", "3D000",
-    ];
-    KNOWN.iter().find(|known| Some(**known) == code).copied().unwrap_or("58000")
 }
 
 /// The connection to the server is gone or cannot be understood any more.

@@ -1,9 +1,10 @@
 //! Owns the reading of a client's messages: borders, bounds, and the simple query protocol.
 
-use super::planning::Planner;
+use super::planning::{Planner, unplanned};
 use super::{DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
+use crate::metrics::{Origin, RouteKind};
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
@@ -134,7 +135,7 @@ impl Session {
     /// FunctionCall: an old way to call any function, so it runs on the primary as a write.
     fn take_function_call(&mut self, message: &[u8]) -> Step {
         self.begin_clock();
-        let plan = planning_function_call();
+        let plan = unplanned("function call message");
         if let Err(step) = self.place(Target::Primary, &plan) {
             return match step {
                 Ok(stop) => stop.into(),
@@ -205,7 +206,7 @@ impl Session {
                     .hint("See docs/routing.md for the hints and their values."),
             );
         }
-        if plan.mixed_local {
+        if plan.misplaced_local {
             return Some(
                 SqlError::error("0A000", "pgm settings cannot be mixed with other statements")
                     .hint("Send SET, RESET or SHOW pgm.* as a query of its own."),
@@ -246,7 +247,8 @@ impl Session {
     /// Answers a simple query with an error. A transaction that is open on a server must fail as
     /// it would have there: a statement that cannot succeed is run in its place.
     pub(super) fn refuse_query(&mut self, error: SqlError) -> Step {
-        self.handle.metrics.refused();
+        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
+        self.metrics.error(&error.sqlstate, Origin::Proxy);
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
                 frame::put_query(&mut lease.out, POISON);
@@ -316,15 +318,6 @@ fn ends_transaction(plan: &Plan) -> bool {
 
 fn chains(text: &[u8]) -> bool {
     text.to_ascii_lowercase().windows(5).any(|word| word == b"chain")
-}
-
-fn planning_function_call() -> Plan {
-    Plan {
-        effect: Effect::Write,
-        reason: "function call message".into(),
-        statements: 1,
-        ..Plan::unknown("function call message")
-    }
 }
 
 fn protocol_violation(error: FrameError) -> Stop {

@@ -1,6 +1,7 @@
 //! Owns the run-time parameters of a session: how they are kept, compared, and carried from one
 //! server to another.
 
+use pgmanifold_router::lexer::Dialect;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -9,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<Box<str>, Box<str>>,
-    /// `standard_conforming_strings` is off: backslashes escape in plain string literals.
-    pub backslash_strings: bool,
+    /// How SQL text is read under these parameters.
+    dialect: Dialect,
     /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet.
     pub async_commit: bool,
 }
@@ -31,9 +32,16 @@ impl Settings {
             let value = values.get(name).map(|value| value.to_ascii_lowercase());
             matches!(value.as_deref(), Some("off" | "false" | "no" | "0"))
         };
-        let backslash_strings = is_off("standard_conforming_strings");
+        let strings = if is_off("standard_conforming_strings") { "off" } else { "on" };
+        let encoding = values.get("client_encoding").map_or("UTF8", AsRef::as_ref);
+        let dialect = Dialect::from_parameters(strings, encoding);
         let async_commit = is_off("synchronous_commit");
-        Self { values, backslash_strings, async_commit }
+        Self { values, dialect, async_commit }
+    }
+
+    /// How SQL text is read under these parameters.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The value of a parameter (name in lower case).
@@ -136,7 +144,8 @@ mod tests {
 
     #[test]
     fn flags_follow_values() {
-        assert!(settings(&[("standard_conforming_strings", "off")]).backslash_strings);
+        let off = settings(&[("standard_conforming_strings", "Off")]);
+        assert!(!off.dialect().standard_conforming_strings);
         assert!(settings(&[("Synchronous_Commit", "OFF")]).async_commit);
         assert!(!settings(&[("synchronous_commit", "local")]).async_commit);
     }

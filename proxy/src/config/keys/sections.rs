@@ -71,7 +71,7 @@ pub const GENERAL: Section = Section {
             Integer(0, 24 * HOUR_MS),
             Value("30000"),
             Live,
-            "Time SIGTERM leaves to clients inside a transaction before they are closed. 0 closes \
+            "Time SIGTERM and SIGINT give clients to finish before they are closed. 0 closes \
              them at once; there is no setting that waits for ever.",
         ),
         key(

@@ -1,8 +1,8 @@
-//! Owns the comparison of a generated document with the file in docs/. `UPDATE_DOCS=1 cargo test`
-//! writes the file instead.
+//! Owns what tests of several modules need: the comparison of a generated document with the file in
+//! docs/. `UPDATE_DOCS=1 cargo test` writes the file instead.
 
 /// Fails when docs/`name` is not `text`.
-pub(crate) fn check(name: &str, text: &str) {
+pub(crate) fn check_document(name: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
