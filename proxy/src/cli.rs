@@ -3,7 +3,7 @@
 //!
 //! Exit codes: 0 clean, 1 failed while running, 2 wrong usage or configuration.
 
-// CONNECT: mod route; (needs the planner)
+mod route;
 
 use clap::{Parser, Subcommand};
 use pgmanifold::config::{self, Config, ConfigErrors, Loaded};
@@ -46,11 +46,11 @@ enum Command {
         #[arg(long)]
         plain: bool,
     },
-    // CONNECT: /// Say where statements would go and why, without a server.
-    // CONNECT: ///
-    // CONNECT: /// Knows PostgreSQL's own functions only: a statement that calls a function of
-    // CONNECT: /// yours counts as a write here, while `run` asks the database.
-    // CONNECT: Route(route::Arguments),
+    /// Say where statements would go and why, without a server.
+    ///
+    /// Knows PostgreSQL's own functions only: a statement that calls a function of
+    /// yours counts as a write here, while `run` asks the database.
+    Route(route::Arguments),
     /// Show the main job on throw-away PostgreSQL servers of this machine.
     Demo {
         /// Length of the workload; the demo then ends by itself.
@@ -64,8 +64,8 @@ pub(crate) fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config, plain } => check(&config, plain),
-        // CONNECT: Command::Route(arguments) => route::run(&arguments),
-        Command::Demo { for_seconds } => demo(for_seconds),
+        Command::Route(arguments) => route::run(&arguments),
+        Command::Demo { for_seconds } => pgmanifold::demo::run(for_seconds),
     }
 }
 
@@ -81,19 +81,7 @@ fn run(path: &Path) -> ExitCode {
     for problem in warnings.problems() {
         tracing::warn!(problem = warnings.line(problem), "configuration warning");
     }
-    serve(path, config, telemetry)
-}
-
-// CONNECT: `pgmanifold::server::run(path, config, telemetry)` takes the place of this body.
-fn serve(_path: &Path, _config: Config, _telemetry: telemetry::Telemetry) -> ExitCode {
-    complain("serving is not connected on this branch");
-    ExitCode::FAILURE
-}
-
-// CONNECT: `pgmanifold::demo::run(for_seconds)` takes the place of this body.
-fn demo(_for_seconds: Option<u64>) -> ExitCode {
-    complain("the demo is not connected on this branch");
-    ExitCode::FAILURE
+    pgmanifold::server::run(path, config, telemetry)
 }
 
 fn check(path: &Path, plain: bool) -> ExitCode {
@@ -166,7 +154,7 @@ mod tests {
             Command::Demo { for_seconds: Some(5) }
         ));
         assert!(parse("pgmanifold run --config a.toml").is_ok());
-        // CONNECT: assert!(parse("pgmanifold route --config a.toml -").is_ok());
+        assert!(parse("pgmanifold route --config a.toml -").is_ok());
         assert_eq!(parse("pgmanifold run").unwrap_err().exit_code(), i32::from(USAGE));
     }
 }

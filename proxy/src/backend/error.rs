@@ -159,7 +159,7 @@ mod tests {
         let body = b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients\0Hwait\0\0";
         let error = ConnectError::Server(Box::new(ServerError::decode(body)));
         let sql = error.to_sql_error("db:5432");
-        assert_eq!((sql.severity, sql.sqlstate), (Severity::Error, "53300"));
+        assert_eq!((sql.severity, &*sql.sqlstate), (Severity::Error, "53300"));
         assert_eq!(sql.message, "sorry, too many clients");
         assert_eq!(sql.detail.as_deref(), Some("Server \"db:5432\" refused the connection."));
         assert_eq!(sql.hint.as_deref(), Some("wait"));

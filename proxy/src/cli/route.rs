@@ -6,6 +6,7 @@ use pgmanifold::config::Config;
 use pgmanifold::config::model::{Database, PoolMode};
 use pgmanifold_router::facts::Facts;
 use pgmanifold_router::lexer::Dialect;
+use pgmanifold_router::plan::Plan;
 use pgmanifold_router::planner;
 use pgmanifold_router::route::{SessionView, route};
 use std::io::Read;
@@ -66,8 +67,64 @@ fn database<'a>(config: &'a Config, name: Option<&str>) -> Option<&'a Database> 
 /// `effect  route: reason  | statement`.
 fn line(sql: &str, database: &Database, facts: &Facts) -> String {
     let plan = planner::plan(sql.as_bytes(), facts, Dialect::default());
-    let split_reads = database.read_replicas && database.pool_mode != PoolMode::Session;
-    let view = SessionView { split_reads, ..SessionView::default() };
     let shown: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{:<12}{}  | {shown}", plan.effect.as_str(), route(&plan, view))
+    let mut line = format!("{:<12}{}", plan.effect.as_str(), destination(&plan, database));
+    if let Some(reason) = plan.session.pin {
+        line += &format!("; the session keeps its server ({reason})");
+    }
+    format!("{line}  | {shown}")
+}
+
+/// The route, or why no server sees the text.
+fn destination(plan: &Plan, database: &Database) -> String {
+    if let Some(error) = &plan.hint_error {
+        return format!("refused: {error}");
+    }
+    if plan.misplaced_local {
+        return "refused: a parameter of pgmanifold's own must be set alone".into();
+    }
+    if plan.local.is_some() {
+        return format!("pgmanifold: {}", plan.reason);
+    }
+    let split_reads = database.read_replicas && database.pool_mode != PoolMode::Session;
+    route(plan, SessionView { split_reads, ..SessionView::default() }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        listener = [{ address = "127.0.0.1:0" }]
+        user = [{ name = "app", password = "x" }]
+        shard = [{ name = "main", hosts = ["h:1"], monitor_user = "m" }]
+        database = [{ name = "app" }, { name = "other", read_replicas = false }]
+    "#;
+
+    #[test]
+    fn says_where_statements_go_and_why() {
+        let config = pgmanifold::config::parse(CONFIG, "test.toml").unwrap();
+        let (app, other) = (&config.databases[0], &config.databases[1]);
+        let facts = Facts::builtin();
+        for (database, sql, wanted) in [
+            (app, "select  1", "read        replica: "),
+            (other, "select 1", "read        primary: "),
+            (app, "insert into t values (1)", "write       primary: "),
+            (app, "listen x", "the session keeps its server (listen)"),
+            (app, "set pgm.role = 'primary'", "pgmanifold: "),
+            (app, "/* pgm: nonsense=1 */ select 1", "refused: "),
+        ] {
+            let line = line(sql, database, &facts);
+            let shown = sql.replace("  ", " ");
+            assert!(line.contains(wanted) && line.ends_with(&shown), "{line}");
+        }
+    }
+
+    #[test]
+    fn finds_the_database_by_name_or_takes_the_first() {
+        let config = pgmanifold::config::parse(CONFIG, "test.toml").unwrap();
+        assert_eq!(database(&config, None).unwrap().name, "app");
+        assert_eq!(database(&config, Some("other")).unwrap().name, "other");
+        assert!(database(&config, Some("third")).is_none());
+    }
 }

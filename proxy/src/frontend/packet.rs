@@ -165,8 +165,8 @@ mod tests {
         }
     }
 
-    fn refused(minor: u32, pairs: &[(&str, &str)]) -> &'static str {
-        startup(minor, pairs).expect_err("refused").sqlstate
+    fn refused(minor: u32, pairs: &[(&str, &str)]) -> String {
+        startup(minor, pairs).expect_err("refused").sqlstate.into_owned()
     }
 
     #[test]

@@ -82,7 +82,7 @@ families! {
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]
         "Bytes sent to clients after login.";
     SERVERS Gauge "pgmanifold_servers" ["shard", "host", "state"]
-        "Server connections: connecting, idle, active, or being reset before their return.";
+        "Server connections: connecting, idle in the pool, or active (lent to a client).";
     SERVER_CONNECTS Counter "pgmanifold_server_connects_total" ["shard", "host"]
         "Server connections that logged in.";
     SERVER_CONNECT_FAILURES Counter "pgmanifold_server_connect_failures_total" ["shard", "host"]

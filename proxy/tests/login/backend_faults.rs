@@ -192,7 +192,7 @@ async fn starting_servers_count_as_down() {
     let error = log_in_on(ServerTlsMode::Disable, vec![starting], true).await.expect_err("refused");
     assert!(error.is_host_down());
     let sql = error.to_sql_error("db:1");
-    assert_eq!((sql.sqlstate, &*sql.message), ("57P03", "the database system is starting up"));
+    assert_eq!((&*sql.sqlstate, &*sql.message), ("57P03", "the database system is starting up"));
 }
 
 #[tokio::test]

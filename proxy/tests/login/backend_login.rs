@@ -33,7 +33,7 @@ fn server_code(result: Result) -> String {
     match result {
         Err(error @ ConnectError::Server(_)) => {
             assert!(!error.is_host_down(), "{error}");
-            error.to_sql_error("here").sqlstate.to_owned()
+            error.to_sql_error("here").sqlstate.into_owned()
         }
         other => panic!("{other:?}"),
     }
