@@ -65,6 +65,17 @@ impl Servers {
         &self.version
     }
 
+    /// Whether this was the last statement of a session that is still open on a replica.
+    pub(crate) fn replica_has_run(&self, sql: &str) -> Result<bool> {
+        let look = format!("select count(*) from pg_stat_activity where query = '{sql}'");
+        for replica in &self.cluster.replicas {
+            if replica.value(&look).context("pg_stat_activity")? != "0" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// pgbench, told where a server or a proxy is.
     pub(crate) fn pgbench(&self, port: u16) -> Command {
         let mut command = Command::new(self.binaries.dir.join("pgbench"));

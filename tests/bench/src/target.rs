@@ -140,7 +140,7 @@ impl Launcher<'_> {
         let mut process = Process::start(command, kind.name(), &log, Signal::TERM)?;
         process.wait_for_port(port, &log)?;
         if kind == Kind::Pgmanifold {
-            wait_for_replica_reads(port).context(log.display())?;
+            self.wait_for_replica_reads(port).context(log.display())?;
         }
         Ok(Target { kind, port, process: Some(process) })
     }
@@ -212,21 +212,22 @@ impl Launcher<'_> {
         self.account.own(&path)?;
         Ok(path)
     }
-}
 
-/// Waits until reads run on a replica: before that the proxy has not seen all hosts yet, and a
-/// run without splitting is not what is to be measured.
-fn wait_for_replica_reads(port: u16) -> Result<()> {
-    let deadline = Instant::now() + REPLICA_READS_TIMEOUT;
-    loop {
-        let seen = Client::connect(port, USER, DATABASE)
-            .and_then(|mut client| client.query("select current_setting('cluster_name')"));
-        match seen {
-            Ok(Some(name)) if name.starts_with("replica") => return Ok(()),
-            other if Instant::now() > deadline => {
-                return fail(format!("reads do not reach a replica: {other:?}"));
+    /// Waits until reads run on a replica: before that the proxy has not seen all hosts yet, and
+    /// a run without splitting is not what is to be measured.
+    fn wait_for_replica_reads(&self, port: u16) -> Result<()> {
+        let sql = format!("select count(*) as reads_through_{port} from bench_rows");
+        let deadline = Instant::now() + REPLICA_READS_TIMEOUT;
+        loop {
+            let asked =
+                Client::connect(port, USER, DATABASE).and_then(|mut client| client.query(&sql));
+            if asked.is_ok() && self.servers.replica_has_run(&sql)? {
+                return Ok(());
             }
-            _ => sleep(Duration::from_millis(100)),
+            if Instant::now() > deadline {
+                return fail(format!("reads do not reach a replica (last read: {asked:?})"));
+            }
+            sleep(Duration::from_millis(100));
         }
     }
 }
