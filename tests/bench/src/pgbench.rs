@@ -127,10 +127,11 @@ pub(crate) fn run_logged(
 }
 
 fn finish(command: Command, target: &Target, workload: Workload) -> Result<Summary> {
-    let text = output(command, &format!("pgbench, {} on {}", workload.name(), target.kind.name()))?;
+    let step = format!("pgbench, {} on {}", workload.name(), target.kind.name());
+    let text = output(command, &step)?;
     match Summary::parse(&text) {
         Some(summary) if summary.transactions > 0.0 => Ok(summary),
-        _ => fail(format!("pgbench did nothing:\n{text}")),
+        _ => fail(format!("{step}: no transactions, or failed ones:\n{text}")),
     }
 }
 

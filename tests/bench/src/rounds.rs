@@ -132,7 +132,9 @@ fn rotated(targets: &[Target], by: usize) -> impl Iterator<Item = &Target> {
 
 /// Two runs: a shortest one and the measured one. Their difference has no cost of connecting.
 fn measure(target: &Target, workload: Workload, seconds: u64, site: Site<'_>) -> Result<Sample> {
-    let length = Length::Seconds(seconds);
+    // pgbench's clock runs while it connects, which takes a while for many clients.
+    let connecting = u64::from(workload.clients >= FAIRNESS_CLIENTS);
+    let length = Length::Seconds(seconds + connecting);
     let Some(pid) = target.pid() else {
         let (summary, fairness) = long_run(target, workload, length, site)?;
         return Ok(Sample { tps: summary.tps, cpu_us: None, switches: None, fairness });
