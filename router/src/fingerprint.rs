@@ -141,6 +141,11 @@ impl Writer<'_> {
                 _ => {
                     self.lexer.position = at;
                     let Some(token) = self.lexer.next_token()? else { break };
+                    if token.start as usize > at {
+                        // Comments were skipped; what follows takes its usual way.
+                        at = token.start as usize;
+                        continue;
+                    }
                     at = self.lexer.position;
                     self.token(token)
                 }
