@@ -10,7 +10,8 @@ use pgmanifold_router::planner::plan;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-static FACTS: LazyLock<Facts> = LazyLock::new(|| golden::facts().unwrap());
+static FACTS: LazyLock<Facts> =
+    LazyLock::new(|| golden::facts().expect("the dump is checked by another test"));
 
 fn words() -> Vec<&'static str> {
     golden::EFFECTS
