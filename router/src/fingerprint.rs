@@ -20,6 +20,9 @@ pub const MAX_LITERALS: usize = 1_000;
 /// Literal spans kept without an allocation.
 const INLINE_LITERALS: usize = 16;
 
+/// What stands for a lifted integer.
+const INTEGER_MARK: u8 = 1;
+
 /// Why a text has no normal form.
 pub type ScanError = LexError;
 
@@ -138,9 +141,36 @@ impl Writer<'_> {
                     self.at_statement_start |= byte == b';';
                     self.put(byte)
                 }
+                Class::Operator if !is_operator(sql.get(at + 1)) => {
+                    at += 1;
+                    self.at_statement_start = false;
+                    self.put(byte) && self.put(b' ')
+                }
+                Class::Dot if !matches!(sql.get(at + 1), Some(b'.' | b'0'..=b'9')) => {
+                    at += 1;
+                    self.put(b'.')
+                }
+                Class::Digit
+                    if self.lifts
+                        && let Some(end) = plain_integer(sql, at) =>
+                {
+                    let token =
+                        Token { kind: TokenKind::Integer, start: at as u32, end: end as u32 };
+                    at = end;
+                    self.lift(token, INTEGER_MARK)
+                }
+                Class::DoubleQuote => match self.quoted(&mut at) {
+                    Some(fits) => fits,
+                    None => return Err(ScanError::UnterminatedIdentifier),
+                },
                 _ => {
                     self.lexer.position = at;
                     let Some(token) = self.lexer.next_token()? else { break };
+                    if token.start as usize > at {
+                        // Comments were skipped; what follows takes its usual way.
+                        at = token.start as usize;
+                        continue;
+                    }
                     at = self.lexer.position;
                     self.token(token)
                 }
@@ -196,6 +226,40 @@ impl Writer<'_> {
         );
     }
 
+    /// Copies a quoted identifier as it stands. `None` when it has no end.
+    fn quoted(&mut self, at: &mut usize) -> Option<bool> {
+        self.at_statement_start = false;
+        let (Some(out), Some(text)) = (self.out.get_mut(self.length..), self.sql.get(*at..)) else {
+            return Some(false);
+        };
+        let mut count = 0;
+        let mut quotes = 0;
+        for (to, &byte) in out.iter_mut().zip(text) {
+            *to = byte;
+            count += 1;
+            if byte == b'"' {
+                quotes += 1;
+                // An even number of quotes and none to follow: closed.
+                if quotes % 2 == 0 && text.get(count) != Some(&b'"') {
+                    *at += count;
+                    self.length += count;
+                    return Some(self.put(b' '));
+                }
+            }
+        }
+        // Either the text or the room for it ended first.
+        (count < text.len()).then_some(false)
+    }
+
+    #[inline]
+    fn lift(&mut self, token: Token, mark: u8) -> bool {
+        if self.literals.len() >= MAX_LITERALS {
+            return false;
+        }
+        self.literals.push(token);
+        self.put(mark)
+    }
+
     #[inline]
     fn put(&mut self, byte: u8) -> bool {
         match self.out.get_mut(self.length) {
@@ -213,11 +277,7 @@ impl Writer<'_> {
         if self.lifts
             && let Some(mark) = token.kind.literal_mark()
         {
-            if self.literals.len() >= MAX_LITERALS {
-                return false;
-            }
-            self.literals.push(token);
-            return self.put(mark);
+            return self.lift(token, mark);
         }
         match token.kind {
             TokenKind::Dot => return self.put(b'.'),
@@ -241,6 +301,24 @@ impl Writer<'_> {
         self.length = end;
         self.put(b' ')
     }
+}
+
+#[inline]
+fn is_operator(byte: Option<&u8>) -> bool {
+    byte.is_some_and(|&byte| CLASS[byte as usize] == Class::Operator)
+}
+
+/// The end of digits that are followed by nothing a number could go on with.
+#[inline]
+fn plain_integer(sql: &[u8], at: usize) -> Option<usize> {
+    let mut end = at + 1;
+    while let Some(&byte) = sql.get(end) {
+        if !byte.is_ascii_digit() {
+            return (LOWER[byte as usize] == 0 && byte != b'.').then_some(end);
+        }
+        end += 1;
+    }
+    Some(end)
 }
 
 #[cfg(test)]

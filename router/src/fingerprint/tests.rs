@@ -16,6 +16,7 @@ fn same_form() {
         ("select 1 /* trace=1 */", "select 1 /* trace=2 */"),
         ("insert into t values (1, 'a')", "INSERT INTO t VALUES(22,'bb')"),
         ("select a . b", "select a.b"),
+        ("select f /* x */ ( /* x */ a /* x */ , b)", "select f(a, b)"),
     ] {
         assert_eq!(normal(one), normal(other));
     }
@@ -37,6 +38,7 @@ fn different_form() {
         ("select $1", "select $2"),
         ("set x = 1", "set x = 2"),
         ("select 1; set x = 1", "select 1; set x = 2"),
+        ("select 1 /* x */; set x = 1", "select 1 /* x */; set x = 2"),
         ("explain select 1", "explain select 2"),
         ("select 1", "/* pgm: primary */ select 1"),
         ("/* pgm: replica */ select 1", "/* pgm: primary */ select 1"),

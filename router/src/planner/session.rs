@@ -51,8 +51,9 @@ pub(super) fn set(text: &Text<'_>, from: usize, to: usize) -> Outcome {
     };
     outcome.session.async_commit =
         name == "synchronous_commit" && !commits_flush(text.raw_range(value_at, to));
-    let values = text.lower_range(value_at, to);
-    if name == "search_path" && memchr::memmem::find(values, b"pg_temp").is_some() {
+    let names_temp =
+        || (value_at..to).any(|at| memchr::memmem::find(text.lower(at), b"pg_temp").is_some());
+    if name == "search_path" && names_temp() {
         return outcome.pinned(PinReason::TempObject);
     }
     outcome

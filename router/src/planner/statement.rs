@@ -189,8 +189,9 @@ fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
 
 /// The body of DO is a string: anything may happen in it, and some things can be seen.
 fn anonymous_block(text: &Text<'_>, from: usize, to: usize) -> Outcome {
-    let body = text.lower_range(from, to);
-    let mentions = |word: &str| memchr::memmem::find(body, word.as_bytes()).is_some();
+    let mentions = |word: &str| {
+        (from..to).any(|at| memchr::memmem::find(text.lower(at), word.as_bytes()).is_some())
+    };
     let mut outcome = Outcome::write("runs an anonymous block");
     outcome.session.settings = true;
     outcome.session.async_commit = mentions("synchronous_commit") || mentions("execute");

@@ -98,16 +98,9 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The same range with ASCII letters in lower case.
-    pub(super) fn lower_range(&self, from: usize, to: usize) -> &[u8] {
-        let first = self.tokens.get(from).map(|token| token.start as usize);
-        let last = to.checked_sub(1).and_then(|at| self.tokens.get(at));
-        match (first, last) {
-            (Some(start), Some(last)) => {
-                self.lower.get(start..last.end as usize).unwrap_or_default()
-            }
-            _ => &[],
-        }
+    /// The same as [`Self::raw`] with ASCII letters in lower case.
+    pub(super) fn lower(&self, at: usize) -> &[u8] {
+        self.tokens.get(at).map(|token| token.text(&self.lower)).unwrap_or_default()
     }
 
     /// The unquoted word at `at` in lower case; empty when there is another token or none.
@@ -138,7 +131,9 @@ impl<'a> Text<'a> {
     pub(super) fn name(&self, at: usize) -> Option<Cow<'_, str>> {
         let token = self.tokens.get(at)?;
         match token.kind {
-            TokenKind::Word => Some(Cow::Borrowed(clip(self.word(at)))),
+            TokenKind::Word => {
+                std::str::from_utf8(self.lower(at)).ok().map(|word| Cow::Borrowed(clip(word)))
+            }
             _ => identifier(self.sql, token),
         }
     }
