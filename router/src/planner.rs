@@ -103,4 +103,3 @@ fn unreadable(error: ReadError) -> Plan {
     }
     plan
 }
-
