@@ -143,6 +143,3 @@ fn verdict<'a>(name: &str, mut candidates: impl Iterator<Item = &'a Overload>) -
         false => Call::Harmless,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -103,6 +103,3 @@ fn unreadable(error: ReadError) -> Plan {
     }
     plan
 }
-
-#[cfg(test)]
-mod tests;

@@ -88,7 +88,8 @@ impl CausalityKeys {
 
     /// Number of keys remembered.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).young.len() + lock(shard).old.len()).sum()
+        let count = |table: MutexGuard<'_, Table>| table.young.len() + table.old.len();
+        self.shards.iter().map(|shard| count(lock(shard))).sum()
     }
 
     /// No key is remembered.

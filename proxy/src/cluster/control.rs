@@ -226,7 +226,10 @@ impl Manager {
         });
         let identity = ServerIdentity::read(&client.query_one(IDENTIFY, &[]).await?)?;
         let probe = client.prepare(PROBE).await?;
-        Ok(ControlConnection { client, probe, identity, abandoned: false })
+        let connection = ControlConnection { client, probe, identity, abandoned: false };
+        // The first run fills the server's caches and would be taken for a slow host.
+        connection.probe().await?;
+        Ok(connection)
     }
 }
 

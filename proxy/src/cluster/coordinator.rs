@@ -344,7 +344,12 @@ impl Coordinator {
                 }
             }
         }
+        let hosts = &self.cluster.hosts;
         let state = match (best, self.identity) {
+            // A host not heard of yet may be a second primary.
+            (_, None) if hosts.iter().any(|h| h.probes() + h.failures() == 0) => {
+                PrimaryState::NotChecked
+            }
             (Some(_), _) if conflict => PrimaryState::Conflict,
             (Some(new), Some(old))
                 if new.system_id == old.system_id && new.timeline < old.timeline =>
@@ -352,9 +357,6 @@ impl Coordinator {
                 PrimaryState::Outdated
             }
             (Some(new), _) => PrimaryState::Host(new.host),
-            (None, None) if self.cluster.hosts.iter().any(|h| h.probes() + h.failures() == 0) => {
-                PrimaryState::NotChecked
-            }
             (None, _) => PrimaryState::None,
         };
         if let (PrimaryState::Host(_), Some(new)) = (state, best)

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// A lag that is not known.
 const UNKNOWN: u64 = u64::MAX;
 /// Latencies below this count as equal when a replica is chosen, in microseconds.
-const LATENCY_STEP_US: u64 = 500;
-/// Weight of the newest probe in the smoothed latency: one in this many.
+const LATENCY_STEP_US: u64 = 1000;
+/// Weight of a slower probe in the smoothed latency: one in this many.
 const LATENCY_SMOOTHING: u64 = 8;
 /// Failures after which a ban does not grow further, whatever `ban_max` is.
 const BAN_DOUBLINGS_MAX: u32 = 16;
@@ -332,6 +332,8 @@ impl HostState {
         let old_us = self.latency_us();
         let new_us = match old_us {
             0 => took_us,
+            // A slow probe may be chance, a fast one is not.
+            _ if took_us < old_us => (old_us + took_us) / 2,
             _ => old_us - old_us / LATENCY_SMOOTHING + took_us / LATENCY_SMOOTHING,
         };
         self.latency_us.store(new_us, Ordering::Relaxed);

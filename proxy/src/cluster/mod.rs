@@ -8,6 +8,8 @@
 pub mod causality;
 pub mod control;
 mod coordinator;
+#[cfg(test)]
+mod coordinator_tests;
 pub mod facts_store;
 pub mod freshness;
 pub mod host;

@@ -81,21 +81,29 @@ async fn watch_host(
     reports: mpsc::Sender<Report>,
 ) {
     while let Some(poll) = polls.recv().await {
-        let started = Instant::now();
-        let result = probe(&pool, timeout).await;
-        let report = Report { poll, took: started.elapsed(), result };
+        let mut took = Duration::ZERO;
+        let result = probe(&pool, timeout, &mut took).await;
+        let report = Report { poll, took, result };
         if reports.send(report).await.is_err() {
             return;
         }
     }
 }
 
-async fn probe(pool: &ControlPool, timeout: Duration) -> Result<super::probe::Seen, String> {
+/// `took` becomes the time of the statement alone: connecting says little about the host's pace.
+async fn probe(
+    pool: &ControlPool,
+    timeout: Duration,
+    took: &mut Duration,
+) -> Result<super::probe::Seen, String> {
     let deadline = tokio::time::Instant::now() + timeout;
     let late = |_| format!("no answer within {} ms", timeout.as_millis());
     let connection = tokio::time::timeout_at(deadline, pool.get()).await.map_err(late)?;
     let mut connection = connection.map_err(|error| error.to_string())?;
-    match tokio::time::timeout_at(deadline, connection.probe()).await {
+    let asked = Instant::now();
+    let answer = tokio::time::timeout_at(deadline, connection.probe()).await;
+    *took = asked.elapsed();
+    match answer {
         Ok(Ok(seen)) => Ok(seen),
         Ok(Err(error)) => {
             connection.abandon();

@@ -106,11 +106,11 @@ impl Seen {
         Ok(Ok(Self { system_id: identity.system_id, started_us: identity.started_us, at }))
     }
 
-    /// Timeline, as far as it is told.
+    /// Timeline, as far as it is told for sure: a restart point's can be outdated.
     pub(super) fn timeline(&self) -> Option<u32> {
         match self.at {
             At::Primary { timeline, .. } => Some(timeline),
-            At::Replica { received, checkpoint, .. } => received.or(checkpoint),
+            At::Replica { received, .. } => received,
         }
     }
 }
