@@ -50,9 +50,9 @@ impl Session {
             return Ok(self.refuse_batch(SqlError::error("42P05", message)));
         }
         let statement = self.statement(name, definition);
-        let facts_version = self.pools.facts.load().version();
+        let facts_version = self.pools.facts.facts().version();
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
-        if prepared.plan.local.is_some() {
+        if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
@@ -256,6 +256,7 @@ impl Session {
         };
         match self.place(target, &plan) {
             Ok(()) => {
+                self.keep_for_repeat(Self::repeatable_batch(rest).unwrap_or_default());
                 self.batch_open = true;
                 Ok(None)
             }
@@ -276,7 +277,8 @@ impl Session {
                 return Ok(decided_or_primary(decided));
             }
             let Some(message) = rest.get(at..at + header.total) else { break };
-            let plan = self.survey_message(header.kind, &message[HEADER_BYTES..], &parsed, planner)?;
+            let plan =
+                self.survey_message(header.kind, &message[HEADER_BYTES..], &parsed, planner)?;
             if let Some((name, plan)) = plan {
                 if header.kind == b'P' {
                     parsed.push((name, Arc::clone(&plan)));
@@ -346,6 +348,12 @@ impl Session {
         }
     }
 
+    /// A named statement that this database has accepted before is parsed when a server is needed
+    /// anyway; until then it costs nobody a server.
+    fn may_put_off(&self, name: &[u8], statement: &Statement) -> bool {
+        !name.is_empty() && self.lease.is_none() && statement.was_accepted(self.pools.database_id)
+    }
+
     fn keep(&mut self, name: &[u8], prepared: Prepared) {
         if name.is_empty() {
             self.unnamed = Some(prepared);
@@ -362,7 +370,7 @@ impl Session {
     fn find(&mut self, name: &[u8], planner: &mut Planner) -> Option<Prepared> {
         let known = if name.is_empty() { self.unnamed.as_ref() } else { self.find_named(name) };
         let mut known = known?.clone();
-        let facts_version = self.pools.facts.load().version();
+        let facts_version = self.pools.facts.facts().version();
         if known.facts_version != facts_version {
             known.plan = self.plan(known.statement.text(), planner);
             known.facts_version = facts_version;
@@ -405,7 +413,6 @@ impl Session {
     pub(super) fn waits_for_begin(&self) -> bool {
         matches!(self.virtual_transaction, Virtual::Begun(_))
     }
-
 }
 
 const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];

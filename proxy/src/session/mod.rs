@@ -20,16 +20,17 @@ pub mod knobs;
 mod local;
 mod place;
 mod planning;
+mod repeat;
 mod reply;
 mod request;
 pub mod settings;
 
 use crate::backend::prepared::Statement;
-use crate::config::model::PoolMode;
 use crate::cluster::WriteMark;
+use crate::config::model::PoolMode;
+use crate::metrics::WorkerMetrics;
 use crate::pool::Lease;
 use crate::pool::manager::UserPools;
-use crate::metrics::WorkerMetrics;
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
@@ -153,6 +154,8 @@ pub struct Session {
     /// When the first message of the current request came.
     started: Instant,
     placement: Placement,
+    /// A read failed on a replica: its second try goes to the primary.
+    repeating_on_primary: bool,
     /// State of a small random generator.
     seed: u64,
 }
@@ -184,8 +187,7 @@ impl Session {
     /// A session that is about to greet its client.
     pub fn new(begin: Beginning) -> Self {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
-        let metrics =
-            begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
+        let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let custom: BTreeSet<Box<str>> =
             begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
         Self {
@@ -226,6 +228,7 @@ impl Session {
             last_write_async: false,
             started: Instant::now(),
             placement: Placement::default(),
+            repeating_on_primary: false,
             seed: rand::random(),
         }
     }

@@ -57,14 +57,15 @@ pub(super) fn unplanned(reason: &'static str) -> Plan {
 impl Session {
     /// The plan of a text: from the cache, or made now.
     pub(super) fn plan(&self, text: &[u8], planner: &mut Planner) -> Arc<Plan> {
-        let facts = self.pools.facts.load();
+        let facts = self.pools.facts.facts();
         let dialect = self.settings.dialect();
         let Planner { scan, caches } = planner;
         let index = self.pools.database_id;
         if caches.len() <= index {
             caches.resize_with(index + 1, || None);
         }
-        let cache = caches[index].get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
+        let cache = caches[index]
+            .get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
         let context = facts.version() << 3 | dialect.bits();
         let scanned = scan.scan(text, dialect).is_ok() && scan.cacheable();
         if scanned && let Some(plan) = cache.get(scan, context) {

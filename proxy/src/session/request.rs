@@ -128,6 +128,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
+        self.keep_for_repeat(message);
         self.send_expecting(message, Expect::Query);
         Ok(Step::Done)
     }
@@ -213,7 +214,8 @@ impl Session {
             );
         }
         let mode = self.pools.database.pool_mode;
-        if mode == PoolMode::Statement && (plan.has_transaction_control || plan.session.pin.is_some())
+        if mode == PoolMode::Statement
+            && (plan.has_transaction_control || plan.session.pin.is_some())
         {
             return Some(
                 SqlError::error("0A000", "not possible with statement pooling")
