@@ -24,7 +24,7 @@ clean_up() {
     exit "$status"
 }
 fail() { echo "FAILED: $*" >&2; exit 1; }
-step() { echo "== $*"; }
+step() { echo "== $* (${SECONDS} s)"; }
 
 docker info >/dev/null 2>&1 || fail "no docker daemon answers (set DOCKER_HOST, or start dockerd)"
 trap clean_up EXIT
@@ -104,8 +104,15 @@ compose stop --timeout 10 primary >/dev/null 2>&1
 count=$(compose exec -T replica1 psql "$url" -XAtqc "select count(*) from t")
 [ "$count" = 101 ] || fail "read $count of 101 rows"
 
-step "docker stop drains and ends with exit code 0"
+step "the image's health check is content"
 container=$(compose ps -q pgmanifold)
+deadline=$((SECONDS + ready_timeout_s))
+until [ "$(docker inspect --format '{{.State.Health.Status}}' "$container")" = healthy ]; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "the container is not healthy"
+    sleep 0.5
+done
+
+step "docker stop drains and ends with exit code 0"
 compose stop pgmanifold >/dev/null 2>&1
 code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
 [ "$code" = 0 ] || fail "exit code $code"

@@ -104,6 +104,9 @@ pub(super) fn run(workload: Duration, stays: bool) -> Result<(), Failure> {
     let took = started.elapsed().as_secs_f64();
     say(&format!("  {:<10} 127.0.0.1:{}   (ready after {took:.1} s)", "pgmanifold", inlet.port));
     stage.play(ACT_TIMEOUT, workload::load(&dsn))?;
+    // The sessions of the workload are others than the one that loaded: nothing promises them its
+    // tables before the replicas have replayed them.
+    cluster.wait_caught_up()?;
     say(&format!(
         "  loaded a small shop through pgmanifold: {} customers, {} products, {} orders\n",
         table::grouped(workload::CUSTOMERS.unsigned_abs().into()),
