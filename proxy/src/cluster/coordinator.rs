@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const BACK_OFF_PART: u32 = 8;
 /// After a reader was refused, replicas are watched closely at least this many sample intervals.
 const ASKED_LINGER: u32 = 10;
+/// Writes alone are sampled so many times more slowly than refused readers.
+const UNASKED_FACTOR: u32 = 10;
 /// Time after which the lag periods sessions asked for are forgotten.
 const LAG_WINDOW: Duration = Duration::from_secs(2);
 /// Least time between probes of a host that is down, however often they are asked for.
@@ -216,18 +218,29 @@ impl Coordinator {
             let newest = self.samples.newest().map_or(0, |sample| sample.number);
             return match pending.written || self.needed > newest {
                 _ if pending.wanted => Duration::ZERO,
-                true if self.has_followers() => health.sample_interval,
+                true if self.has_followers() => self.waiting_period(now),
                 _ => self.idle_period(),
             };
         }
         let record = &self.records[index];
-        let linger = health.sample_interval * ASKED_LINGER;
-        let asked = self.last_asked.is_some_and(|asked| now < asked + linger);
-        if record.follows && (asked || self.is_behind(index)) {
+        if record.follows && (self.was_asked(now) || self.is_behind(index)) {
             let back_off = now.saturating_duration_since(self.last_event) / BACK_OFF_PART;
-            return back_off.max(health.sample_interval).min(self.idle_period());
+            return back_off.max(self.waiting_period(now)).min(self.idle_period());
         }
         if record.seen.is_some() { self.idle_period() } else { health.interval }
+    }
+
+    /// A reader was refused a replica not long ago.
+    fn was_asked(&self, now: Instant) -> bool {
+        let linger = self.cluster.shard.health.sample_interval * ASKED_LINGER;
+        self.last_asked.is_some_and(|asked| now < asked + linger)
+    }
+
+    /// Period while a write is not covered. Sessions that only write do not wait for replicas, so
+    /// samples hurry only when a reader was refused.
+    fn waiting_period(&self, now: Instant) -> Duration {
+        let hurry = self.cluster.shard.health.sample_interval;
+        if self.was_asked(now) { hurry } else { hurry * UNASKED_FACTOR }
     }
 
     /// Period while nobody waits: that of health checks, or shorter for lag figures.

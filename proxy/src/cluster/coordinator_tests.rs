@@ -194,7 +194,7 @@ fn two_primaries_are_none_and_reads_go_on() {
     let mut play = Play::new(3);
     play.run_ms(2000, &[primary(1, 100), primary(1, 100), replica(1, 100)]);
     let error = play.cluster.primary().unwrap_err();
-    assert_eq!((error.sqlstate, play.cluster.generation()), ("55000", 0));
+    assert_eq!((&*error.sqlstate, play.cluster.generation()), ("55000", 0));
     assert_eq!(play.pick(&Freshness::default()), Ok(2));
     // The higher timeline wins, whatever the order.
     play.run_ms(2000, &[primary(1, 100), primary(2, 100), replica(2, 100)]);

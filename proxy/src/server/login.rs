@@ -126,7 +126,7 @@ async fn welcome(
     })?;
     let places = take_places(&pools, listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
-    let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params))
+    let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params), shared)
         .map_err(|error| (LoginFailure::Protocol, error))?;
     let greeting = learn_greeting(&pools, &settings, worker.index)
         .await
@@ -171,6 +171,7 @@ fn take_places(
 fn split_parameters(
     pools: &UserPools,
     params: Vec<(String, String)>,
+    shared: &Shared,
 ) -> Result<(Arc<Settings>, Box<Knobs>), SqlError> {
     let mut knobs = Box::new(Knobs::new(pools.database.causality));
     let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
@@ -184,10 +185,7 @@ fn split_parameters(
         }
     }
     knobs.settle();
-    if pairs.is_empty() {
-        return Ok((Settings::none(), knobs));
-    }
-    Ok((Arc::new(Settings::new(pairs)), knobs))
+    Ok((shared.settings.intern(Settings::new(pairs)), knobs))
 }
 
 /// What a server reports with the client's parameters. Asked of a server once for each set of

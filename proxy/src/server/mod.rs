@@ -21,6 +21,7 @@ use crate::config::{self, Config, model::Address};
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{State, Surroundings, UserPools};
+use crate::session::settings::SettingsInterner;
 use crate::wire::tls::TlsConfigError;
 use arc_swap::ArcSwap;
 use clients::Clients;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub clients: Clients,
     /// All prepared statements.
     pub interner: Interner,
+    /// All sets of session parameters.
+    pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
     max_message_bytes: AtomicUsize,
@@ -136,6 +139,7 @@ impl Proxy {
             state: ArcSwap::from_pointee(state),
             clients: Clients::default(),
             interner: Interner::default(),
+            settings: SettingsInterner::default(),
             metrics: Metrics::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
@@ -150,6 +154,9 @@ impl Proxy {
             let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
             team.push(worker);
             threads.push(thread);
+        }
+        if let Some(first) = team.first() {
+            control.spawn(worker::ask_for_maintenance(Arc::clone(first)));
         }
         accept::serve(listeners, team, &control, listening.subscribe());
         let observers = observe::register(&shared);

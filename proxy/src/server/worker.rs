@@ -20,7 +20,16 @@ pub struct Worker {
     pub index: usize,
     /// Connections it was given that have not ended.
     pub load: Arc<AtomicUsize>,
-    handover: mpsc::Sender<NewClient>,
+    handover: mpsc::Sender<Task>,
+}
+
+/// What a worker is asked to do.
+#[derive(Debug)]
+enum Task {
+    /// Serve a client.
+    Serve(NewClient),
+    /// Close and open server connections that lie idle.
+    Maintain,
 }
 
 /// A connection that was just accepted.
@@ -39,12 +48,11 @@ pub(super) enum StdSocket {
 }
 
 impl Worker {
-    /// Hands a connection over; gives it back when the worker's queue is full.
-    pub(super) fn give(&self, client: NewClient) -> Result<(), NewClient> {
+    /// Hands a connection over; closes it when the worker's queue is full.
+    pub(super) fn give(&self, client: NewClient) -> Result<(), ()> {
         self.load.fetch_add(1, Ordering::Relaxed);
-        self.handover.try_send(client).map_err(|refused| {
+        self.handover.try_send(Task::Serve(client)).map_err(|_| {
             self.load.fetch_sub(1, Ordering::Relaxed);
-            refused.into_inner()
         })
     }
 }
@@ -56,16 +64,13 @@ pub(super) fn start(
     running: watch::Receiver<bool>,
 ) -> io::Result<(Arc<Worker>, JoinHandle<()>)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (handover, clients) = mpsc::channel(HANDOVER_QUEUE);
+    let (handover, tasks) = mpsc::channel(HANDOVER_QUEUE);
     let worker = Arc::new(Worker { index, load: Arc::default(), handover });
     let (shared, this) = (Arc::clone(shared), Arc::clone(&worker));
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         runtime.block_on(async move {
-            if index == 0 {
-                tokio::spawn(maintain(Arc::clone(&shared)));
-            }
             tokio::select! {
-                () = take_clients(clients, &this, &shared) => {}
+                () = take_tasks(tasks, &this, &shared) => {}
                 () = until_false(running) => {}
             }
         });
@@ -73,12 +78,19 @@ pub(super) fn start(
     Ok((worker, thread))
 }
 
-async fn take_clients(
-    mut clients: mpsc::Receiver<NewClient>,
+async fn take_tasks(
+    mut tasks: mpsc::Receiver<Task>,
     worker: &Arc<Worker>,
     shared: &Arc<Shared>,
 ) {
-    while let Some(client) = clients.recv().await {
+    while let Some(task) = tasks.recv().await {
+        let client = match task {
+            Task::Serve(client) => client,
+            Task::Maintain => {
+                maintain(shared, worker.index);
+                continue;
+            }
+        };
         let (worker, shared) = (Arc::clone(worker), Arc::clone(shared));
         tokio::spawn(async move {
             let load = Arc::clone(&worker.load);
@@ -90,14 +102,22 @@ async fn take_clients(
     }
 }
 
-/// Closes idle server connections and opens spare ones, all the time.
-async fn maintain(shared: Arc<Shared>) {
+/// Closes idle server connections and opens spare ones.
+fn maintain(shared: &Shared, worker: usize) {
+    let pools = shared.state().all_pools();
+    for pool in pools.iter().flat_map(|pools| &pools.pools) {
+        pool.maintain(worker, Instant::now());
+    }
+}
+
+/// Asks the first worker to maintain the pools, all the time. The clock ticks on the control
+/// thread: with a timer armed, an event loop reads the clock at every turn.
+pub(super) async fn ask_for_maintenance(worker: Arc<Worker>) {
     let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
     loop {
         ticks.tick().await;
-        let pools = shared.state().all_pools();
-        for pool in pools.iter().flat_map(|pools| &pools.pools) {
-            pool.maintain(0, Instant::now());
+        if worker.handover.send(Task::Maintain).await.is_err() {
+            return;
         }
     }
 }

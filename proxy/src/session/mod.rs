@@ -246,6 +246,8 @@ impl Session {
     }
 
     fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        // A socket that had nothing will wake this task when it has: it is not asked twice.
+        let (mut client_waits, mut server_waits) = (false, false);
         loop {
             let mut progressed = false;
             if !self.input.is_empty() && self.may_take_requests() {
@@ -254,11 +256,12 @@ impl Session {
                     return Poll::Ready(event);
                 }
                 progressed |= self.input.len() != before;
+                server_waits = false;
             }
             if self.poll_write_client(cx).is_err() {
                 return Poll::Ready(Event::Close(None));
             }
-            if self.lease.is_some() {
+            if self.lease.is_some() && !server_waits {
                 match self.poll_server(cx) {
                     Poll::Ready(Ok(())) => progressed = true,
                     Poll::Ready(Err(error)) => {
@@ -267,14 +270,14 @@ impl Session {
                         }
                         progressed = true;
                     }
-                    Poll::Pending => {}
+                    Poll::Pending => server_waits = true,
                 }
             }
-            if self.may_read_client() {
+            if !client_waits && self.may_read_client() {
                 match self.poll_client(cx) {
                     Poll::Ready(Some(event)) => return Poll::Ready(event),
-                    Poll::Ready(None) => progressed = true,
-                    Poll::Pending => {}
+                    Poll::Ready(None) => (progressed, server_waits) = (true, false),
+                    Poll::Pending => client_waits = true,
                 }
             }
             if !progressed {

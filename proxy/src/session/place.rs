@@ -293,7 +293,7 @@ impl Session {
                 || (name == "session_authorization" && value == server_user)
         };
         let rows = rows.into_iter().filter(|(name, value)| !is_default(name, value));
-        let on_server = Arc::new(Settings::new(rows));
+        let on_server = self.shared.settings.intern(Settings::new(rows));
         let startup = self.startup.iter().filter(|(name, _)| on_server.get(name).is_none());
         let mut missing: Vec<(Box<str>, Box<str>)> =
             startup.map(|(name, value)| (name.into(), value.into())).collect();
@@ -302,7 +302,7 @@ impl Session {
         } else {
             let kept = on_server.iter().map(|(name, value)| (name.into(), value.into()));
             missing.extend(kept);
-            Arc::new(Settings::new(missing))
+            self.shared.settings.intern(Settings::new(missing))
         };
         if let Some(lease) = &mut self.lease {
             lease.settings = on_server;

@@ -4,7 +4,7 @@
 use pgmanifold_router::lexer::Dialect;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 /// Parameters that differ from what a fresh server connection has. Names are lower case.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,30 @@ pub struct Settings {
     dialect: Dialect,
     /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet.
     pub async_commit: bool,
+}
+
+/// Finds the one `Settings` of a content, so that equal parameters are equal pointers: a server
+/// that goes from one session to another is then seen at once to need nothing.
+#[derive(Debug, Default)]
+pub struct SettingsInterner {
+    known: Mutex<Vec<Weak<Settings>>>,
+}
+
+impl SettingsInterner {
+    /// The shared value equal to `settings`.
+    pub fn intern(&self, settings: Settings) -> Arc<Settings> {
+        if settings.values.is_empty() {
+            return Settings::none();
+        }
+        let mut known = self.known.lock().expect("invariant: no panic under this lock");
+        known.retain(|known| known.strong_count() > 0);
+        let found = known.iter().filter_map(Weak::upgrade).find(|known| **known == settings);
+        found.unwrap_or_else(|| {
+            let settings = Arc::new(settings);
+            known.push(Arc::downgrade(&settings));
+            settings
+        })
+    }
 }
 
 static NONE: LazyLock<Arc<Settings>> = LazyLock::new(Arc::default);
