@@ -189,7 +189,15 @@ impl Writer<'_> {
         let (Some(out), Some(text)) = (self.out.get_mut(from..), self.sql.get(*at..)) else {
             return false;
         };
-        let count = copy_folded(out, text);
+        let mut count = 0;
+        for (to, &byte) in out.iter_mut().zip(text) {
+            let folded = LOWER[byte as usize];
+            if folded == 0 {
+                break;
+            }
+            *to = folded;
+            count += 1;
+        }
         let Some(end) = out.get_mut(count) else { return false };
         *end = b' ';
         self.length = from + count + 1;
@@ -293,51 +301,6 @@ impl Writer<'_> {
         self.length = end;
         self.put(b' ')
     }
-}
-
-/// Copies the identifier bytes at the start of `text`, folded, and returns their number (all that
-/// fit, when `out` is short). Bytes of `out` behind them may be overwritten.
-#[inline]
-fn copy_folded(out: &mut [u8], text: &[u8]) -> usize {
-    let mut count = 0;
-    while let Some(from) = text.get(count..).and_then(<[u8]>::first_chunk::<8>)
-        && let Some(to) = out.get_mut(count..).and_then(<[u8]>::first_chunk_mut::<8>)
-    {
-        let (folded, others) = fold_eight(u64::from_le_bytes(*from));
-        *to = folded.to_le_bytes();
-        if others != 0 {
-            return count + (others.trailing_zeros() / 8) as usize;
-        }
-        count += 8;
-    }
-    let rest = out.get_mut(count..).unwrap_or_default().iter_mut();
-    for (to, &byte) in rest.zip(text.get(count..).unwrap_or_default()) {
-        let folded = LOWER[byte as usize];
-        if folded == 0 {
-            break;
-        }
-        *to = folded;
-        count += 1;
-    }
-    count
-}
-
-/// Eight bytes at once: letters in lower case, and the top bit of each byte that cannot be part of
-/// an identifier. Works on seven bits a byte, so that no sum carries into the next one.
-#[inline]
-fn fold_eight(bytes: u64) -> (u64, u64) {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x80 * ONES;
-    let low = bytes & !TOPS;
-    let lowered = low | 0x20 * ONES;
-    // The top bit of `low + (0x80 - c)` says whether a byte is at least c.
-    let at_least = |bytes: u64, c: u64| bytes + (0x80 - c) * ONES;
-    let letters = at_least(lowered, 0x61) & !at_least(lowered, 0x7b) & TOPS & !bytes;
-    let digits = at_least(low, 0x30) & !at_least(low, 0x3a);
-    let underscores = !at_least(low ^ (0x5f * ONES), 1);
-    let dollars = !at_least(low ^ (0x24 * ONES), 1);
-    let inside = letters | digits | underscores | dollars | bytes;
-    (bytes | letters >> 2, !inside & TOPS)
 }
 
 #[inline]
