@@ -10,7 +10,7 @@ fn update(text: &str) -> bool {
     let wanted = std::env::var_os("UPDATE_GOLDEN").is_some();
     if wanted {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/effects.txt");
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, text).expect("golden file can be written");
     }
     wanted
 }

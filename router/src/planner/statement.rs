@@ -89,9 +89,9 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         return Outcome::new(Effect::Unknown, "unknown statement in parentheses");
     }
     match word {
-        "explain" => explain(text, facts, from, to),
-        "copy" => copy(text, facts, from, to),
-        "declare" => declare(text, facts, from, to),
+        "explain" => no_writing_words(text, from, to, explain(text, facts, from, to)),
+        "copy" => no_writing_words(text, from, to, copy(text, facts, from, to)),
+        "declare" => no_writing_words(text, from, to, declare(text, facts, from, to)),
         "show" => session::show(text, from, to),
         "set" => session::set(text, from, to),
         "reset" => session::reset(text, from, to),
@@ -114,6 +114,18 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         "create" => create(text, facts, from, to),
         _ => by_word(text, facts, from, to, word),
     }
+}
+
+/// The rule of queries for the words around a query too (options, names): no read has such words.
+fn no_writing_words(text: &Text<'_>, from: usize, to: usize, mut outcome: Outcome) -> Outcome {
+    let writes = |at: usize| {
+        matches!(text.word(at), "insert" | "update" | "delete" | "merge" | "into" | "share")
+    };
+    if outcome.effect == Effect::Read && (from..to).any(writes) {
+        outcome.effect = Effect::Write;
+        outcome.reason = "a word that writes stands where it cannot".into();
+    }
+    outcome
 }
 
 /// Statements whose first word tells the effect; the rest can only touch the session.
