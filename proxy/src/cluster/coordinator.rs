@@ -3,7 +3,7 @@
 //! and reports and times come in, so that tests can play any cluster.
 
 use super::host::{Position, Role};
-use super::probe::{At, Seen};
+use super::probe::{At, Poll, Report, SampleTag, Seen};
 use super::samples::{Sample, Samples};
 use super::{Cluster, Finished, PrimaryState, Token, millis, pack_view, unpack_view};
 use std::sync::Arc;
@@ -22,30 +22,6 @@ const UNASKED_FACTOR: u32 = 10;
 const LAG_WINDOW: Duration = Duration::from_secs(2);
 /// Least time between probes of a host that is down, however often they are asked for.
 const PROBE_SPACING: Duration = Duration::from_millis(100);
-
-/// A probe to send now.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Poll {
-    pub(super) host: usize,
-    pub(super) started: Instant,
-    incarnation: u64,
-    sample: Option<SampleTag>,
-}
-
-/// Which sample a probe of the primary is.
-#[derive(Debug, Clone, Copy)]
-struct SampleTag {
-    number: u64,
-    generation: u64,
-}
-
-/// What became of a probe.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub(super) poll: Poll,
-    pub(super) took: Duration,
-    pub(super) result: Result<Seen, String>,
-}
 
 /// A host, as the coordinator sees it.
 #[derive(Debug, Default)]
@@ -198,10 +174,7 @@ impl Coordinator {
         if record.busy {
             return None;
         }
-        let last = match record.last_poll {
-            Some(last) => last,
-            None => return Some(now),
-        };
+        let Some(last) = record.last_poll else { return Some(now) };
         let mut period = self.period(index, now);
         if self.cluster.hosts[index].probe_asked() {
             let up = record.seen.is_some();

@@ -3,7 +3,8 @@
 
 use super::Cluster;
 use super::control::{ControlPool, ControlTarget};
-use super::coordinator::{Coordinator, Poll, Report};
+use super::coordinator::Coordinator;
+use super::probe::{Poll, Report, Seen};
 use crate::backend::connect::Connector;
 use std::future::Future;
 use std::sync::Arc;
@@ -91,11 +92,7 @@ async fn watch_host(
 }
 
 /// `took` becomes the time of the statement alone: connecting says little about the host's pace.
-async fn probe(
-    pool: &ControlPool,
-    timeout: Duration,
-    took: &mut Duration,
-) -> Result<super::probe::Seen, String> {
+async fn probe(pool: &ControlPool, timeout: Duration, took: &mut Duration) -> Result<Seen, String> {
     let deadline = tokio::time::Instant::now() + timeout;
     let late = |_| format!("no answer within {} ms", timeout.as_millis());
     let connection = tokio::time::timeout_at(deadline, pool.get()).await.map_err(late)?;

@@ -1,7 +1,33 @@
-//! Owns what one probe asks a host and what its answer means. It must not decide anything from it.
+//! Owns what one probe is, what it asks a host and what its answer means. It must not decide anything from it.
 
+use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 use tokio_postgres::types::PgLsn;
+
+/// A probe to send now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Poll {
+    pub(super) host: usize,
+    pub(super) started: Instant,
+    /// Of the host, before the probe was sent.
+    pub(super) incarnation: u64,
+    pub(super) sample: Option<SampleTag>,
+}
+
+/// Which sample a probe of the primary is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SampleTag {
+    pub(super) number: u64,
+    pub(super) generation: u64,
+}
+
+/// What became of a probe.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) poll: Poll,
+    pub(super) took: Duration,
+    pub(super) result: Result<Seen, String>,
+}
 
 /// What cannot change while one connection lasts: which cluster, and since when the server runs.
 pub(super) const IDENTIFY: &str = "\
