@@ -107,6 +107,7 @@ pub(super) fn run(workload: Duration, stays: bool) -> Result<(), Failure> {
     // The sessions of the workload are others than the one that loaded: nothing promises them its
     // tables before the replicas have replayed them.
     cluster.wait_caught_up()?;
+    stage.play(ACT_TIMEOUT, workload::wait_for_replicas(&dsn))?;
     say(&format!(
         "  loaded a small shop through pgmanifold: {} customers, {} products, {} orders\n",
         table::grouped(workload::CUSTOMERS.unsigned_abs().into()),

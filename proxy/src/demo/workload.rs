@@ -156,6 +156,24 @@ pub(super) async fn load(dsn: &str) -> Result<(), String> {
     client.batch_execute(SAMPLE).await.map_err(|error| describe("loading sample data", &error))
 }
 
+/// Waits until a session that wrote nothing reads from a replica: after DDL reads stay on the
+/// primary until pgmanifold has read the catalog again. When that takes too long the workload
+/// begins all the same, and the table shows it.
+pub(super) async fn wait_for_replicas(dsn: &str) -> Result<(), String> {
+    let deadline = Instant::now() + READY_TIMEOUT;
+    let client = connect(dsn).await?;
+    let sql = "select current_setting('launcher.server') from products limit 1";
+    while Instant::now() < deadline {
+        let row = client.query_one(sql, &[]).await;
+        let server: String = row.map_err(|error| describe("first read", &error))?.get(0);
+        if server != "primary" {
+            break;
+        }
+        tokio::time::sleep(READY_POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
 /// Runs all sessions until `stop` is set.
 pub(super) async fn run(
     dsn: &str,
