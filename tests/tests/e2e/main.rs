@@ -1,1 +1,4 @@
-//! The end-to-end tests.
+//! The end-to-end tests: real servers, the real proxy, real drivers, one plain primary as oracle.
+
+mod drivers;
+mod protocol;
