@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Clients of the mixed pass.
 const CLIENTS: usize = 6;
 /// Cases each of them runs.
-const CASES_PER_CLIENT: usize = 40;
+const CASES_PER_CLIENT: usize = 25;
 
 /// What came back for one case, flight by flight, and the parameters reported meanwhile.
 async fn play(raw: &mut Raw, case: &Case, table: &str) -> String {
