@@ -37,6 +37,7 @@ pub fn private(replicas: usize) -> Arc<PgCluster> {
         ("max_connections", "400"),
         ("log_min_messages", "warning"),
         ("autovacuum", "off"),
+        ("timezone", "UTC"),
         // Ages of replicas are asked for by tests of lag limits.
         ("track_commit_timestamp", "on"),
     ];

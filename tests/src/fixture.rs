@@ -141,6 +141,17 @@ impl Fixture {
         );
         self.cluster.primary.value(&sql).expect("activity").parse().expect("a number")
     }
+
+    /// What every server session of the test's database does, for a failure's message.
+    pub fn activity(&self) -> String {
+        let sql = format!(
+            "select pid, usename, state, wait_event_type, query from pg_stat_activity \
+             where datname = '{}'",
+            self.database
+        );
+        let rows = self.cluster.primary.query(&sql).unwrap_or_default();
+        rows.iter().map(|row| format!("{row:?}\n")).collect()
+    }
 }
 
 impl Drop for Fixture {

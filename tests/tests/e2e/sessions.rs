@@ -439,11 +439,11 @@ fn notifications_arrive() {
 
 /// A session that vanishes leaves no lock, no row and no busy server behind.
 async fn leaves_nothing(fixture: &Fixture, what: &str) {
-    let limit = Duration::from_secs(10);
-    eventually(what, limit, async || {
-        fixture.server_sessions("(state <> 'idle' or wait_event_type = 'Lock')") == 0
-    })
-    .await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fixture.server_sessions("(state <> 'idle' or wait_event_type = 'Lock')") > 0 {
+        assert!(Instant::now() < deadline, "{what}:\n{}", fixture.activity());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let client = fixture.client().await;
     let found = value(&client, "/* pgm: primary */ select count(*) from t where n < 0").await;
     assert_eq!(found, "0", "{what}");
@@ -484,10 +484,11 @@ fn vanished_clients_are_rolled_back() {
                 if orderly { drop(raw) } else { raw.vanish() }
                 leaves_nothing(&fixture, "vanished before its Sync").await;
 
-                let mut raw = fixture.raw().await;
-                raw.send(&raw::query("select pg_sleep(60)")).await;
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // PostgreSQL itself would let the statement run to its end.
                 if round == 0 && !is_direct() {
+                    let mut raw = fixture.raw().await;
+                    raw.send(&raw::query("select pg_sleep(60)")).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                     if orderly { drop(raw) } else { raw.vanish() }
                     leaves_nothing(&fixture, "vanished while its statement runs").await;
                 }
