@@ -2,5 +2,9 @@
 
 mod consistency;
 mod drivers;
+mod failure;
+mod hostile;
+mod operation;
 mod protocol;
 mod sessions;
+mod tls;
