@@ -56,7 +56,10 @@ impl Case {
                 let answered = |line: &&String| matches!(line.as_bytes()[0], b'Q' | b'S' | b'F');
                 let counted = lines.iter().filter(answered).count();
                 Flight {
-                    bytes: lines.iter().flat_map(|line| encode(&line.replace("$T", table))).collect(),
+                    bytes: lines
+                        .iter()
+                        .flat_map(|line| encode(&line.replace("$T", table)))
+                        .collect(),
                     syncs: syncs.unwrap_or(counted),
                     text: lines.join(" | "),
                 }

@@ -2,8 +2,8 @@
 //! break servers.
 
 use pgmanifold::demo::postgres::{PgCluster, PgClusterOptions};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The ordinary user of every cluster; owns the databases of the tests.
 pub const USER: &str = "app";

@@ -18,7 +18,8 @@ pub struct ConfigText {
 impl ConfigText {
     /// A proxy before `hosts` with one `database`, on a free TCP port, without passwords.
     pub fn new(hosts: &[Address], database: &str) -> Self {
-        let hosts: Vec<String> = hosts.iter().map(|host| format!("{:?}", host.to_string())).collect();
+        let hosts: Vec<String> =
+            hosts.iter().map(|host| format!("{:?}", host.to_string())).collect();
         let users = [USER, "postgres", "other"].map(|name| format!("[[user]]\nname = {name:?}\n"));
         Self {
             general: vec!["log_level = \"info\"".into()],

@@ -52,7 +52,8 @@ pub async fn run(driver: Driver, address: &Address, user: &str, database: &str, 
         .await
         .unwrap_or_else(|_| panic!("{driver:?} takes longer than {PROGRAM_TIMEOUT:?}"))
         .unwrap_or_else(|error| panic!("{driver:?} is not installed: {error}; make test does it"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let passed = out.lines().filter(|line| line.starts_with("ok ")).count();
     println!("{driver:?}: {passed} checks ok, {clients} clients, {:.1?}", began.elapsed());
     assert!(output.status.success() && passed > 0, "{driver:?} failed:\n{out}\n{err}");

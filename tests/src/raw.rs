@@ -238,9 +238,10 @@ fn line(message: &Message) -> String {
         }
         b'T' => format!("T {}", row_description(&message.body).unwrap_or_default()),
         _ if message.body.len() > 200 => {
-            let sum = message.body.iter().fold(0_u64, |sum, byte| {
-                sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-            });
+            let sum = message
+                .body
+                .iter()
+                .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
             format!("{tag} {} bytes, {sum:x}", message.body.len())
         }
         _ => format!("{tag} {}", message.body.escape_ascii()),

@@ -83,11 +83,7 @@ async fn relay_one(client: TcpStream, port: u16, mut fault: watch::Receiver<Faul
     }
 }
 
-async fn carry(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut fault: watch::Receiver<Fault>,
-) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::Receiver<Fault>) {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         if fault.wait_for(|fault| *fault != Fault::Stall).await.is_err() {

@@ -207,7 +207,10 @@ fn a_killed_replica_costs_at_most_the_statements_under_way() {
         let fixture = setup(cluster, "killed").await;
         let errors = reads_during(&fixture, 4, || fixture.cluster.replicas[0].kill()).await;
         assert!(errors.len() <= 8, "{} errors:\n{}", errors.len(), errors.join("\n"));
-        assert!(errors.iter().all(|error| error.contains("08") || error.contains("57P")), "{errors:?}");
+        assert!(
+            errors.iter().all(|error| error.contains("08") || error.contains("57P")),
+            "{errors:?}"
+        );
 
         // It returns by itself.
         fixture.cluster.replicas[0].start().expect("start");
@@ -294,7 +297,8 @@ fn cut_and_stalled_networks_are_survived() {
 #[test]
 fn wrong_server_passwords_are_said_clearly() {
     breakable(60, async |cluster| {
-        let user = "[[user]]\nname = \"app\"\nserver_user = \"by_scram\"\nserver_password = \"no\"\n";
+        let user =
+            "[[user]]\nname = \"app\"\nserver_user = \"by_scram\"\nserver_password = \"no\"\n";
         let database = cluster::create_database(&cluster, "badpass");
         let hosts: Vec<Address> = cluster.servers().map(|server| server.address()).collect();
         let config = ConfigText::new(&hosts, &database).users(user);

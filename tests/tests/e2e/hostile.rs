@@ -245,9 +245,11 @@ fn two_thousand_idle_clients_cost_little() {
         assert!(used < IDLE_CLIENTS * IDLE_CLIENT_KIB, "{used} KiB for {IDLE_CLIENTS} clients");
         drop(clients);
         target.is_well("many clients left").await;
-        pgmanifold_tests::eventually("their files are closed", Duration::from_secs(10), async || {
-            target.process.open_files() < 100
-        })
+        pgmanifold_tests::eventually(
+            "their files are closed",
+            Duration::from_secs(10),
+            async || target.process.open_files() < 100,
+        )
         .await;
     });
 }

@@ -8,3 +8,4 @@ mod operation;
 mod protocol;
 mod sessions;
 mod tls;
+mod tokio_driver;

@@ -45,10 +45,12 @@ fn sighup_reloads_and_keeps_clients() {
         let operated = Operated::start("reload").await;
         let client = operated.client().await;
         exec(&client, "set timezone = 'Asia/Tokyo'; create table t (n int)").await;
-        let statement = client.prepare("select current_setting('timezone')").await.expect("prepare");
+        let statement =
+            client.prepare("select current_setting('timezone')").await.expect("prepare");
         exec(&client, "begin; insert into t values (1)").await;
 
-        let alias = format!("[[database]]\nname = \"alias\"\nserver_database = {:?}\n", operated.database);
+        let alias =
+            format!("[[database]]\nname = \"alias\"\nserver_database = {:?}\n", operated.database);
         let changed = operated.config.clone().section(&alias).pool("pool_size = 3");
         operated.process.rewrite_config(&changed.text());
         operated.process.signal(Signal::HUP);
@@ -96,7 +98,8 @@ async fn stops_after_transactions(signal: Signal) {
     let error = idle.batch_execute("select 1").await.expect_err("closed");
     println!("an idle client sees: {}", text(&error));
     let cluster = cluster::shared();
-    let direct = client::connect(&cluster.primary.address(), cluster::USER, &operated.database).await;
+    let direct =
+        client::connect(&cluster.primary.address(), cluster::USER, &operated.database).await;
     assert_eq!(value(&direct, "select count(*) from t").await, "2");
 }
 
@@ -173,7 +176,10 @@ fn check_prints_all_errors_and_run_refuses_them() {
         let (refused, output) = pgmanifold(&["run", "--config", &bad.to_string_lossy()]).await;
         assert_eq!(refused, status, "run and check agree:\n{output}");
         let (missing, output) = pgmanifold(&["run", "--config", "/nowhere/x.toml"]).await;
-        assert!(missing.is_some_and(|status| status != 0) && output.contains("/nowhere/x.toml"), "{output}");
+        assert!(
+            missing.is_some_and(|status| status != 0) && output.contains("/nowhere/x.toml"),
+            "{output}"
+        );
         let (usage, _) = pgmanifold(&["no-such-command"]).await;
         assert_eq!(usage, Some(2));
         for file in [good, bad] {

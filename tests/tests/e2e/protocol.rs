@@ -27,7 +27,8 @@ async fn play(raw: &mut Raw, case: &Case, table: &str) -> String {
     last.sort();
     last.dedup();
     // application_name and the like only when the case changed them.
-    let changed = last.into_iter().filter(|name| ["TimeZone", "DateStyle"].contains(&name.as_str()));
+    let changed =
+        last.into_iter().filter(|name| ["TimeZone", "DateStyle"].contains(&name.as_str()));
     for name in changed {
         text += &format!("parameter {name} = {:?}\n", raw.parameter(name));
     }
@@ -68,7 +69,10 @@ impl Oracle {
 fn all_cases() -> Vec<Case> {
     let cases = cases::read(include_str!("protocol_cases.txt"));
     let only = std::env::var("PGM_CASE").ok();
-    cases.into_iter().filter(|case| only.as_ref().is_none_or(|only| case.name.contains(only))).collect()
+    cases
+        .into_iter()
+        .filter(|case| only.as_ref().is_none_or(|only| case.name.contains(only)))
+        .collect()
 }
 
 /// The first line that differs, with what was sent before it.

@@ -54,7 +54,8 @@ fn defaults() -> Expected {
 
 fn set_text(random: &mut StdRng, name: &str, value: &str, local: bool) -> String {
     let quoted = value.replace('\'', "''");
-    let list: Vec<String> = value.split(", ").map(|item| format!("'{}'", item.replace('\'', "''"))).collect();
+    let list: Vec<String> =
+        value.split(", ").map(|item| format!("'{}'", item.replace('\'', "''"))).collect();
     let scope = if local { "local" } else { "session" };
     match random.random_range(0..3) {
         0 => format!("set {scope} {name} to {}", list.join(", ")),
@@ -73,7 +74,12 @@ async fn check(client: &Client, expected: &Expected, log: &[String]) {
 }
 
 /// One random step; returns nothing, but `expected` and `log` know of it.
-async fn step(client: &Client, random: &mut StdRng, expected: &mut Expected, log: &mut Vec<String>) {
+async fn step(
+    client: &Client,
+    random: &mut StdRng,
+    expected: &mut Expected,
+    log: &mut Vec<String>,
+) {
     let (name, values) = SETTINGS[random.random_range(0..SETTINGS.len())];
     let wanted = values[random.random_range(0..values.len())];
     let shown = wanted;
@@ -263,7 +269,10 @@ fn an_exhausted_pool_is_a_clear_error_in_time() {
         let error = waiter.batch_execute("create table u (n int)").await.expect_err("no server");
         let waited = began.elapsed();
         println!("exhausted after {waited:?}: {}", text(&error));
-        assert!(waited > Duration::from_millis(500) && waited < Duration::from_secs(3), "{waited:?}");
+        assert!(
+            waited > Duration::from_millis(500) && waited < Duration::from_secs(3),
+            "{waited:?}"
+        );
         assert_eq!(code(&error), "53300");
         assert!(error.as_db_error().is_some_and(|error| error.hint().is_some()), "a hint");
         exec(&holder, "commit").await;
@@ -290,7 +299,10 @@ fn a_hundred_clients_share_ten_servers_fairly() {
         let total: u32 = counts.iter().sum();
         let mean = f64::from(total) / 100.0;
         let slowest = f64::from(*counts.iter().min().expect("a hundred"));
-        println!("100 clients, 10 servers: {total} queries, slowest {:.2} of the mean", slowest / mean);
+        println!(
+            "100 clients, 10 servers: {total} queries, slowest {:.2} of the mean",
+            slowest / mean
+        );
         assert!(slowest >= 0.7 * mean, "slowest {slowest}, mean {mean}");
         if !is_direct() {
             assert!(fixture.server_sessions("usename = 'app'") <= 10);
@@ -323,13 +335,15 @@ fn client_limits_refuse_one_more_and_no_other() {
             .await;
             if limited == "database" {
                 let hosts: Vec<_> = fixture.cluster.servers().map(|s| s.address()).collect();
-                let config = pgmanifold_tests::config::ConfigText::new(&hosts, "unused")
-                    .section(&format!("[[database]]\nname = {:?}\nmax_clients = 3", fixture.database));
+                let config = pgmanifold_tests::config::ConfigText::new(&hosts, "unused").section(
+                    &format!("[[database]]\nname = {:?}\nmax_clients = 3", fixture.database),
+                );
                 fixture.reload(&config);
             }
             // The fixture's own first connection is on its way out.
             tokio::time::sleep(Duration::from_millis(200)).await;
-            let mut kept = vec![fixture.client().await, fixture.client().await, fixture.client().await];
+            let mut kept =
+                vec![fixture.client().await, fixture.client().await, fixture.client().await];
             let refused = login_error(&fixture, USER, "", &fixture.database).await;
             assert_eq!(refused, "53300", "{limited}");
             kept.pop();
@@ -362,9 +376,17 @@ fn login_errors_say_what_postgres_says() {
                 Fixture::with_config(cluster, database, &config)
             };
             let database = fixture.database.as_str();
-            assert_eq!(login_error(&fixture, USER, PASSWORD, database).await, "logged in", "{method}");
+            assert_eq!(
+                login_error(&fixture, USER, PASSWORD, database).await,
+                "logged in",
+                "{method}"
+            );
             assert_eq!(login_error(&fixture, USER, "wrong", database).await, "28P01", "{method}");
-            assert_eq!(login_error(&fixture, "nobody", "wrong", database).await, "28P01", "{method}");
+            assert_eq!(
+                login_error(&fixture, "nobody", "wrong", database).await,
+                "28P01",
+                "{method}"
+            );
             assert_eq!(login_error(&fixture, USER, PASSWORD, "nowhere").await, "3D000", "{method}");
             // Who does not log in in time is shown out.
             let mut silent = Raw::open(&fixture.address).await;
@@ -459,29 +481,47 @@ fn vanished_clients_are_rolled_back() {
             for orderly in [true, false] {
                 let mut raw = fixture.raw().await;
                 raw.ask(&raw::query("begin; insert into t values (-1)"), 1).await;
-                if orderly { drop(raw) } else { raw.vanish() }
+                if orderly {
+                    drop(raw)
+                } else {
+                    raw.vanish()
+                }
                 leaves_nothing(&fixture, "vanished inside a transaction").await;
 
                 let mut raw = fixture.raw().await;
                 let rows = "select repeat('x', 1000) from generate_series(1, 100000)";
                 raw.send(&raw::query(rows)).await;
                 raw.until(b'D').await;
-                if orderly { drop(raw) } else { raw.vanish() }
+                if orderly {
+                    drop(raw)
+                } else {
+                    raw.vanish()
+                }
                 leaves_nothing(&fixture, "vanished inside a large result").await;
 
                 let mut raw = fixture.raw().await;
                 raw.send(&raw::query("copy t from stdin")).await;
                 raw.until(b'G').await;
                 raw.send(&raw::copy_data(b"-2\n")).await;
-                if orderly { drop(raw) } else { raw.vanish() }
+                if orderly {
+                    drop(raw)
+                } else {
+                    raw.vanish()
+                }
                 leaves_nothing(&fixture, "vanished inside a COPY").await;
 
                 let mut raw = fixture.raw().await;
-                raw.send(&[raw::parse("", "insert into t values (-3)"), raw::flush()].concat()).await;
+                raw.send(&[raw::parse("", "insert into t values (-3)"), raw::flush()].concat())
+                    .await;
                 raw.until(b'1').await;
-                raw.send(&[raw::bind("", "", &[]), raw::execute("", 0), raw::flush()].concat()).await;
+                raw.send(&[raw::bind("", "", &[]), raw::execute("", 0), raw::flush()].concat())
+                    .await;
                 raw.until(b'C').await;
-                if orderly { drop(raw) } else { raw.vanish() }
+                if orderly {
+                    drop(raw)
+                } else {
+                    raw.vanish()
+                }
                 leaves_nothing(&fixture, "vanished before its Sync").await;
 
                 // PostgreSQL itself would let the statement run to its end.
@@ -489,7 +529,11 @@ fn vanished_clients_are_rolled_back() {
                     let mut raw = fixture.raw().await;
                     raw.send(&raw::query("select pg_sleep(60)")).await;
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    if orderly { drop(raw) } else { raw.vanish() }
+                    if orderly {
+                        drop(raw)
+                    } else {
+                        raw.vanish()
+                    }
                     leaves_nothing(&fixture, "vanished while its statement runs").await;
                 }
             }

@@ -47,14 +47,11 @@ fn conninfo(fixture: &Fixture, more: &str) -> String {
 async fn with_tls(test: &str, method: &str, required: bool) -> (Fixture, Certificates) {
     let cluster = cluster::shared();
     let files = certificates(&cluster, test);
-    let fixture = Fixture::with_config(
-        cluster.clone(),
-        cluster::create_database(&cluster, test),
-        &{
+    let fixture =
+        Fixture::with_config(cluster.clone(), cluster::create_database(&cluster, test), &{
             let hosts: Vec<_> = cluster.servers().map(|server| server.address()).collect();
             ConfigText::new(&hosts, &format!("{test}_unused"))
-        },
-    );
+        });
     let hosts: Vec<_> = cluster.servers().map(|server| server.address()).collect();
     let config = ConfigText::new(&hosts, &fixture.database)
         .with_password(method)
@@ -90,8 +87,12 @@ fn clients_use_tls_and_bind_their_channel() {
         let large = "select md5(string_agg(i::text, '')), length(repeat('x', 5000000)) \
                      from generate_series(1, 50000) i";
         let through = psql(&conninfo(&fixture, "sslmode=require"), large).await;
-        let direct = value(&fixture.direct().await, "select md5(string_agg(i::text, '')) \
-                     from generate_series(1, 50000) i").await;
+        let direct = value(
+            &fixture.direct().await,
+            "select md5(string_agg(i::text, '')) \
+                     from generate_series(1, 50000) i",
+        )
+        .await;
         assert_eq!(through, Ok(format!("{direct}|5000000")));
     });
 }
