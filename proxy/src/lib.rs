@@ -1,8 +1,17 @@
 //! The proxy: accepts PostgreSQL clients, decides where each request runs, and relays it.
 
 pub mod backend;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod frontend;
+pub mod http;
+pub mod metrics;
 pub mod pool;
+pub mod server;
+pub mod session;
+pub mod telemetry;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

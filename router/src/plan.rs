@@ -3,6 +3,7 @@
 
 use crate::hint::Hints;
 use std::borrow::Cow;
+use std::fmt;
 
 /// What a query string does, seen as a whole: the strongest effect of its statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +61,8 @@ pub enum PinReason {
     SqlPrepare,
     /// LOAD of a library.
     Load,
+    /// The text could not be read (too long, unsafe encoding): it may have done any of these.
+    Unclassified,
 }
 
 /// What a text leaves behind in the session that ran it.
@@ -67,7 +70,8 @@ pub enum PinReason {
 pub struct SessionEffect {
     /// May change run-time parameters (SET, RESET, `set_config`, DISCARD ALL, DO, CALL).
     pub settings: bool,
-    /// Names of parameters seen in SET / RESET / `set_config('name', ...)`, lower case.
+    /// Names of parameters seen in SET / RESET / `set_config('name', ...)`, lower case; `all` for
+    /// RESET ALL and DISCARD ALL. SET LOCAL is not among them: it ends with its transaction.
     pub setting_names: Vec<Box<str>>,
     /// The session needs its server for longer than this transaction.
     pub pin: Option<PinReason>,
@@ -115,11 +119,108 @@ pub struct Plan {
     pub has_transaction_control: bool,
     /// What the text leaves behind in the session.
     pub session: SessionEffect,
+    /// The text only makes sense inside a transaction block (DECLARE without HOLD).
+    pub needs_transaction: bool,
     /// Set when the text is exactly one command of pgmanifold's own.
     pub local: Option<LocalCommand>,
+    /// A parameter of pgmanifold's own is named where no server may see it: among several
+    /// statements or in `set_config`. Such a text is to be refused.
+    pub misplaced_local: bool,
     /// Hints read from a comment.
     pub hints: Hints,
+    /// A hint that cannot be understood, as a short lowercase sentence: the text is to be refused.
+    pub hint_error: Option<Box<str>>,
     /// False when a literal decided (for example `set_config('name', ...)`): the plan then holds
     /// for this exact text only and must not be cached under its normal form.
     pub cacheable: bool,
+}
+
+impl Effect {
+    /// The effect as one lowercase word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Ddl => "ddl",
+            Self::Transaction => "transaction",
+            Self::SessionState => "session",
+            Self::Copy => "copy",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Position in "the strongest effect of several statements wins". Facts must be refreshed
+    /// after DDL even when another statement was not understood, so DDL stands highest.
+    pub(crate) fn strength(self) -> u8 {
+        match self {
+            Self::Read => 0,
+            Self::Transaction => 1,
+            Self::SessionState => 2,
+            Self::Write => 3,
+            Self::Copy => 4,
+            Self::Unknown => 5,
+            Self::Ddl => 6,
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PinReason {
+    /// The reason as a few lowercase words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TempObject => "temporary object",
+            Self::Listen => "listen",
+            Self::AdvisoryLock => "advisory lock",
+            Self::HoldCursor => "cursor with hold",
+            Self::SqlPrepare => "sql prepare",
+            Self::Load => "load",
+            Self::Unclassified => "unclassified text",
+        }
+    }
+}
+
+impl fmt::Display for PinReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Default for Plan {
+    /// An empty text: nothing to do.
+    fn default() -> Self {
+        Self {
+            effect: Effect::Read,
+            reason: Cow::Borrowed("empty query"),
+            statements: 0,
+            transaction: None,
+            has_transaction_control: false,
+            session: SessionEffect::default(),
+            needs_transaction: false,
+            local: None,
+            misplaced_local: false,
+            hints: Hints::default(),
+            hint_error: None,
+            cacheable: true,
+        }
+    }
+}
+
+/// One line: the effect and why, as in `write: calls volatile function nextval`.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.effect, self.reason)?;
+        if let Some(pin) = self.session.pin {
+            write!(f, "; pins the session ({pin})")?;
+        }
+        if let Some(error) = &self.hint_error {
+            write!(f, "; bad hint: {error}")?;
+        }
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// The whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `[general]`
     pub general: General,
@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// Process-wide settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct General {
     /// Worker threads, each with its own event loop.
     pub workers: usize,
@@ -44,7 +44,7 @@ pub struct General {
 }
 
 /// Where clients come in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// TCP address or Unix socket path.
     pub address: Address,
@@ -98,7 +98,7 @@ impl std::fmt::Display for Address {
 }
 
 /// Someone who may log in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct User {
     /// Name, as clients give it.
     pub name: String,
@@ -115,7 +115,7 @@ pub struct User {
 }
 
 /// A clear-text password: never printed, wiped when dropped.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub Zeroizing<String>);
 
 impl std::fmt::Debug for Password {
@@ -125,7 +125,7 @@ impl std::fmt::Debug for Password {
 }
 
 /// What a client's proof is checked against.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Secret {
     /// The password itself.
     Password(Password),
@@ -136,7 +136,7 @@ pub enum Secret {
 }
 
 /// A primary and its replicas; which host is which is found out, not configured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Shard {
     /// Name, as shown in logs and metrics.
     pub name: String,
@@ -149,7 +149,7 @@ pub struct Shard {
 }
 
 /// The monitor's login.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MonitorLogin {
     /// User name on the servers.
     pub user: String,
@@ -160,7 +160,7 @@ pub struct MonitorLogin {
 }
 
 /// How hosts are watched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// Period of health checks while nobody waits for a fresh sample.
     pub interval: Duration,
@@ -175,7 +175,7 @@ pub struct Health {
 }
 
 /// One PostgreSQL server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Host {
     /// Where it listens.
     pub address: Address,
@@ -230,7 +230,7 @@ pub enum Causality {
 }
 
 /// A database clients may ask for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Database {
     /// Name, as clients give it.
     pub name: String,

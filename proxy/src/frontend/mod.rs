@@ -1,1 +1,8 @@
-//! Skeleton.
+//! Owns the client side of a login: TLS, StartupMessage, authentication.
+
+mod auth;
+mod options;
+mod packet;
+mod scram;
+pub mod startup;
+pub mod tls;

@@ -9,7 +9,7 @@ pub struct SqlError {
     /// FATAL closes the connection after it was sent.
     pub severity: Severity,
     /// Five characters; see the manual, appendix A, and docs/errors.md for class `PGM`.
-    pub sqlstate: &'static str,
+    pub sqlstate: Cow<'static, str>,
     /// Lowercase primary message.
     pub message: Cow<'static, str>,
     /// Sentence(s).
@@ -31,13 +31,24 @@ pub enum Severity {
 
 impl SqlError {
     /// An ERROR.
-    pub fn error(sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        let message = message.into();
-        Self { severity: Severity::Error, sqlstate, message, detail: None, hint: None }
+    pub fn error(
+        sqlstate: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            severity: Severity::Error,
+            sqlstate: sqlstate.into(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// A FATAL error.
-    pub fn fatal(sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn fatal(
+        sqlstate: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self { severity: Severity::Fatal, ..Self::error(sqlstate, message) }
     }
 
@@ -72,7 +83,7 @@ impl SqlError {
         };
         field(b'S', severity);
         field(b'V', severity);
-        field(b'C', self.sqlstate);
+        field(b'C', &self.sqlstate);
         field(b'M', &self.message);
         if let Some(detail) = &self.detail {
             field(b'D', detail);

@@ -2,4 +2,7 @@
 
 pub mod error;
 pub mod frame;
+pub mod protocol;
+pub mod scram;
 pub mod stream;
+pub mod tls;

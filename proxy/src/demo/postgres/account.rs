@@ -38,15 +38,15 @@ impl Account {
 
     /// A command that runs as the account, in `directory`, with a clean environment, and gets
     /// SIGQUIT when we die. Setting the uid as root also drops the supplementary groups.
+    ///
+    /// A process group of its own keeps a Ctrl-C at the terminal away from the server: we decide
+    /// when it ends. Without the death signal the Ctrl-C is the only thing that would end it.
     pub(super) fn command(self, program: &Path, directory: &Path) -> Command {
-        let mut command = match death_signal_supported() {
-            false => Command::new(program),
-            true => {
-                let mut command = Command::new("setpriv");
-                command.args(["--pdeathsig", "QUIT", "--"]).arg(program);
-                command
-            }
-        };
+        let mut command = Command::new(program);
+        if death_signal_supported() {
+            command = Command::new("setpriv");
+            command.args(["--pdeathsig", "QUIT", "--"]).arg(program).process_group(0);
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC");
         command.current_dir(directory).stdin(Stdio::null());

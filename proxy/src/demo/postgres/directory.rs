@@ -8,8 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Every directory and lock file of ours begins so.
-const NAME_PREFIX: &str = "pgm-";
-/// Beside `pgm-1-0/` lies `pgm-1-0.lock`, locked while the owner lives.
+const NAME_PREFIX: &str = "pgmanifold-cluster-";
+/// Beside `pgmanifold-cluster-1-0/` lies `pgmanifold-cluster-1-0.lock`, locked while the owner lives.
 const LOCK_SUFFIX: &str = ".lock";
 /// Names tried before giving up.
 const MAX_ATTEMPTS: u32 = 1000;
@@ -141,13 +141,17 @@ mod tests {
         let outer = Directory::create(None, Account::Own).expect("outer");
         let base = outer.path();
         let kept = Directory::create(Some(base), Account::Own).expect("kept");
-        std::fs::create_dir(base.join("pgm-1-0")).expect("abandoned directory");
-        std::fs::write(base.join("pgm-1-0.lock"), "").expect("abandoned lock");
-        std::fs::create_dir(base.join("pgm-stranger")).expect("directory without a lock");
+        std::fs::create_dir(base.join("pgmanifold-cluster-1-0")).expect("abandoned directory");
+        std::fs::write(base.join("pgmanifold-cluster-1-0.lock"), "").expect("abandoned lock");
+        std::fs::create_dir(base.join("pgmanifold-cluster-stranger"))
+            .expect("directory without a lock");
 
         let second = Directory::create(Some(base), Account::Own).expect("second");
-        assert!(!base.join("pgm-1-0").exists() && !base.join("pgm-1-0.lock").exists());
-        assert!(base.join("pgm-stranger").exists() && kept.path().exists());
+        assert!(
+            !base.join("pgmanifold-cluster-1-0").exists()
+                && !base.join("pgmanifold-cluster-1-0.lock").exists()
+        );
+        assert!(base.join("pgmanifold-cluster-stranger").exists() && kept.path().exists());
         assert_ne!(kept.path(), second.path());
 
         let gone = kept.path().to_owned();

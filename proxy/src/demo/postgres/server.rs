@@ -178,6 +178,7 @@ impl Postgres {
     /// When it takes longer than 30 s (it is killed then).
     pub fn stop(&self, how: Stop) -> Result<(), LaunchError> {
         let Some(mut child) = self.process().take() else { return Ok(()) };
+        signal_children(child.id(), Signal::CONT);
         signal(child.id(), Signal::CONT);
         signal(child.id(), if how == Stop::Fast { Signal::INT } else { Signal::QUIT });
         if wait_exit(&mut child, STOP_TIMEOUT) {

@@ -55,6 +55,8 @@ fn a_frozen_server_keeps_silent_and_goes_on() {
     let (value, waited) = reader.expect("answers after the thaw");
     assert_eq!(value, "7");
     assert!(waited >= Duration::from_millis(290), "answered while frozen, after {waited:?}");
+    cluster.primary.freeze();
+    cluster.primary.stop(Stop::Fast).expect("a frozen server can be stopped");
 }
 
 #[test]

@@ -1,0 +1,191 @@
+//! Owns `Server`: one connection to a PostgreSQL server, with all that must be remembered of it:
+//! which answers it still owes, which statements it knows, which parameters it was given.
+//! It does not decide anything and does not know sessions.
+
+use crate::backend::connect::{Connector, ServerLogin};
+use crate::backend::prepared::{ServerStatements, Statement};
+use crate::config::model::Host;
+use crate::wire::protocol::CancelKey;
+use crate::pool::Slot;
+use crate::session::settings::Settings;
+use crate::wire::error::SqlError;
+use crate::wire::stream::Stream;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the server will answer next, in order; one entry per message sent to it.
+#[derive(Debug)]
+pub enum Expect {
+    /// A client's simple query: everything passes, up to and with ReadyForQuery.
+    Query,
+    /// A client's Sync: its ReadyForQuery passes.
+    Sync,
+    /// A Parse; `hidden` when the client did not send it now.
+    Parse {
+        /// What was parsed; to be forgotten if the Parse fails.
+        statement: Arc<Statement>,
+        /// The client gets no ParseComplete.
+        hidden: bool,
+    },
+    /// A Bind.
+    Bind,
+    /// A Describe: ends with RowDescription or NoData.
+    Describe,
+    /// An Execute: ends with CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// A Close; `hidden` when we evicted a statement.
+    Close {
+        /// The client gets no CloseComplete.
+        hidden: bool,
+    },
+    /// A simple query of ours; nothing passes.
+    Hidden(Hidden),
+    /// An answer of ours that waits for its turn.
+    Local(Bytes),
+    /// A statement of ours that must fail, so that the transaction fails: the client gets this
+    /// error, if it was not told one before, and the server's ReadyForQuery.
+    Poison(Option<Box<SqlError>>),
+}
+
+/// Why a simple query of ours was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// The deferred BEGIN.
+    Begin,
+    /// Brings the server's parameters to the session's.
+    Apply,
+    /// Reads back the parameters after the session may have changed them.
+    ReadSettings,
+    /// A Sync of ours, so that a half-done batch can go on elsewhere.
+    Sync,
+}
+
+/// What identifies a server connection to others (cancel requests, logs).
+pub struct ServerInfo {
+    /// The host.
+    pub host: Arc<Host>,
+    /// Index of the host in its shard.
+    pub host_index: usize,
+    /// Connects to it, for cancel requests.
+    pub connector: Arc<Connector>,
+    /// Key for cancel requests, when the server gave one.
+    pub cancel: Option<CancelKey>,
+}
+
+impl std::fmt::Debug for ServerInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerInfo").field("host", &self.host.address).finish_non_exhaustive()
+    }
+}
+
+/// One connection to a PostgreSQL server.
+#[derive(Debug)]
+pub struct Server {
+    /// The socket.
+    pub stream: Stream,
+    /// Who it is.
+    pub info: Arc<ServerInfo>,
+    /// Bytes the kernel did not take yet.
+    pub out: BytesMut,
+    /// Start of a frame whose rest has not arrived.
+    pub partial: BytesMut,
+    /// Bytes of the current frame that still pass unseen.
+    pub passing: usize,
+    /// Answers owed, in order.
+    pub expect: VecDeque<Expect>,
+    /// Rows read for a `Hidden` query.
+    pub hidden_rows: Vec<(Box<str>, Box<str>)>,
+    /// Status byte of the last ReadyForQuery.
+    pub status: u8,
+    /// Run-time parameters this connection was given after login.
+    pub settings: Arc<Settings>,
+    /// Values the server reported, by name.
+    pub reported: Vec<(String, String)>,
+    /// Named statements that exist on the server.
+    pub statements: ServerStatements,
+    /// What the unnamed statement is.
+    pub unnamed: Option<Arc<Statement>>,
+    /// The FATAL error that announced its end.
+    pub dying: Option<SqlError>,
+    /// When it is too old to be used again.
+    pub expires: Instant,
+    /// Since when it lies idle.
+    pub idle_since: Instant,
+    /// Its place in the pool, given back when dropped.
+    pub slot: Slot,
+}
+
+/// Bytes kept for the next use of a connection; larger buffers are given back.
+const KEPT_BUFFER_BYTES: usize = 16 * 1024;
+
+impl Server {
+    /// Wraps a connection that has just logged in.
+    pub fn new(
+        login: ServerLogin,
+        (host, host_index): (Arc<Host>, usize),
+        connector: Arc<Connector>,
+        limits: (usize, Duration),
+        slot: Slot,
+    ) -> Self {
+        let now = Instant::now();
+        let (prepared_limit, lifetime) = limits;
+        let info = ServerInfo { host, host_index, connector, cancel: login.cancel };
+        Self {
+            stream: login.stream,
+            info: Arc::new(info),
+            out: BytesMut::new(),
+            partial: BytesMut::new(),
+            passing: 0,
+            expect: VecDeque::new(),
+            hidden_rows: Vec::new(),
+            status: b'I',
+            settings: Settings::none(),
+            reported: login.params,
+            statements: ServerStatements::new(prepared_limit),
+            unnamed: None,
+            dying: None,
+            expires: now + lifetime,
+            idle_since: now,
+            slot,
+        }
+    }
+
+    /// True when nothing of the last client is left on it: it may go to another one.
+    pub fn is_clean(&self) -> bool {
+        self.status == b'I'
+            && self.expect.is_empty()
+            && self.out.is_empty()
+            && self.partial.is_empty()
+            && self.passing == 0
+            && self.dying.is_none()
+    }
+
+    /// Gives back large buffers before the connection lies idle.
+    pub fn shrink(&mut self) {
+        if self.out.capacity() > KEPT_BUFFER_BYTES {
+            self.out = BytesMut::new();
+        }
+        if self.partial.capacity() > KEPT_BUFFER_BYTES {
+            self.partial = BytesMut::new();
+        }
+    }
+
+    /// Notes a value the server reported.
+    pub fn note_parameter(&mut self, name: &str, value: &str) {
+        match self.reported.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => self.reported.push((name.to_owned(), value.to_owned())),
+        }
+    }
+}
+
+impl Drop for Server {
+    /// Says goodbye if the socket takes it at once.
+    fn drop(&mut self) {
+        if self.out.is_empty() {
+            self.stream.try_write_now(&[b'X', 0, 0, 0, 4]);
+        }
+    }
+}

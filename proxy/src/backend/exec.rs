@@ -1,0 +1,64 @@
+//! Owns running a simple query of ours on a server connection that no session is using, and
+//! waiting for its end. Rows are thrown away.
+
+use crate::backend::connection::Server;
+use crate::backend::error::ServerError;
+use crate::wire::error::SqlError;
+use crate::wire::frame::{self, HEADER_BYTES};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Longest message taken from the server here.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// Runs `sql` and waits for ReadyForQuery. Not cancel safe: a connection on which this was not
+/// finished must be closed.
+///
+/// # Errors
+/// The server's error, or 08006 when the connection broke.
+pub async fn run(server: &mut Server, sql: &str) -> Result<(), SqlError> {
+    let mut out = BytesMut::new();
+    frame::put_query(&mut out, sql.as_bytes());
+    server.stream.write_all(&out).await.map_err(|error| broken(&error.to_string()))?;
+    server.stream.flush().await.map_err(|error| broken(&error.to_string()))?;
+    let mut input = BytesMut::with_capacity(4096);
+    let mut failure = None;
+    loop {
+        while let Some(header) = frame::peek(&input) {
+            if header.total < HEADER_BYTES || header.total > MAX_MESSAGE_BYTES {
+                return Err(broken("malformed message"));
+            }
+            if input.len() < header.total {
+                break;
+            }
+            let body = &input[HEADER_BYTES..header.total];
+            match header.kind {
+                b'E' => failure = Some(ServerError::decode(body).into()),
+                b'S' => note_parameter(server, body),
+                b'Z' => {
+                    server.status = body.first().copied().unwrap_or(b'I');
+                    return failure.map_or(Ok(()), Err);
+                }
+                _ => {}
+            }
+            input.advance(header.total);
+        }
+        let read = server.stream.read_buf(&mut input).await;
+        if read.map_err(|error| broken(&error.to_string()))? == 0 {
+            return Err(broken("the server closed the connection"));
+        }
+    }
+}
+
+fn note_parameter(server: &mut Server, body: &[u8]) {
+    if let Ok((name, rest)) = frame::cstr(body, b'S')
+        && let Ok((value, _)) = frame::cstr(rest, b'S')
+        && let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value))
+    {
+        server.note_parameter(name, value);
+    }
+}
+
+fn broken(detail: &str) -> SqlError {
+    SqlError::error("08006", "the connection to the server was lost").detail(format!("{detail}."))
+}

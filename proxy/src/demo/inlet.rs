@@ -1,0 +1,108 @@
+//! Owns what the demo's clients connect to: the roles and the database on the servers, and
+//! pgmanifold in front of them.
+
+use super::postgres::{LaunchError, PgCluster};
+use crate::config;
+
+/// Name of the demo's database.
+const DATABASE: &str = "shop";
+/// The application's login.
+const USER: &str = "app";
+/// The monitor's login.
+const MONITOR: &str = "pgmanifold_monitor";
+
+/// Logins of one run, made up anew each time.
+pub(super) struct Logins {
+    app: String,
+    monitor: String,
+}
+
+impl Logins {
+    /// Makes the roles and the empty database on the primary.
+    pub(super) fn create(cluster: &PgCluster) -> Result<Logins, LaunchError> {
+        let logins = Logins { app: random_password(), monitor: random_password() };
+        for sql in [
+            format!("create role {USER} login password '{}'", logins.app),
+            format!("create role {MONITOR} login password '{}' in role pg_monitor", logins.monitor),
+            format!("create database {DATABASE} owner {USER}"),
+        ] {
+            cluster.primary.query(&sql)?;
+        }
+        cluster.wait_caught_up()?;
+        Ok(logins)
+    }
+
+    /// Connection string of the application for a server listening on 127.0.0.1:`port`.
+    pub(super) fn dsn(&self, port: u16) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{port}/{DATABASE}", self.app)
+    }
+
+    /// The configuration: what a newcomer would write.
+    fn configuration(&self, hosts: &[String]) -> String {
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+        format!(
+            r#"
+[[listener]]
+address = "127.0.0.1:0"
+
+[[user]]
+name = "{USER}"
+password = "{}"
+
+[[shard]]
+name = "main"
+hosts = [{}]
+monitor_user = "{MONITOR}"
+monitor_password = "{}"
+
+[[database]]
+name = "{DATABASE}"
+"#,
+            self.app,
+            hosts.join(", "),
+            self.monitor
+        )
+    }
+}
+
+/// 24 letters and digits, which need no quoting in SQL, TOML or a URL.
+pub(super) fn random_password() -> String {
+    (0..3).map(|_| format!("{:08x}", rand::random::<u32>())).collect()
+}
+
+/// The running proxy.
+pub(super) struct Inlet {
+    /// Its port on 127.0.0.1.
+    pub(super) port: u16,
+}
+
+impl Inlet {
+    /// Starts pgmanifold inside this process.
+    pub(super) fn start(cluster: &PgCluster, logins: &Logins) -> Result<Inlet, String> {
+        let hosts: Vec<String> =
+            cluster.servers().map(|server| server.address().to_string()).collect();
+        let text = logins.configuration(&hosts);
+        let _config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
+        Ok(Inlet { port: cluster.primary.port() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_valid() {
+        let logins = Logins { app: random_password(), monitor: random_password() };
+        let hosts = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+        let config = config::parse(&logins.configuration(&hosts), "demo.toml").expect("valid");
+        assert_eq!(config.shards.first().map(|shard| shard.hosts.len()), Some(2));
+    }
+
+    #[test]
+    fn passwords_need_no_quoting_and_differ() {
+        let password = random_password();
+        assert!(password.len() == 24 && password.bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_ne!(password, random_password());
+    }
+}

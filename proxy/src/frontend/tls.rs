@@ -1,0 +1,65 @@
+//! Owns TLS towards clients: certificate and key of a listener, and the handshake, asked for by
+//! SSLRequest or begun at once ("direct", PostgreSQL 17).
+
+use crate::config::model::ListenerTls;
+use crate::wire::stream::{Socket, Stream};
+use crate::wire::tls::{TlsConfigError, provider, read_certificates, tls_server_end_point};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::NoServerSessionStorage;
+use std::io;
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
+
+/// First byte of a TLS connection; no PostgreSQL packet can begin with it.
+pub(super) const TLS_HANDSHAKE_BYTE: u8 = 0x16;
+const ALPN: &[u8] = b"postgresql";
+
+/// What one listener needs for TLS.
+pub(super) struct TlsServer {
+    acceptor: TlsAcceptor,
+    /// Data of `tls-server-end-point`; `None` when the certificate allows no channel binding.
+    pub(super) channel_binding: Option<Vec<u8>>,
+    /// Refuse clients without TLS.
+    pub(super) required: bool,
+}
+
+impl TlsServer {
+    /// Reads certificate and key.
+    pub(super) fn new(tls: &ListenerTls) -> Result<Self, TlsConfigError> {
+        let chain = read_certificates(&tls.cert_file)?;
+        let channel_binding = chain.first().and_then(|leaf| tls_server_end_point(leaf));
+        let key_file = tls.key_file.display();
+        let key = PrivateKeyDer::from_pem_file(&tls.key_file).map_err(|error| {
+            TlsConfigError(format!("cannot read a private key from \"{key_file}\": {error}"))
+        })?;
+        let unusable = |error: rustls::Error| {
+            let cert_file = tls.cert_file.display();
+            TlsConfigError(format!("\"{cert_file}\" with \"{key_file}\": {error}"))
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(unusable)?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // No resumption, as in PostgreSQL: connections live long, tickets would only cost memory.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, channel_binding, required: tls.required })
+    }
+
+    /// Shakes hands. Not cancel safe: the socket is lost with the future.
+    pub(super) async fn accept(&self, socket: Socket, direct: bool) -> io::Result<Stream> {
+        let stream = self.acceptor.accept(socket).await?;
+        // Without ALPN, bytes meant for another protocol could be led here.
+        if direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+            let text = "direct TLS connection without the ALPN protocol \"postgresql\"";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Stream::TlsServer(Box::new(stream)))
+    }
+}

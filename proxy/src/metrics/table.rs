@@ -1,0 +1,100 @@
+//! Owns the table of every metric family: name, type, labels, help. The encoder and
+//! docs/metrics.md are both made from it. Labels take their values from the configuration and from
+//! fixed lists only, so that the number of series is bounded.
+
+/// One metric family.
+#[derive(Debug)]
+pub struct Family {
+    /// Name as exposed; the unit comes last, counters end in `_total`.
+    pub name: &'static str,
+    /// Type.
+    pub kind: Kind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// A sentence for the documentation and the exposition.
+    pub help: &'static str,
+}
+
+/// Type of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of durations, in seconds.
+    Histogram,
+}
+
+/// Upper bounds of the buckets of every histogram, in microseconds; `+Inf` follows.
+pub const BUCKETS_US: [u64; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+macro_rules! families {
+    ($($constant:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(#[doc = $help]
+        pub static $constant: Family = Family {
+            name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help,
+        };)*
+        /// Every family, in the order of the documentation.
+        pub static FAMILIES: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+families! {
+    BUILD_INFO Gauge "pgmanifold_build_info" ["version"]
+        "Always 1; the label is the version that runs.";
+    START_TIME Gauge "pgmanifold_start_time_seconds" []
+        "When the process started, in seconds since 1970.";
+    RESIDENT_MEMORY Gauge "pgmanifold_resident_memory_bytes" []
+        "Resident memory of the process.";
+    OPEN_FILES Gauge "pgmanifold_open_files" []
+        "Open file descriptors of the process.";
+    RELOADS Counter "pgmanifold_config_reloads_total" ["result"]
+        "Reloads of the configuration: ok, or refused because of errors in the file.";
+    CLIENTS_LOGIN Gauge "pgmanifold_clients_login" []
+        "Client connections that have not finished TLS and login.";
+    LOGIN_FAILURES Counter "pgmanifold_login_failures_total" ["reason"]
+        "Client connections refused before or during login.";
+    CLIENTS Gauge "pgmanifold_clients" ["database", "state"]
+        "Logged-in client connections: idle, active, waiting for a server, or idle in a \
+         transaction.";
+    CLIENT_CONNECTIONS Counter "pgmanifold_client_connections_total" ["database"]
+        "Client connections that logged in.";
+    QUERIES Counter "pgmanifold_queries_total" ["database", "route"]
+        "Requests (query strings, or extended-query batches up to Sync) by where they went.";
+    QUERY_SECONDS Histogram "pgmanifold_query_seconds" ["database", "route"]
+        "Time from the last byte of a request to the last byte of its answer, waiting included.";
+    SERVER_SECONDS Histogram "pgmanifold_server_seconds" ["database", "route"]
+        "The part of it spent with a server.";
+    POOL_WAIT_SECONDS Histogram "pgmanifold_pool_wait_seconds" ["database"]
+        "Time a client waited for a server connection, when none was free at once.";
+    CHECKOUT_TIMEOUTS Counter "pgmanifold_checkout_timeouts_total" ["database"]
+        "Waits given up after `checkout_timeout_ms`.";
+    ERRORS Counter "pgmanifold_errors_total" ["database", "class", "origin"]
+        "Errors sent to clients, by SQLSTATE class and by who made them: server or pgmanifold.";
+    PINS Counter "pgmanifold_pins_total" ["database", "reason"]
+        "Sessions that had to keep their server beyond a transaction.";
+    CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
+        "Bytes received from clients after login.";
+    CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]
+        "Bytes sent to clients after login.";
+    SERVERS Gauge "pgmanifold_servers" ["shard", "host", "state"]
+        "Server connections: connecting, idle in the pool, or active (lent to a client).";
+    SERVER_CONNECTS Counter "pgmanifold_server_connects_total" ["shard", "host"]
+        "Server connections that logged in.";
+    SERVER_CONNECT_FAILURES Counter "pgmanifold_server_connect_failures_total" ["shard", "host"]
+        "Attempts to connect to a server that failed.";
+    HOST_UP Gauge "pgmanifold_host_up" ["shard", "host"]
+        "1 when the last health check of the host succeeded, else 0.";
+    HOST_ROLE Gauge "pgmanifold_host_role" ["shard", "host", "role"]
+        "1 for the role the host was last seen in: primary or replica.";
+    HOST_BANNED Gauge "pgmanifold_host_banned" ["shard", "host"]
+        "1 while the host gets no clients because it failed.";
+    REPLICA_LAG_BYTES Gauge "pgmanifold_replica_lag_bytes" ["shard", "host"]
+        "WAL the primary has flushed and the replica has not replayed.";
+    REPLICA_LAG_SECONDS Gauge "pgmanifold_replica_lag_seconds" ["shard", "host"]
+        "How long ago the primary was where the replica is now.";
+}

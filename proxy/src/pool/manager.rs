@@ -1,0 +1,310 @@
+//! Owns what one configuration has built: clusters with their monitors, catalog facts, and the
+//! pools of each database and user. A reload builds the next one and takes over what has not
+//! changed; sessions move to it between transactions.
+
+use crate::backend::connect::Connector;
+use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
+use crate::config::model::{Config, Database, Shard, User};
+use crate::frontend::startup::Frontends;
+use crate::metrics::Metrics;
+use crate::pool::{Pool, PoolNumbers};
+use crate::session::settings::Settings;
+use crate::wire::tls::TlsConfigError;
+use hashbrown::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// Causality keys remembered per shard.
+const CAUSALITY_KEYS_MAX: usize = 100_000;
+
+/// Answers to "what does a server report with these parameters" remembered per database and user.
+const GREETINGS_MAX: usize = 1_000;
+
+/// A task on the control runtime that ends when this is dropped.
+#[derive(Debug)]
+struct Background {
+    _stop: oneshot::Sender<()>,
+}
+
+impl Background {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        control: &Handle,
+        start: impl FnOnce(Stopped) -> F,
+    ) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        control.spawn(start(Stopped(stopped)));
+        Self { _stop: stop }
+    }
+}
+
+/// Completes when its `Background` is dropped.
+struct Stopped(oneshot::Receiver<()>);
+
+impl Stopped {
+    async fn wait(self) {
+        let _ = self.0.await;
+    }
+}
+
+/// A shard with its monitor.
+#[derive(Debug)]
+struct ShardEntry {
+    shard: Arc<Shard>,
+    cluster: Arc<Cluster>,
+    keys: Arc<CausalityKeys>,
+    _monitor: Background,
+}
+
+/// A database with its catalog facts.
+#[derive(Debug)]
+struct DatabaseEntry {
+    id: usize,
+    database: Arc<Database>,
+    cluster: Arc<Cluster>,
+    facts: Arc<FactsStore>,
+    _refresh: Background,
+}
+
+/// The pools of one database and user, one per host, and what its sessions need beside them.
+pub struct UserPools {
+    /// The database.
+    pub database: Arc<Database>,
+    /// Small number of the database in this process.
+    pub database_id: usize,
+    /// The user.
+    pub user: Arc<User>,
+    /// The hosts.
+    pub cluster: Arc<Cluster>,
+    /// Newest writes under causality keys.
+    pub keys: Arc<CausalityKeys>,
+    /// What the catalog says.
+    pub facts: Arc<FactsStore>,
+    /// By host index.
+    pub pools: Vec<Arc<Pool>>,
+    connector: Arc<Connector>,
+    outdated: AtomicBool,
+    greetings: Mutex<HashMap<String, Greeting>>,
+}
+
+/// What servers report at login with certain parameters: names and values of ParameterStatus.
+pub type Greeting = Arc<Vec<(String, String)>>;
+
+impl UserPools {
+    /// False after a reload has replaced these pools.
+    pub fn is_current(&self) -> bool {
+        !self.outdated.load(Ordering::Relaxed)
+    }
+
+    /// Connects to servers.
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
+    /// What servers report with these parameters, if it is known.
+    pub fn greeting(&self, settings: &Settings) -> Option<Greeting> {
+        lock(&self.greetings).get(&greeting_key(settings)).cloned()
+    }
+
+    /// Remembers what servers report with these parameters.
+    pub fn remember_greeting(&self, settings: &Settings, greeting: Greeting) {
+        let mut greetings = lock(&self.greetings);
+        if greetings.len() >= GREETINGS_MAX {
+            greetings.clear();
+        }
+        greetings.insert(greeting_key(settings), greeting);
+    }
+}
+
+/// The application name differs from client to client and is reported as it was given.
+fn greeting_key(settings: &Settings) -> String {
+    let others = settings.iter().filter(|(name, _)| *name != "application_name");
+    others.map(|(name, value)| format!("{name}={value}\0")).collect()
+}
+
+/// Everything built from one configuration.
+pub struct State {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// How clients log in.
+    pub frontends: Frontends,
+    connector: Arc<Connector>,
+    shards: Vec<Arc<ShardEntry>>,
+    databases: HashMap<String, Arc<DatabaseEntry>>,
+    pools: Mutex<HashMap<(String, String), Arc<UserPools>>>,
+}
+
+/// What building a `State` needs beside the configuration.
+pub struct Surroundings<'a> {
+    /// Where monitors and refreshes run.
+    pub control: &'a Handle,
+    /// Number of workers.
+    pub workers: usize,
+    /// Gives databases their numbers.
+    pub next_database_id: &'a AtomicUsize,
+}
+
+impl State {
+    /// Builds the state of `config`, taking over from `old` what has not changed.
+    ///
+    /// # Errors
+    /// When a certificate or secret cannot be used; nothing has changed then.
+    pub fn build(
+        config: Config,
+        old: Option<&State>,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, TlsConfigError> {
+        let frontends = Frontends::new(&config)?;
+        let connector = Arc::new(Connector::new(&config)?);
+        let mut shards = Vec::with_capacity(config.shards.len());
+        for shard in &config.shards {
+            let known = old.and_then(|old| old.shards.iter().find(|entry| entry.shard == *shard));
+            shards.push(match known {
+                Some(entry) => Arc::clone(entry),
+                None => Arc::new(start_shard(shard, &connector, around.control)),
+            });
+        }
+        let mut databases = HashMap::new();
+        for database in &config.databases {
+            let Some(shard) = shards.iter().find(|entry| entry.shard == database.shard) else {
+                continue;
+            };
+            let known = old.and_then(|old| old.databases.get(&database.name)).filter(|entry| {
+                entry.database == *database && Arc::ptr_eq(&entry.cluster, &shard.cluster)
+            });
+            let entry = match known {
+                Some(entry) => Arc::clone(entry),
+                None => Arc::new(start_database(database, shard, &connector, around)),
+            };
+            databases.insert(database.name.clone(), entry);
+        }
+        let next = Self {
+            config: Arc::new(config),
+            frontends,
+            connector,
+            shards,
+            databases,
+            pools: Mutex::default(),
+        };
+        if let Some(old) = old {
+            next.take_over_pools(old);
+        }
+        Ok(next)
+    }
+
+    /// Pools of databases and users that are as they were go on; the others end when their last
+    /// session leaves them.
+    fn take_over_pools(&self, old: &State) {
+        for (key, pools) in lock(&old.pools).iter() {
+            let same_database = self
+                .databases
+                .get(&key.0)
+                .is_some_and(|entry| Arc::ptr_eq(&entry.facts, &pools.facts));
+            let same_user = self.config.users.iter().any(|user| *user == pools.user);
+            if same_database && same_user {
+                lock(&self.pools).insert(key.clone(), Arc::clone(pools));
+            } else {
+                pools.outdated.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The pools of a database and user; `None` when there is no such database or user.
+    pub fn user_pools(
+        &self,
+        database: &str,
+        user: &str,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Option<Arc<UserPools>> {
+        let key = (database.to_owned(), user.to_owned());
+        let mut pools = lock(&self.pools);
+        if let Some(known) = pools.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let entry = self.databases.get(database)?;
+        let user = self.config.users.iter().find(|known| known.name == user)?;
+        let shard = self.shards.iter().find(|shard| Arc::ptr_eq(&shard.cluster, &entry.cluster))?;
+        let host_pools = (0..entry.cluster.hosts().len())
+            .map(|host| {
+                let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
+                let address = entry.cluster.hosts()[host].host.address.to_string();
+                let counters = metrics.host(0, &shard.shard.name, &address);
+                let means = (Arc::clone(&self.connector), counters);
+                Pool::new(database, user, Arc::clone(&entry.cluster), host, means, workers)
+            })
+            .collect();
+        let made = Arc::new(UserPools {
+            database: Arc::clone(&entry.database),
+            database_id: entry.id,
+            user: Arc::clone(user),
+            cluster: Arc::clone(&entry.cluster),
+            keys: Arc::clone(&shard.keys),
+            facts: Arc::clone(&entry.facts),
+            pools: host_pools,
+            connector: Arc::clone(&self.connector),
+            outdated: AtomicBool::new(false),
+            greetings: Mutex::default(),
+        });
+        pools.insert(key, Arc::clone(&made));
+        Some(made)
+    }
+
+    /// All pools of all users.
+    pub fn all_pools(&self) -> Vec<Arc<UserPools>> {
+        lock(&self.pools).values().cloned().collect()
+    }
+
+    /// All clusters.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.shards.iter().map(|entry| &entry.cluster)
+    }
+
+    /// Server connections of a host, over all pools.
+    pub fn host_numbers(&self, cluster: &Arc<Cluster>, host: usize) -> PoolNumbers {
+        let pools = lock(&self.pools);
+        let on_cluster = pools.values().filter(|pools| Arc::ptr_eq(&pools.cluster, cluster));
+        on_cluster.map(|pools| pools.pools[host].numbers()).sum()
+    }
+}
+
+fn start_shard(shard: &Arc<Shard>, connector: &Arc<Connector>, control: &Handle) -> ShardEntry {
+    let cluster = Cluster::new(Arc::clone(shard));
+    let monitor = Background::spawn(control, |stopped| {
+        cluster::monitor(Arc::clone(&cluster), Arc::clone(connector), stopped.wait())
+    });
+    ShardEntry {
+        shard: Arc::clone(shard),
+        cluster,
+        keys: Arc::new(CausalityKeys::new(CAUSALITY_KEYS_MAX)),
+        _monitor: monitor,
+    }
+}
+
+fn start_database(
+    database: &Arc<Database>,
+    shard: &ShardEntry,
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> DatabaseEntry {
+    let facts = FactsStore::new(database, &shard.cluster, connector);
+    if let Some(max_lag) = database.max_replica_lag {
+        shard.cluster.require_lag_resolution(max_lag);
+    }
+    let refresh = Background::spawn(around.control, |stopped| {
+        let facts = Arc::clone(&facts);
+        async move { facts.refresh(stopped.wait()).await }
+    });
+    DatabaseEntry {
+        id: around.next_database_id.fetch_add(1, Ordering::Relaxed),
+        database: Arc::clone(database),
+        cluster: Arc::clone(&shard.cluster),
+        facts,
+        _refresh: refresh,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("invariant: no panic under this lock")
+}

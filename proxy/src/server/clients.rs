@@ -1,0 +1,177 @@
+//! Owns the list of client connections: how a cancel request finds the server of a session, and
+//! how sessions are told to end.
+
+use crate::backend::connection::ServerInfo;
+use crate::wire::protocol::{CancelKey, Protocol};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+
+/// Secret bytes of a cancel key with protocol 3.2; 3.0 has room for four.
+const SECRET_BYTES: usize = 32;
+
+/// How a session is to end.
+const GO_ON: u8 = 0;
+const WHEN_IDLE: u8 = 1;
+const NOW: u8 = 2;
+
+/// How others reach a session.
+#[derive(Debug)]
+pub struct ClientHandle {
+    /// Number of the client; the process id it was given.
+    pub id: u32,
+    key: CancelKey,
+    lent: Mutex<Lent>,
+    ending: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+#[derive(Debug, Default)]
+struct Lent {
+    server: Option<Arc<ServerInfo>>,
+    /// A cancel request was sent to it: it may still arrive, so nobody else may use the server.
+    cancelled: bool,
+}
+
+impl ClientHandle {
+    /// Notes the server the session has leased.
+    pub fn lend(&self, server: &Arc<ServerInfo>) {
+        *lock(&self.lent) = Lent { server: Some(Arc::clone(server)), cancelled: false };
+    }
+
+    /// Notes that the session has no server any more. True when a cancel request was sent to it.
+    pub fn take_back(&self) -> bool {
+        let mut lent = lock(&self.lent);
+        lent.server = None;
+        std::mem::take(&mut lent.cancelled)
+    }
+
+    /// The server a cancel request must go to.
+    pub fn cancel_target(&self) -> Option<Arc<ServerInfo>> {
+        let mut lent = lock(&self.lent);
+        lent.cancelled |= lent.server.is_some();
+        lent.server.clone()
+    }
+
+    /// True when the session is to end as soon as it is idle.
+    #[inline]
+    pub fn ends_when_idle(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) != GO_ON
+    }
+
+    /// True when the session is to end whatever it does.
+    #[inline]
+    pub fn ends_now(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) == NOW
+    }
+
+    /// Notes how the session is woken when it is to end.
+    pub fn wake_with(&self, waker: &Waker) {
+        *lock(&self.waker) = Some(waker.clone());
+    }
+
+    /// The key the client was given.
+    pub fn key(&self) -> &CancelKey {
+        &self.key
+    }
+
+    fn end(&self, how: u8) {
+        self.ending.fetch_max(how, Ordering::Relaxed);
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// All client connections of the process.
+#[derive(Debug, Default)]
+pub struct Clients {
+    connected: Mutex<HashMap<u32, Arc<ClientHandle>>>,
+    last_id: AtomicU32,
+    /// Connections by the limit they count towards.
+    counters: Mutex<HashMap<String, Arc<AtomicUsize>>>,
+}
+
+/// A client in the list; dropping it takes the client out.
+pub struct Registration {
+    clients: Arc<super::Shared>,
+    handle: Arc<ClientHandle>,
+}
+
+impl Registration {
+    /// Adds a client that has logged in.
+    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol) -> Self {
+        let clients = &shared.clients;
+        let secret_bytes = if protocol == Protocol::V3_0 { 4 } else { SECRET_BYTES };
+        let mut connected = lock(&clients.connected);
+        let id = loop {
+            let id = clients.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & 0x7fff_ffff;
+            if id != 0 && !connected.contains_key(&id) {
+                break id;
+            }
+        };
+        let secret: [u8; SECRET_BYTES] = rand::random();
+        let key = CancelKey { process_id: id, secret: SmallVec::from_slice(&secret[..secret_bytes]) };
+        let handle = Arc::new(ClientHandle {
+            id,
+            key,
+            lent: Mutex::default(),
+            ending: AtomicU8::new(GO_ON),
+            waker: Mutex::default(),
+        });
+        connected.insert(id, Arc::clone(&handle));
+        drop(connected);
+        Self { clients: Arc::clone(shared), handle }
+    }
+
+    /// The client.
+    pub fn handle(&self) -> &Arc<ClientHandle> {
+        &self.handle
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        lock(&self.clients.clients.connected).remove(&self.handle.id);
+    }
+}
+
+impl Clients {
+    /// Clients that have logged in.
+    pub fn count(&self) -> usize {
+        lock(&self.connected).len()
+    }
+
+    /// The client of a cancel key; compares secrets in constant time.
+    pub fn find(&self, key: &CancelKey) -> Option<Arc<ClientHandle>> {
+        let handle = lock(&self.connected).get(&key.process_id).cloned()?;
+        (handle.key == *key).then_some(handle)
+    }
+
+    /// Ends every session when it is idle.
+    pub fn end_when_idle(&self) {
+        self.end_all(WHEN_IDLE);
+    }
+
+    /// Ends every session now.
+    pub fn end_now(&self) {
+        self.end_all(NOW);
+    }
+
+    /// The counter of connections under a limit (`user:app`); it outlives reloads.
+    pub fn counter(&self, name: &str) -> Arc<AtomicUsize> {
+        Arc::clone(lock(&self.counters).entry_ref(name).or_default())
+    }
+
+    fn end_all(&self, how: u8) {
+        for handle in lock(&self.connected).values() {
+            handle.end(how);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("invariant: no panic under this lock")
+}

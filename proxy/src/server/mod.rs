@@ -1,0 +1,325 @@
+//! Owns the composition of the process: workers, listeners, the control thread, the HTTP port;
+//! starting, reloading, draining and stopping them.
+//!
+//! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
+//! `control`, for accepting, monitors and catalog reads; `http`. A work-stealing runtime would
+//! wake a second thread for many of the four system calls a query costs.
+
+mod accept;
+pub mod clients;
+pub mod login;
+mod observe;
+mod signals;
+mod worker;
+
+pub use clients::ClientHandle;
+pub use signals::run;
+pub use worker::Worker;
+
+use crate::backend::prepared::Interner;
+use crate::config::model::{Address, Config};
+use crate::http::{self, HttpState};
+use crate::metrics::{Metrics, SourceGuard};
+use crate::pool::manager::{State, Surroundings, UserPools};
+use crate::wire::tls::TlsConfigError;
+use arc_swap::ArcSwap;
+use clients::Clients;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Period of closing idle connections and opening spare ones.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Period of looking whether a stopping process may end.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Longest wait for sessions that were told to end at once.
+const FORCED_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the proxy could not start or reload.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate or secret cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or event loop cannot be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// Something that only a restart can change has changed.
+    #[error("a restart is needed to change {0}")]
+    NeedsRestart(&'static str),
+}
+
+/// What all threads of the process share.
+pub struct Shared {
+    state: ArcSwap<State>,
+    /// All client connections.
+    pub clients: Clients,
+    /// All prepared statements.
+    pub interner: Interner,
+    /// All counters.
+    pub metrics: Arc<Metrics>,
+    max_message_bytes: AtomicUsize,
+    workers: usize,
+    next_database_id: AtomicUsize,
+}
+
+impl Shared {
+    /// What the current configuration has built.
+    pub fn state(&self) -> arc_swap::Guard<Arc<State>> {
+        self.state.load()
+    }
+
+    /// Largest message a client may send.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The current pools of a database and user, unless one of them is gone.
+    pub fn user_pools(&self, database: &str, user: &str) -> Option<Arc<UserPools>> {
+        self.state.load().user_pools(database, user, self.workers, &self.metrics)
+    }
+}
+
+/// How a stop treats sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Waits for clients to leave, up to `drain_timeout`.
+    Drain,
+    /// Ends each session when its transaction ends, up to `drain_timeout`.
+    AfterTransactions,
+    /// Ends all sessions now.
+    Now,
+}
+
+/// A running proxy. Dropping it stops it at once.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    addresses: Vec<Address>,
+    http_address: Option<std::net::SocketAddr>,
+    control: tokio::runtime::Handle,
+    listening: watch::Sender<bool>,
+    running: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    _observers: SourceGuard,
+}
+
+impl Proxy {
+    /// Starts listening and serving.
+    ///
+    /// # Errors
+    /// When an address, certificate or thread cannot be had; nothing is left running then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let (running, _) = watch::channel(true);
+        let (listening, _) = watch::channel(true);
+        let (control, control_thread) = worker::start_control(running.subscribe())?;
+        let next_database_id = AtomicUsize::new(0);
+        let workers = config.general.workers;
+        let around =
+            Surroundings { control: &control, workers, next_database_id: &next_database_id };
+        let state = State::build(config, None, &around)?;
+        let config = Arc::clone(&state.config);
+        let shared = Arc::new(Shared {
+            state: ArcSwap::from_pointee(state),
+            clients: Clients::default(),
+            interner: Interner::default(),
+            metrics: Metrics::new(),
+            max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
+            workers,
+            next_database_id,
+        });
+        let listeners = accept::bind_all(&config)?;
+        let addresses = listeners.iter().map(accept::Bound::address).collect();
+        let mut threads = vec![control_thread];
+        let mut team = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
+            team.push(worker);
+            threads.push(thread);
+        }
+        accept::serve(listeners, team, &control, listening.subscribe());
+        let observers = observe::register(&shared);
+        let http_address = start_http(&config, &shared, &running, &mut threads)?;
+        warm_secrets(&shared, &control);
+        Ok(Self {
+            shared,
+            addresses,
+            http_address,
+            control,
+            listening,
+            running,
+            threads,
+            _observers: observers,
+        })
+    }
+
+    /// Where clients can connect; a configured port 0 is shown as the port that was taken.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Where the HTTP port listens.
+    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+        self.http_address
+    }
+
+    /// What all threads share: counters, clients, pools.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Takes a new configuration into use. Clients, statistics and unchanged pools go on.
+    ///
+    /// # Errors
+    /// When the new configuration cannot be used, or changes what only a restart can; the old one
+    /// stays in force then.
+    pub fn reload(&self, config: Config) -> Result<(), StartError> {
+        let old = self.shared.state.load_full();
+        check_reloadable(&old.config, &config)?;
+        let around = Surroundings {
+            control: &self.control,
+            workers: self.shared.workers,
+            next_database_id: &self.shared.next_database_id,
+        };
+        let next = State::build(config, Some(&old), &around)?;
+        let max_message_bytes = next.config.general.max_message_bytes;
+        self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
+        self.shared.state.store(Arc::new(next));
+        warm_secrets(&self.shared, &self.control);
+        Ok(())
+    }
+
+    /// Stops listening, ends sessions as `mode` says, and waits for all threads. True when no
+    /// session had to be cut off.
+    pub fn stop(mut self, mode: StopMode) -> bool {
+        self.stop_listening();
+        self.finish(mode)
+    }
+
+    /// Refuses new clients from now on.
+    pub fn stop_listening(&self) {
+        let _ = self.listening.send(false);
+    }
+
+    fn finish(&mut self, mode: StopMode) -> bool {
+        let drain = self.shared.state.load().config.general.drain_timeout;
+        let clients = &self.shared.clients;
+        match mode {
+            StopMode::Drain => {}
+            StopMode::AfterTransactions => clients.end_when_idle(),
+            StopMode::Now => clients.end_now(),
+        }
+        let mut clean = true;
+        if mode != StopMode::Now {
+            clean = self.wait_for_clients(drain);
+            clients.end_now();
+        }
+        self.wait_for_clients(FORCED_STOP_TIMEOUT);
+        let _ = self.running.send(false);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        clean
+    }
+
+    fn wait_for_clients(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        while self.shared.clients.count() > 0 {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            std::thread::sleep(STOP_POLL_INTERVAL);
+        }
+        true
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop_listening();
+            self.finish(StopMode::Now);
+        }
+    }
+}
+
+fn start_http(
+    config: &Config,
+    shared: &Arc<Shared>,
+    running: &watch::Sender<bool>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<Option<std::net::SocketAddr>, StartError> {
+    let Some(address) = config.http else { return Ok(None) };
+    let failed = |source| StartError::Listen { address: address.to_string(), source };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let ready = Arc::clone(shared);
+    let state = HttpState {
+        metrics: Arc::clone(&shared.metrics),
+        ready: Arc::new(move || observe::missing(&ready)),
+    };
+    let stopped = worker::until_false(running.subscribe());
+    threads.push(http::serve(listener, state, stopped)?);
+    Ok(Some(bound))
+}
+
+/// Derives the keys of clear-text passwords before the first login asks for them.
+fn warm_secrets(shared: &Arc<Shared>, control: &tokio::runtime::Handle) {
+    let state = shared.state.load_full();
+    drop(control.spawn_blocking(move || state.frontends.warm()));
+}
+
+/// Listeners, workers and the HTTP address belong to sockets and threads that exist already.
+fn check_reloadable(old: &Config, new: &Config) -> Result<(), StartError> {
+    let addresses = |config: &Config| {
+        config.listeners.iter().map(|listener| listener.address.clone()).collect::<Vec<_>>()
+    };
+    if addresses(old) != addresses(new) {
+        return Err(StartError::NeedsRestart("listener addresses"));
+    }
+    if old.general.workers != new.general.workers {
+        return Err(StartError::NeedsRestart("general.workers"));
+    }
+    if old.http != new.http {
+        return Err(StartError::NeedsRestart("http.address"));
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let clients = self.shared.clients.count();
+        f.debug_struct("Proxy").field("addresses", &self.addresses).field("clients", &clients).finish_non_exhaustive()
+    }
+}
+
+/// Adds one to a counter for as long as it lives, if the counter is below its limit.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Takes a place; `None` when all are taken.
+    pub fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let below = |taken: usize| (taken < limit).then_some(taken + 1);
+        counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
+        Some(Self(Arc::clone(counter)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

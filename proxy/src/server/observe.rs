@@ -1,0 +1,64 @@
+//! Owns what is seen from outside beyond plain counters: readiness, and the state of hosts and
+//! pools at the moment of a scrape.
+
+use super::Shared;
+use crate::cluster::{Cluster, Role};
+use crate::metrics::{Samples, SourceGuard, table};
+use crate::pool::manager::State;
+use std::sync::Arc;
+
+/// Adds hosts and pools to every scrape.
+pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
+    let observed = Arc::downgrade(shared);
+    shared.metrics.register_source(move |samples| {
+        let Some(shared) = observed.upgrade() else { return };
+        let state = shared.state();
+        for cluster in state.clusters() {
+            collect_cluster(&state, cluster, samples);
+        }
+    })
+}
+
+fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples) {
+    let shard = cluster.shard().name.as_str();
+    let generation = cluster.generation();
+    for (index, host) in cluster.hosts().iter().enumerate() {
+        let address = host.host.address.to_string();
+        let labels = [shard, address.as_str()];
+        samples.gauge(&table::HOST_UP, &labels, f64::from(u8::from(host.is_up())));
+        samples.gauge(&table::HOST_BANNED, &labels, f64::from(u8::from(host.is_banned())));
+        for (role, word) in [(Role::Primary, "primary"), (Role::Replica, "replica")] {
+            let is = f64::from(u8::from(host.role() == role));
+            samples.gauge(&table::HOST_ROLE, &[shard, &address, word], is);
+        }
+        if host.role() == Role::Replica {
+            if let Some(bytes) = host.lag_bytes(generation) {
+                samples.gauge(&table::REPLICA_LAG_BYTES, &labels, bytes as f64);
+            }
+            if let Some(lag_ms) = host.lag_ms(generation) {
+                samples.gauge(&table::REPLICA_LAG_SECONDS, &labels, lag_ms as f64 / 1000.0);
+            }
+        }
+        let numbers = state.host_numbers(cluster, index);
+        for (count, word) in [
+            (numbers.connecting, "connecting"),
+            (numbers.idle, "idle"),
+            (numbers.in_use(), "active"),
+        ] {
+            samples.gauge(&table::SERVERS, &[shard, &address, word], count as f64);
+        }
+    }
+}
+
+/// What is missing before every client can be served; one line each.
+pub(super) fn missing(shared: &Shared) -> Vec<String> {
+    let state = shared.state();
+    state
+        .clusters()
+        .filter_map(|cluster| {
+            let reachable = cluster.hosts().iter().any(|host| host.is_up());
+            let name = &cluster.shard().name;
+            (!reachable).then(|| format!("shard {name}: no server is reachable"))
+        })
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! Owns the answers to pgmanifold's own commands: SET, RESET and SHOW of `pgm.` settings. No
+//! server sees them.
+
+use super::request::Step;
+use super::{Event, Session, Stop, Virtual};
+use crate::wire::error::SqlError;
+use crate::wire::frame;
+use pgmanifold_router::plan::LocalCommand;
+use std::sync::Arc;
+
+/// What a command of ours answers.
+enum Answer {
+    /// A command tag.
+    Tag(&'static str),
+    /// One text value under a column name.
+    Value(String, Box<str>),
+    /// `SHOW pgm.lsn` must wait for a sample first.
+    Wait,
+}
+
+impl Session {
+    /// Runs a command that came as a simple query.
+    pub(super) fn run_local_query(&mut self, command: &LocalCommand) -> Step {
+        if self.owes_answers() {
+            return Stop::Drain.into();
+        }
+        match self.run_local(command) {
+            Err(error) => return self.refuse_query(error),
+            Ok(Answer::Wait) => return Stop::Event(Event::Token).into(),
+            Ok(Answer::Tag(tag)) => self.answer_complete(tag),
+            Ok(Answer::Value(name, value)) => {
+                self.answer(|out| frame::put_text_column(out, &name));
+                self.answer(|out| frame::put_text_row(out, &value));
+                self.answer_complete("SHOW");
+            }
+        }
+        Step::Done
+    }
+
+    /// Runs a command that was bound to a portal.
+    pub(super) fn run_local_portal(&mut self, command: &LocalCommand) -> Step {
+        if self.owes_answers() && matches!(command, LocalCommand::Show { .. }) {
+            return Stop::Drain.into();
+        }
+        match self.run_local(command) {
+            Err(error) => return self.refuse_batch(error),
+            Ok(Answer::Wait) => return Stop::Event(Event::Token).into(),
+            Ok(Answer::Tag(tag)) => self.answer(|out| frame::put_command_complete(out, tag)),
+            Ok(Answer::Value(_, value)) => {
+                self.answer(|out| frame::put_text_row(out, &value));
+                self.answer(|out| frame::put_command_complete(out, "SHOW"));
+            }
+        }
+        Step::Done
+    }
+
+    /// Answers Describe of a statement or portal that holds a command of ours.
+    pub(super) fn describe_local(&mut self, command: &LocalCommand, statement: bool) {
+        if statement {
+            self.answer(|out| frame::put(out, b't', &[&[0, 0]]));
+        }
+        match command {
+            LocalCommand::Set { .. } => self.answer(|out| frame::put(out, b'n', &[])),
+            LocalCommand::Show { name } => {
+                let column = format!("pgm.{name}");
+                self.answer(|out| frame::put_text_column(out, &column));
+            }
+        }
+    }
+
+    fn owes_answers(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| !lease.expect.is_empty())
+    }
+
+    fn run_local(&mut self, command: &LocalCommand) -> Result<Answer, SqlError> {
+        match command {
+            LocalCommand::Set { name, value, local, reset } => {
+                let in_transaction = match &self.lease {
+                    Some(lease) => lease.status != b'I',
+                    None => matches!(self.virtual_transaction, Virtual::Begun(_)),
+                };
+                self.knobs.set(name, value.as_deref(), *local, in_transaction)?;
+                Ok(Answer::Tag(if *reset { "RESET" } else { "SET" }))
+            }
+            LocalCommand::Show { name } if &**name == "lsn" => {
+                if let Some(error) = self.refused.take() {
+                    return Err(*error);
+                }
+                match self.token.take() {
+                    Some(token) => Ok(Answer::Value("pgm.lsn".to_owned(), token)),
+                    None => Ok(Answer::Wait),
+                }
+            }
+            LocalCommand::Show { name } => {
+                Ok(Answer::Value(format!("pgm.{name}"), self.knobs.show(name)?.into()))
+            }
+        }
+    }
+
+    /// Takes a sample that covers everything written so far.
+    pub(super) async fn take_token(&mut self) {
+        let cluster = Arc::clone(&self.pools.cluster);
+        match cluster.token().await {
+            Ok(token) => self.token = Some(token.to_string().into()),
+            Err(error) => self.refused = Some(Box::new(error)),
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! Owns one client's session: the loop that moves bytes both ways at once, and every branch on
+//! the way of a request. Row bytes are never decoded here.
+//!
+//! The loop is one poll function. It reads a client's messages into the worker's scratch buffer,
+//! finds the server they need, and writes them on; it reads the server's answers and writes them
+//! back. Only what cannot go on at once (waiting for a server, a full socket) leaves the fast
+//! path. Bytes are kept only when a socket is full or a message is incomplete, so an idle client
+//! owns no buffer. A slow client stops the reading of its server, and the other way round.
+//!
+//! ```text
+//!             request                     lease                 ReadyForQuery 'I'
+//!   idle ───────────────► placing ───────────────► relaying ──────────────────────► idle
+//!                            │ nobody can serve it      │ the server is lost
+//!                            └────────► error to client ◄┘
+//! ```
+
+mod extended;
+mod finish;
+pub mod knobs;
+mod local;
+mod place;
+mod planning;
+mod reply;
+mod request;
+pub mod settings;
+
+use crate::backend::prepared::Statement;
+use crate::config::model::PoolMode;
+use crate::cluster::WriteMark;
+use crate::pool::Lease;
+use crate::pool::manager::UserPools;
+use crate::metrics::WorkerMetrics;
+use crate::server::login::Guards;
+use crate::server::{ClientHandle, Shared, Worker};
+use crate::wire::error::SqlError;
+use crate::wire::frame;
+use crate::wire::stream::Stream;
+use bytes::{Buf, BytesMut};
+use hashbrown::HashMap;
+use knobs::Knobs;
+use pgmanifold_router::plan::{LocalCommand, Plan};
+use place::Placement;
+use settings::Settings;
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A prepared statement of this session.
+#[derive(Debug, Clone)]
+struct Prepared {
+    statement: Arc<Statement>,
+    plan: Arc<Plan>,
+    /// Version of the catalog facts the plan was made with.
+    facts_version: u64,
+}
+
+/// The transaction as the client sees it, while no server takes part in it.
+#[derive(Debug, Default)]
+enum Virtual {
+    /// No transaction.
+    #[default]
+    None,
+    /// BEGIN was answered by us; its text goes to the server with the first statement.
+    Begun(Box<DeferredBegin>),
+    /// It failed before a server took part.
+    Failed,
+    /// Its server was lost; the next statement is told so.
+    Lost(Box<SqlError>),
+}
+
+#[derive(Debug)]
+struct DeferredBegin {
+    text: Box<[u8]>,
+    kind: pgmanifold_router::plan::Transaction,
+}
+
+/// Why the relay stopped.
+#[derive(Debug)]
+enum Event {
+    /// A request waits for a connection to this host.
+    Acquire(usize),
+    /// `SHOW pgm.lsn` waits for a sample.
+    Token,
+    /// The session is over; the error, if any, is for the client.
+    Close(Option<SqlError>),
+}
+
+/// Why no more requests can be taken from the bytes at hand.
+#[derive(Debug)]
+enum Stop {
+    /// The next message is incomplete.
+    NeedBytes,
+    /// The next message must wait until all answers owed have come.
+    Drain,
+    /// The relay must stop.
+    Event(Event),
+}
+
+/// A client's session.
+pub struct Session {
+    client: Stream,
+    /// Client bytes not yet taken: a partial message, or requests that wait.
+    input: BytesMut,
+    /// Bytes for the client that its socket did not take yet.
+    output: BytesMut,
+    lease: Option<Lease>,
+    pools: Arc<UserPools>,
+    shared: Arc<Shared>,
+    worker: Arc<Worker>,
+    handle: Arc<ClientHandle>,
+    metrics: Arc<WorkerMetrics>,
+    guards: Box<Guards>,
+    prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
+    unnamed: Option<Prepared>,
+    local_portal: Option<Box<(Box<[u8]>, LocalCommand)>>,
+    /// Parameters the session has now, and those it began with.
+    settings: Arc<Settings>,
+    startup: Arc<Settings>,
+    /// Parameters outside `pg_settings` the session has named.
+    custom_names: Option<Box<BTreeSet<Box<str>>>>,
+    knobs: Box<Knobs>,
+    virtual_transaction: Virtual,
+    /// Why the session keeps its server between transactions.
+    pinned: Option<&'static str>,
+    /// The result of waiting for an event, for the request that waited.
+    refused: Option<Box<SqlError>>,
+    token: Option<Box<str>>,
+    acquire_attempts: u8,
+    /// Messages of an extended batch were sent without their Sync.
+    batch_open: bool,
+    /// An error was answered: messages up to Sync are thrown away.
+    skip_to_sync: bool,
+    /// ... and the server's transaction must fail too.
+    poison_at_sync: bool,
+    /// Bytes of a large CopyData that go on unseen.
+    copy_passing: usize,
+    /// Client messages wait until the server owes nothing.
+    draining: bool,
+    /// What the statements of the current transaction did.
+    wrote: bool,
+    wrote_async: bool,
+    did_ddl: bool,
+    /// The last command that completed was ROLLBACK.
+    rolled_back: bool,
+    settings_dirty: bool,
+    server_tainted: bool,
+    last_write: Option<WriteMark>,
+    last_write_async: bool,
+    /// When the first message of the current request came.
+    started: Instant,
+    placement: Placement,
+    /// State of a small random generator.
+    seed: u64,
+}
+
+/// Bytes kept in `input` or `output` between requests; larger buffers are given back.
+const KEPT_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Everything a session begins with.
+pub struct Beginning {
+    /// The client's connection, logged in.
+    pub client: Stream,
+    /// What the client must be sent first.
+    pub greeting: BytesMut,
+    /// Its pools.
+    pub pools: Arc<UserPools>,
+    /// Parameters given at start-up.
+    pub startup: Arc<Settings>,
+    /// `pgm.` settings given at start-up.
+    pub knobs: Box<Knobs>,
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// The worker whose thread runs the session.
+    pub worker: Arc<Worker>,
+    /// What it holds until it ends.
+    pub guards: Guards,
+}
+
+impl Session {
+    /// A session that is about to greet its client.
+    pub fn new(begin: Beginning) -> Self {
+        let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
+        let metrics =
+            begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
+        let custom: BTreeSet<Box<str>> =
+            begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
+        Self {
+            client: begin.client,
+            input: BytesMut::new(),
+            output: begin.greeting,
+            lease: None,
+            pools: begin.pools,
+            shared: begin.shared,
+            worker: begin.worker,
+            handle: Arc::clone(begin.guards.registration.handle()),
+            metrics,
+            guards: Box::new(begin.guards),
+            prepared: None,
+            unnamed: None,
+            local_portal: None,
+            settings: Arc::clone(&begin.startup),
+            startup: begin.startup,
+            custom_names: (!custom.is_empty()).then(|| Box::new(custom)),
+            knobs: begin.knobs,
+            virtual_transaction: Virtual::None,
+            pinned: session_pooling.then_some("session pooling"),
+            refused: None,
+            token: None,
+            acquire_attempts: 0,
+            batch_open: false,
+            skip_to_sync: false,
+            poison_at_sync: false,
+            copy_passing: 0,
+            draining: false,
+            wrote: false,
+            wrote_async: false,
+            did_ddl: false,
+            rolled_back: false,
+            settings_dirty: false,
+            server_tainted: false,
+            last_write: None,
+            last_write_async: false,
+            started: Instant::now(),
+            placement: Placement::default(),
+            seed: rand::random(),
+        }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or the proxy stops.
+    pub async fn run(mut self) {
+        poll_fn(|cx| Poll::Ready(self.handle.wake_with(cx.waker()))).await;
+        loop {
+            match poll_fn(|cx| self.poll_relay(cx)).await {
+                Event::Acquire(host) => Box::pin(self.acquire(host)).await,
+                Event::Token => Box::pin(self.take_token()).await,
+                Event::Close(error) => {
+                    Box::pin(self.close(error)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            let mut progressed = false;
+            if !self.input.is_empty() && self.may_take_requests() {
+                let before = self.input.len();
+                if let Some(event) = self.take_kept_requests() {
+                    return Poll::Ready(event);
+                }
+                progressed |= self.input.len() != before;
+            }
+            if self.poll_write_client(cx).is_err() {
+                return Poll::Ready(Event::Close(None));
+            }
+            if self.lease.is_some() {
+                match self.poll_server(cx) {
+                    Poll::Ready(Ok(())) => progressed = true,
+                    Poll::Ready(Err(error)) => {
+                        if let Some(event) = self.server_lost(error) {
+                            return Poll::Ready(event);
+                        }
+                        progressed = true;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if self.may_read_client() {
+                match self.poll_client(cx) {
+                    Poll::Ready(Some(event)) => return Poll::Ready(event),
+                    Poll::Ready(None) => progressed = true,
+                    Poll::Pending => {}
+                }
+            }
+            if !progressed {
+                return match self.stop_requested() {
+                    Some(event) => Poll::Ready(event),
+                    None => Poll::Pending,
+                };
+            }
+        }
+    }
+
+    /// Reads the client once and takes its requests.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        planning::with_scratch(|scratch, planner| {
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(&mut self.client).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Some(Event::Close(None))),
+            }
+            let bytes = buffer.filled();
+            self.metrics.bytes_in(bytes.len() as u64);
+            if !self.input.is_empty() {
+                self.input.extend_from_slice(bytes);
+                return Poll::Ready(None);
+            }
+            let (taken, stop) = self.take_requests(bytes, planner);
+            self.input.extend_from_slice(&bytes[taken..]);
+            Poll::Ready(self.stopped(stop))
+        })
+    }
+
+    /// Takes requests from the bytes kept.
+    fn take_kept_requests(&mut self) -> Option<Event> {
+        let mut input = std::mem::take(&mut self.input);
+        let (taken, stop) =
+            planning::with_scratch(|_, planner| self.take_requests(&input, planner));
+        input.advance(taken);
+        if input.is_empty() && input.capacity() > KEPT_BUFFER_BYTES {
+            input = BytesMut::new();
+        }
+        self.input = input;
+        self.stopped(stop)
+    }
+
+    fn stopped(&mut self, stop: Stop) -> Option<Event> {
+        self.flush_server_now();
+        match stop {
+            Stop::NeedBytes => None,
+            Stop::Drain => {
+                self.draining = true;
+                None
+            }
+            Stop::Event(event) => Some(event),
+        }
+    }
+
+    /// False while the requests at hand wait for answers, or the server's socket is full.
+    fn may_take_requests(&mut self) -> bool {
+        let Some(lease) = &self.lease else {
+            self.draining = false;
+            return true;
+        };
+        if self.draining && !lease.expect.is_empty() {
+            return false;
+        }
+        self.draining = false;
+        lease.out.is_empty()
+    }
+
+    /// The client is read while there is room for what it sends. An incomplete message is read
+    /// on; requests that wait are not.
+    fn may_read_client(&self) -> bool {
+        if self.draining {
+            return self.input.is_empty();
+        }
+        self.output.is_empty() && self.lease.as_ref().is_none_or(|lease| lease.out.is_empty())
+    }
+
+    /// Writes what the client is owed.
+    fn poll_write_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        while !self.output.is_empty() {
+            match Pin::new(&mut self.client).poll_write(cx, &self.output) {
+                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    self.metrics.bytes_out(written as u64);
+                    self.output.advance(written);
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        if self.output.capacity() > 0 {
+            self.output = BytesMut::new();
+        }
+        self.flush_client(cx)
+    }
+
+    /// TLS keeps records back until it is flushed.
+    fn flush_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        if matches!(self.client, Stream::Plain(_)) {
+            return Ok(());
+        }
+        match Pin::new(&mut self.client).poll_flush(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Ends an idle session when the proxy stops.
+    fn stop_requested(&self) -> Option<Event> {
+        if !self.handle.ends_when_idle() {
+            return None;
+        }
+        let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
+        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
+        if busy && !self.handle.ends_now() {
+            return None;
+        }
+        let message = "terminating connection due to administrator command";
+        Some(Event::Close(Some(SqlError::fatal("57P01", message))))
+    }
+
+    /// Puts an answer of ours in its place: after what the server still owes.
+    fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        match &mut self.lease {
+            Some(lease) if !lease.expect.is_empty() => {
+                let mut bytes = BytesMut::new();
+                write(&mut bytes);
+                lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
+            }
+            _ => write(&mut self.output),
+        }
+    }
+
+    /// The transaction status a ReadyForQuery of ours must show.
+    fn virtual_status(&self) -> u8 {
+        match &self.virtual_transaction {
+            Virtual::None | Virtual::Lost(_) => b'I',
+            Virtual::Begun(_) => b'T',
+            Virtual::Failed => b'E',
+        }
+    }
+
+    /// Answers ReadyForQuery.
+    fn answer_ready(&mut self) {
+        let status = match &self.lease {
+            Some(lease) => lease.status,
+            None => self.virtual_status(),
+        };
+        self.answer(|out| frame::put_ready(out, status));
+    }
+}
+
+fn is_custom(name: &Box<str>) -> bool {
+    name.contains('.')
+}

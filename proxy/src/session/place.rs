@@ -1,0 +1,302 @@
+//! Owns the choice of a server for a request: stay, wait, or lease another one.
+
+use super::{Event, Session, Stop, Virtual};
+use crate::backend::connection::{Expect, Hidden};
+use crate::cluster::{Freshness, Role};
+use crate::metrics::{ClientState, RouteKind};
+use crate::pool::Lease;
+use crate::session::knobs::Scope;
+use crate::session::settings::Settings;
+use crate::wire::error::SqlError;
+use crate::wire::frame;
+use pgmanifold_router::plan::{Effect, PinReason, Plan};
+use pgmanifold_router::route::{self, Route, SessionView, Target};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Why a request runs where it runs; for logs and metrics.
+#[derive(Debug)]
+pub(super) struct Placement {
+    /// For the counter of queries by route.
+    pub(super) kind: RouteKind,
+    /// Why a read did not go to a replica, when it did not.
+    pub(super) fallback: Option<Cow<'static, str>>,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { kind: RouteKind::PrimaryRead, fallback: None }
+    }
+}
+
+/// `Err(Ok(stop))`: not now. `Err(Err(error))`: never.
+pub(super) type Placed = Result<(), Result<Stop, SqlError>>;
+
+impl Session {
+    /// Where the plan wants to run, seen alone.
+    pub(super) fn route(&self, plan: &Plan) -> Route {
+        let begin = match &self.virtual_transaction {
+            Virtual::Begun(begin) => Some(begin.kind),
+            _ => None,
+        };
+        let split_reads = self.pools.database.read_replicas && self.pinned.is_none();
+        route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
+    }
+
+    /// Makes sure the session has a server for a request with this target.
+    pub(super) fn place(&mut self, target: Target, plan: &Plan) -> Placed {
+        if let Some(error) = self.refused.take() {
+            return Err(Err(*error));
+        }
+        if self.lease.is_some() {
+            self.place_again(target, plan)?;
+        } else {
+            self.lease_for(target, plan)?;
+        }
+        self.send_begin();
+        Ok(())
+    }
+
+    /// The session has a server already: it is used again if it may be.
+    fn place_again(&mut self, target: Target, plan: &Plan) -> Placed {
+        if let Some(error) = self.refused_on_replica(plan) {
+            return Err(Err(error));
+        }
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let on_primary = !self.leased_replica();
+        let fits = match target {
+            Target::Primary => on_primary,
+            Target::Replica => true,
+            Target::ReplicaOnly => !on_primary,
+        };
+        if fits || lease.status != b'I' || self.keeps_server() {
+            self.acquire_attempts = 0;
+            return Ok(());
+        }
+        if !lease.expect.is_empty() {
+            return Err(Ok(Stop::Drain));
+        }
+        // Nothing is owed any more, yet the server was kept for a request that has changed its
+        // mind (or the host its role): lend another one.
+        self.release_server();
+        if self.lease.is_some() { Err(Ok(Stop::Drain)) } else { self.lease_for(target, plan) }
+    }
+
+    fn lease_for(&mut self, target: Target, plan: &Plan) -> Placed {
+        self.follow_reload();
+        let host = self.choose_host(target, plan).map_err(Err)?;
+        let pool = &self.pools.pools[host];
+        match pool.try_get(self.worker.index) {
+            Some(lease) => self.attach(lease),
+            None => Err(Ok(Stop::Event(Event::Acquire(host)))),
+        }
+    }
+
+    fn choose_host(&mut self, target: Target, plan: &Plan) -> Result<usize, SqlError> {
+        let cluster = Arc::clone(&self.pools.cluster);
+        self.placement.fallback = None;
+        if target == Target::Primary {
+            self.placement.kind = match plan.effect {
+                Effect::Read => RouteKind::PrimaryRead,
+                Effect::Transaction => RouteKind::Transaction,
+                _ => RouteKind::Write,
+            };
+            return cluster.primary();
+        }
+        let need = self.freshness(plan);
+        match cluster.pick_replica(&need, self.next_seed()) {
+            Ok(host) => {
+                self.placement.kind = RouteKind::ReplicaRead;
+                Ok(host)
+            }
+            Err(stale) if target == Target::ReplicaOnly => {
+                Err(SqlError::error("57P03", "no replica can serve this read")
+                    .detail(format!("Replicas: {stale}."))
+                    .hint("Drop role=replica to let the primary serve it."))
+            }
+            Err(stale) => {
+                self.placement.kind = RouteKind::PinnedRead;
+                self.placement.fallback = Some(stale.to_string().into());
+                cluster.primary()
+            }
+        }
+    }
+
+    /// A random number for the choice among replicas.
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        self.seed
+    }
+
+    /// What a replica must have seen to answer this session.
+    fn freshness(&self, plan: &Plan) -> Freshness {
+        let database = &self.pools.database;
+        let scope = self.knobs.scope(&plan.hints);
+        let (mark, async_commit) = match scope {
+            Scope::Off => (None, false),
+            Scope::Session => (self.last_write, self.last_write_async),
+            Scope::Key(key) => {
+                let shared = self.pools.keys.get(key);
+                let mark = match (self.last_write, shared) {
+                    (Some(own), Some(shared)) => Some(own.latest(shared.mark)),
+                    (own, shared) => own.or(shared.map(|shared| shared.mark)),
+                };
+                let shared_async = shared.is_some_and(|shared| shared.async_commit);
+                (mark, self.last_write_async || shared_async)
+            }
+        };
+        Freshness {
+            mark,
+            token: self.knobs.min_lsn(),
+            max_lag: self.knobs.max_lag(&plan.hints).or(database.max_replica_lag),
+            max_lag_bytes: database.max_replica_lag_bytes,
+            async_commit,
+        }
+    }
+
+    /// Takes a leased server into use: first it is given the session's parameters, and the BEGIN
+    /// that was put off.
+    pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
+        self.guards.gauge.set(ClientState::Active);
+        self.handle.lend(&lease.info);
+        self.server_tainted = false;
+        let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
+            None
+        } else {
+            Some(lease.settings.difference_sql(&self.settings)).filter(|sql| !sql.is_empty())
+        };
+        lease.settings = Arc::clone(&self.settings);
+        if let Some(sql) = sql {
+            frame::put_query(&mut lease.out, sql.as_bytes());
+            lease.expect.push_back(Expect::Hidden(Hidden::Apply));
+            self.lease = Some(lease);
+            // What follows must not run if a parameter is refused, so it waits.
+            return Err(Ok(Stop::Drain));
+        }
+        self.lease = Some(lease);
+        Ok(())
+    }
+
+    /// Sends the BEGIN that was put off.
+    fn send_begin(&mut self) {
+        let Virtual::Begun(begin) = &self.virtual_transaction else { return };
+        let Some(lease) = &mut self.lease else { return };
+        frame::put_query(&mut lease.out, &begin.text);
+        lease.expect.push_back(Expect::Hidden(Hidden::Begin));
+        self.virtual_transaction = Virtual::None;
+    }
+
+    /// A transaction that runs on a replica stays there: what a replica must not run is refused.
+    pub(super) fn refused_on_replica(&self, plan: &Plan) -> Option<SqlError> {
+        let lease = self.lease.as_ref()?;
+        if lease.status == b'I' || !self.leased_replica() {
+            return None;
+        }
+        match plan.effect {
+            Effect::Read | Effect::Transaction | Effect::SessionState => None,
+            Effect::Ddl | Effect::Write | Effect::Copy | Effect::Unknown => Some(
+                SqlError::error("25006", "cannot run this statement in a read-only transaction")
+                    .detail(format!("The transaction runs on a replica; it {}.", plan.reason))
+                    .hint("Begin with /* pgm: primary */ or SET pgm.role = 'primary'."),
+            ),
+        }
+    }
+
+    /// True when the session keeps its server between transactions and has one.
+    pub(super) fn keeps_server(&self) -> bool {
+        self.pinned.is_some() && self.lease.is_some()
+    }
+
+    pub(super) fn leased_replica(&self) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        self.pools.cluster.hosts().get(lease.host_index()).is_some_and(|host| host.role() == Role::Replica)
+    }
+
+    pub(super) fn pin(&mut self, reason: PinReason) {
+        if self.pinned.is_some() {
+            return;
+        }
+        self.metrics.pin(reason);
+        self.pinned = Some(match reason {
+            PinReason::TempObject => "temporary object",
+            PinReason::Listen => "LISTEN",
+            PinReason::AdvisoryLock => "advisory lock",
+            PinReason::HoldCursor => "WITH HOLD cursor",
+            PinReason::SqlPrepare => "PREPARE",
+            PinReason::Load => "LOAD",
+            PinReason::Unclassified => "statement that was not understood",
+        });
+    }
+
+    /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
+    /// request looks for another server, a bounded number of times.
+    pub(super) async fn acquire(&mut self, host: usize) {
+        self.guards.gauge.set(ClientState::Waiting);
+        let waiting = std::time::Instant::now();
+        let pool = Arc::clone(&self.pools.pools[host]);
+        let result = pool.get(self.worker.index).await;
+        self.metrics.pool_wait(waiting.elapsed());
+        match result {
+            Ok(lease) => {
+                self.acquire_attempts = 0;
+                // A drain is not an answer: the request is looked at again when it is over.
+                if let Err(Ok(Stop::Drain)) = self.attach(lease) {
+                    self.draining = true;
+                }
+            }
+            Err(error) => {
+                if error.sqlstate == "53300" {
+                    self.metrics.checkout_timeout();
+                }
+                let other = self.pools.cluster.primary().is_ok_and(|primary| primary != host);
+                let unreachable = error.sqlstate.starts_with("08") || error.sqlstate == "57P03";
+                let tries = usize::from(self.acquire_attempts);
+                if other && unreachable && tries < self.pools.pools.len() {
+                    self.acquire_attempts += 1;
+                } else {
+                    self.acquire_attempts = 0;
+                    self.refused = Some(Box::new(error));
+                }
+            }
+        }
+    }
+
+    /// After a reload the session goes on with the new pools, between transactions.
+    fn follow_reload(&mut self) {
+        if self.pools.is_current() {
+            return;
+        }
+        let pools = &self.pools;
+        let Some(next) = self.shared.user_pools(&pools.database.name, &pools.user.name) else {
+            return;
+        };
+        if !Arc::ptr_eq(&next.cluster, &self.pools.cluster) && self.last_write.is_some() {
+            self.last_write = Some(next.cluster.mark_write());
+        }
+        self.pools = next;
+    }
+
+    /// Notes parameters a server has after `ReadSettings`.
+    pub(super) fn settings_read(&mut self, rows: Vec<(Box<str>, Box<str>)>) {
+        let server_user = self.pools.user.server_user.as_str();
+        let is_default = |name: &str, value: &str| {
+            (name == "role" && value == "none")
+                || (name == "session_authorization" && value == server_user)
+        };
+        let rows = rows.into_iter().filter(|(name, value)| !is_default(name, value));
+        let on_server = Arc::new(Settings::new(rows));
+        let startup = self.startup.iter().filter(|(name, _)| on_server.get(name).is_none());
+        let mut missing: Vec<(Box<str>, Box<str>)> =
+            startup.map(|(name, value)| (name.into(), value.into())).collect();
+        self.settings = if missing.is_empty() {
+            Arc::clone(&on_server)
+        } else {
+            let kept = on_server.iter().map(|(name, value)| (name.into(), value.into()));
+            missing.extend(kept);
+            Arc::new(Settings::new(missing))
+        };
+        if let Some(lease) = &mut self.lease {
+            lease.settings = on_server;
+        }
+    }
+}

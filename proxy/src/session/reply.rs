@@ -1,0 +1,379 @@
+//! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
+//! state of the connection. Bodies are read only where something is decided.
+
+use super::{Session, planning};
+use crate::backend::connection::{Expect, Hidden};
+use crate::backend::prepared::Statement;
+use crate::backend::error::ServerError;
+use crate::metrics::Origin;
+use crate::wire::error::SqlError;
+use crate::wire::frame::{self, HEADER_BYTES};
+use bytes::{Buf, BytesMut};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Longest message that is kept until it is whole; a longer one passes unseen, or is an error
+/// where it must be seen.
+const WHOLE_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// What to do with one message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Pass,
+    Swallow,
+}
+
+/// Bytes on their way to the client: a run of the scratch buffer that is written at once, and
+/// what had to be put together because something was swallowed or added.
+struct Outgoing<'a> {
+    bytes: &'a [u8],
+    /// Start of the run that passes but was not put anywhere yet.
+    from: usize,
+}
+
+impl Outgoing<'_> {
+    /// Moves what passes up to `end` into `output`, and goes on after `next`.
+    fn cut(&mut self, end: usize, next: usize, output: &mut BytesMut) {
+        output.extend_from_slice(&self.bytes[self.from..end]);
+        self.from = next;
+    }
+}
+
+impl Session {
+    /// Sends what the server is owed, and reads it once.
+    pub(super) fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SqlError>> {
+        if let Err(error) = self.poll_write_server(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if !self.output.is_empty() {
+            return Poll::Pending;
+        }
+        planning::with_scratch(|scratch, _| {
+            let Some(lease) = &mut self.lease else { return Poll::Pending };
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(&mut lease.stream).poll_read(cx, &mut buffer)) {
+                Err(error) => return Poll::Ready(Err(lost(&error.to_string()))),
+                Ok(()) if buffer.filled().is_empty() => {
+                    return Poll::Ready(Err(lost("the server closed the connection")));
+                }
+                Ok(()) => {}
+            }
+            let bytes = buffer.filled();
+            if lease.partial.is_empty() {
+                return Poll::Ready(self.take_answers(bytes, cx));
+            }
+            let mut whole = std::mem::take(&mut lease.partial);
+            whole.extend_from_slice(bytes);
+            Poll::Ready(self.take_answers(&whole, cx))
+        })
+    }
+
+    /// Writes to the server at once, without waiting.
+    pub(super) fn flush_server_now(&mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        // An error shows again, and is handled, when the server is polled.
+        let _ = self.poll_write_server(&mut cx);
+    }
+
+    fn poll_write_server(&mut self, cx: &mut Context<'_>) -> Result<(), SqlError> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        let server = &mut **lease;
+        while !server.out.is_empty() {
+            match Pin::new(&mut server.stream).poll_write(cx, &server.out) {
+                Poll::Ready(Ok(0)) => return Err(lost("the server takes no more data")),
+                Poll::Ready(Ok(written)) => server.out.advance(written),
+                Poll::Ready(Err(error)) => return Err(lost(&error.to_string())),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        match Pin::new(&mut server.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(lost(&error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes through what the server sent, and passes on what is the client's.
+    fn take_answers(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), SqlError> {
+        let mut outgoing = Outgoing { bytes, from: 0 };
+        let mut at = 0;
+        let result = self.scan_answers(bytes, &mut at, &mut outgoing);
+        self.write_run(&bytes[outgoing.from..at], cx);
+        if let Some(lease) = &mut self.lease {
+            lease.partial.extend_from_slice(&bytes[at..]);
+        }
+        result
+    }
+
+    /// Advances `at` over whole messages, and over the part at hand of one that passes unseen.
+    fn scan_answers(
+        &mut self,
+        bytes: &[u8],
+        at: &mut usize,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<(), SqlError> {
+        loop {
+            let Some(lease) = &mut self.lease else { return Ok(()) };
+            let server = &mut **lease;
+            if server.passing > 0 {
+                let passing = server.passing.min(bytes.len() - *at);
+                server.passing -= passing;
+                *at += passing;
+            }
+            if matches!(server.expect.front(), Some(Expect::Query | Expect::Execute)) {
+                *at = pass_rows(bytes, *at);
+            }
+            let rest = &bytes[*at..];
+            let Some(header) = frame::peek(rest) else { return Ok(()) };
+            if header.total < HEADER_BYTES {
+                return Err(lost("the server sent a malformed message"));
+            }
+            let Some(message) = rest.get(..header.total) else {
+                return self.pass_part(header, bytes.len(), at);
+            };
+            let start = *at;
+            *at += header.total;
+            let fate = self.take_answer(header.kind, message, start, outgoing)?;
+            if fate == Fate::Swallow {
+                outgoing.cut(start, *at, &mut self.output);
+            }
+            if self.local_is_next() {
+                outgoing.cut(*at, *at, &mut self.output);
+                self.answer_locals();
+            }
+            if header.kind == b'Z' {
+                self.ready_came(fate == Fate::Pass);
+            }
+        }
+    }
+
+    /// An incomplete message: short ones are kept until they are whole.
+    fn pass_part(
+        &mut self,
+        header: frame::Header,
+        end: usize,
+        at: &mut usize,
+    ) -> Result<(), SqlError> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        let is_row = matches!(header.kind, b'D' | b'd');
+        let visible = !matches!(
+            lease.expect.front(),
+            None | Some(Expect::Hidden(_) | Expect::Poison(_) | Expect::Local(_))
+        );
+        if visible && (is_row || header.total > WHOLE_MESSAGE_BYTES) {
+            lease.passing = header.total - (end - *at);
+            *at = end;
+            return Ok(());
+        }
+        if header.total > WHOLE_MESSAGE_BYTES {
+            return Err(lost("the server sent a message that is too long"));
+        }
+        Ok(())
+    }
+
+    fn take_answer(
+        &mut self,
+        kind: u8,
+        message: &[u8],
+        start: usize,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<Fate, SqlError> {
+        match kind {
+            b'Z' => return self.take_ready(message),
+            b'E' => return self.take_error(message, start, outgoing),
+            b'S' => return Ok(self.take_parameter_status(message)),
+            b'N' => return Ok(self.fate_of_notice()),
+            b'A' => return Ok(Fate::Pass),
+            _ => {}
+        }
+        if kind == b'C' {
+            self.rolled_back = message[HEADER_BYTES..] == *b"ROLLBACK\0";
+        }
+        let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
+        let server = &mut **lease;
+        let (fate, done) = match (server.expect.front(), kind) {
+            (Some(Expect::Query), _) => (Fate::Pass, false),
+            (Some(Expect::Hidden(Hidden::ReadSettings)), b'D') => {
+                if let Some(row) = setting_row(&message[HEADER_BYTES..]) {
+                    server.hidden_rows.push(row);
+                }
+                (Fate::Swallow, false)
+            }
+            (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
+            (Some(Expect::Parse { hidden, .. }), b'1') => (fate(*hidden), true),
+            (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
+            (Some(Expect::Bind), b'2') => (Fate::Pass, true),
+            (Some(Expect::Describe), b't') => (Fate::Pass, false),
+            (Some(Expect::Describe), b'T' | b'n') => (Fate::Pass, true),
+            (Some(Expect::Execute), b'C' | b'I' | b's') => (Fate::Pass, true),
+            (Some(Expect::Execute), b'D' | b'd' | b'c' | b'G' | b'H' | b'T') => (Fate::Pass, false),
+            _ => return Err(lost("the server sent a message that nobody asked for")),
+        };
+        if done {
+            server.expect.pop_front();
+        }
+        Ok(fate)
+    }
+
+    fn take_ready(&mut self, message: &[u8]) -> Result<Fate, SqlError> {
+        let &[_, _, _, _, _, status] = message else {
+            return Err(lost("the server sent a malformed message"));
+        };
+        let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
+        lease.status = status;
+        match lease.expect.pop_front() {
+            Some(Expect::Query | Expect::Sync | Expect::Poison(_)) => Ok(Fate::Pass),
+            Some(Expect::Hidden(hidden)) => {
+                self.hidden_done(hidden)?;
+                Ok(Fate::Swallow)
+            }
+            _ => Err(lost("the server sent ReadyForQuery out of turn")),
+        }
+    }
+
+    /// An error: what stands before the next Sync will not be answered.
+    fn take_error(
+        &mut self,
+        message: &[u8],
+        start: usize,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<Fate, SqlError> {
+        let body = &message[HEADER_BYTES..];
+        let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
+        self.metrics.error(sqlstate, Origin::Server);
+        let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
+        if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
+            lease.dying = Some(ServerError::decode(body).into());
+            return Ok(Fate::Swallow);
+        }
+        match lease.expect.front_mut() {
+            Some(Expect::Query) => Ok(Fate::Pass),
+            Some(Expect::Hidden(_)) => {
+                lease.dying.get_or_insert_with(|| ServerError::decode(body).into());
+                Ok(Fate::Swallow)
+            }
+            Some(Expect::Poison(error)) => {
+                if let Some(error) = error.take() {
+                    outgoing.cut(start, start, &mut self.output);
+                    error.encode(&mut self.output);
+                }
+                Ok(Fate::Swallow)
+            }
+            Some(_) => {
+                self.skip_batch();
+                Ok(Fate::Pass)
+            }
+            None => Err(lost("the server sent an error that nobody asked for")),
+        }
+    }
+
+    /// Drops the answers that an error has made impossible.
+    fn skip_batch(&mut self) {
+        let mut failed: Vec<Arc<Statement>> = Vec::new();
+        let Some(lease) = &mut self.lease else { return };
+        let server = &mut **lease;
+        loop {
+            match server.expect.front() {
+                Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
+                Some(Expect::Parse { statement, .. }) => {
+                    server.statements.remove(statement.id);
+                    failed.push(Arc::clone(statement));
+                }
+                Some(_) => {}
+                None => {
+                    self.skip_to_sync = true;
+                    break;
+                }
+            }
+            server.expect.pop_front();
+        }
+        // What became of the unnamed statement is not worth knowing exactly.
+        server.unnamed = None;
+        for statement in &failed {
+            self.forget(statement);
+        }
+    }
+
+    fn take_parameter_status(&mut self, message: &[u8]) -> Fate {
+        let Some(lease) = &mut self.lease else { return Fate::Swallow };
+        let body = &message[HEADER_BYTES..];
+        if let Ok((name, rest)) = frame::cstr(body, b'S')
+            && let Ok((value, _)) = frame::cstr(rest, b'S')
+            && let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value))
+        {
+            lease.note_parameter(name, value);
+        }
+        self.fate_of_notice()
+    }
+
+    /// Notices and reports belong to the client unless they come from a query of ours.
+    fn fate_of_notice(&self) -> Fate {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
+    }
+
+    fn local_is_next(&self) -> bool {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        matches!(front, Some(Expect::Local(_)))
+    }
+
+    /// Gives the answers of ours whose turn has come.
+    pub(super) fn answer_locals(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        while let Some(Expect::Local(bytes)) = lease.expect.front() {
+            self.output.extend_from_slice(bytes);
+            lease.expect.pop_front();
+        }
+    }
+
+    /// Writes a run of bytes to the client at once; what its socket does not take is kept.
+    fn write_run(&mut self, mut run: &[u8], cx: &mut Context<'_>) {
+        while !run.is_empty() && self.output.is_empty() {
+            match Pin::new(&mut self.client).poll_write(cx, run) {
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    self.metrics.bytes_out(written as u64);
+                    run = &run[written..];
+                }
+                // An error shows again, and is handled, when the client is written or read next.
+                _ => break,
+            }
+        }
+        self.output.extend_from_slice(run);
+    }
+}
+
+/// Passes over whole DataRow and CopyData messages: the bulk of all bytes.
+fn pass_rows(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(&[kind @ (b'D' | b'd'), a, b, c, d]) =
+        bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>)
+    {
+        let _ = kind;
+        let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
+        if total < HEADER_BYTES || total > bytes.len() - at {
+            break;
+        }
+        at += total;
+    }
+    at
+}
+
+fn fate(hidden: bool) -> Fate {
+    if hidden { Fate::Swallow } else { Fate::Pass }
+}
+
+/// A row of name and value; NULL values are left out.
+fn setting_row(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
+    match frame::data_row(body)?.as_slice() {
+        [Some(name), Some(value)] => {
+            let name = std::str::from_utf8(name).ok()?;
+            Some((name.into(), std::str::from_utf8(value).ok()?.into()))
+        }
+        _ => None,
+    }
+}
+
+/// The connection to the server is gone or cannot be understood any more.
+fn lost(detail: &str) -> SqlError {
+    SqlError::error("08006", "the connection to the server was lost").detail(format!("{detail}."))
+}

@@ -1,0 +1,325 @@
+//! Owns the reading of a client's messages: borders, bounds, and the simple query protocol.
+
+use super::planning::{Planner, unplanned};
+use super::{DeferredBegin, Event, Session, Stop, Virtual};
+use crate::backend::connection::Expect;
+use crate::config::model::PoolMode;
+use crate::metrics::{Origin, RouteKind};
+use crate::wire::error::SqlError;
+use crate::wire::frame::{self, FrameError, HEADER_BYTES};
+use bytes::BufMut;
+use pgmanifold_router::plan::{Effect, Plan, Transaction};
+use pgmanifold_router::route::Target;
+
+/// What became of one message.
+pub(super) enum Step {
+    /// It was taken.
+    Done,
+    /// It stays where it is; reading stops.
+    Stop(Stop),
+}
+
+impl From<Stop> for Step {
+    fn from(stop: Stop) -> Self {
+        Step::Stop(stop)
+    }
+}
+
+pub(super) type Taken = Result<Step, FrameError>;
+
+impl Session {
+    /// Takes as many messages from `bytes` as can go on now; returns how many bytes that were.
+    pub(super) fn take_requests(&mut self, bytes: &[u8], planner: &mut Planner) -> (usize, Stop) {
+        let mut at = 0;
+        loop {
+            let rest = &bytes[at..];
+            if self.copy_passing > 0 {
+                let passing = self.copy_passing.min(rest.len());
+                if passing == 0 {
+                    return (at, Stop::NeedBytes);
+                }
+                self.send(&rest[..passing]);
+                self.copy_passing -= passing;
+                at += passing;
+                continue;
+            }
+            let Some(header) = frame::peek(rest) else { return (at, Stop::NeedBytes) };
+            if let Err(error) = frame::check_frontend(header, self.shared.max_message_bytes()) {
+                return (at, protocol_violation(error));
+            }
+            if header.total > rest.len() {
+                if header.kind != b'd' {
+                    return (at, Stop::NeedBytes);
+                }
+                self.send(rest);
+                self.copy_passing = header.total - rest.len();
+                return (bytes.len(), Stop::NeedBytes);
+            }
+            match self.take_message(header.kind, &rest[..header.total], rest, planner) {
+                Ok(Step::Done) => at += header.total,
+                Ok(Step::Stop(stop)) => return (at, stop),
+                Err(error) => return (at, protocol_violation(error)),
+            }
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        kind: u8,
+        message: &[u8],
+        rest: &[u8],
+        planner: &mut Planner,
+    ) -> Taken {
+        let body = &message[HEADER_BYTES..];
+        match kind {
+            b'X' => return Ok(Stop::Event(Event::Close(None)).into()),
+            b'S' => return Ok(self.take_sync()),
+            _ if self.skip_to_sync => return Ok(Step::Done),
+            b'Q' => return self.take_query(message, body, planner),
+            b'P' => return self.take_parse(message, body, rest, planner),
+            b'B' => return self.take_bind(message, body, rest, planner),
+            b'D' => return self.take_describe(message, body, rest, planner),
+            b'E' => return self.take_execute(message, body, rest, planner),
+            b'C' => return self.take_close(message, body),
+            b'F' => return Ok(self.take_function_call(message)),
+            b'H' => self.send(message),
+            b'd' | b'c' | b'f' => self.send(message),
+            kind => return Err(FrameError::Kind(kind)),
+        }
+        Ok(Step::Done)
+    }
+
+    /// Sends bytes to the server, if there is one. Without one they have no meaning (a Flush with
+    /// nothing before it, COPY data after the COPY has failed) and PostgreSQL ignores them too.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        if let Some(lease) = &mut self.lease {
+            lease.out.put_slice(bytes);
+        }
+    }
+
+    /// Sends a message and notes what the server will answer.
+    pub(super) fn send_expecting(&mut self, message: &[u8], expect: Expect) {
+        if let Some(lease) = &mut self.lease {
+            lease.out.put_slice(message);
+            lease.expect.push_back(expect);
+        }
+    }
+
+    fn take_query(&mut self, message: &[u8], body: &[u8], planner: &mut Planner) -> Taken {
+        let text = frame::query_text(body)?;
+        self.begin_clock();
+        let plan = self.plan(text, planner);
+        if let Some(error) = self.refusal(&plan) {
+            return Ok(self.refuse_query(error));
+        }
+        if let Some(step) = self.answer_without_server(text, &plan) {
+            return Ok(step);
+        }
+        let route = self.route(&plan);
+        if let Err(step) = self.place(route.target, &plan) {
+            return Ok(match step {
+                Ok(stop) => stop.into(),
+                Err(error) => self.refuse_query(error),
+            });
+        }
+        self.trace(text, &plan, &route);
+        self.note_effects(&plan);
+        self.unnamed = None;
+        if let Some(lease) = &mut self.lease {
+            lease.unnamed = None;
+        }
+        self.send_expecting(message, Expect::Query);
+        Ok(Step::Done)
+    }
+
+    /// FunctionCall: an old way to call any function, so it runs on the primary as a write.
+    fn take_function_call(&mut self, message: &[u8]) -> Step {
+        self.begin_clock();
+        let plan = unplanned("function call message");
+        if let Err(step) = self.place(Target::Primary, &plan) {
+            return match step {
+                Ok(stop) => stop.into(),
+                Err(error) => self.refuse_query(error),
+            };
+        }
+        self.note_effects(&plan);
+        self.send_expecting(message, Expect::Query);
+        Step::Done
+    }
+
+    /// Requests that need no server: our own commands, empty strings, and transaction control
+    /// while no server takes part in the transaction.
+    fn answer_without_server(&mut self, text: &[u8], plan: &Plan) -> Option<Step> {
+        if let Some(command) = &plan.local {
+            return Some(self.run_local_query(command));
+        }
+        if self.lease.is_some() {
+            return None;
+        }
+        match (&self.virtual_transaction, plan.transaction) {
+            (Virtual::None, Some(Transaction::Begin { .. })) if self.may_defer_begin() => {
+                let kind = plan.transaction?;
+                let begin = DeferredBegin { text: text.into(), kind };
+                self.virtual_transaction = Virtual::Begun(Box::new(begin));
+                self.answer_complete("BEGIN");
+            }
+            (Virtual::Begun(_), Some(Transaction::Commit)) if !chains(text) => {
+                self.end_virtual("COMMIT");
+            }
+            (Virtual::Begun(_), Some(Transaction::Rollback)) if !chains(text) => {
+                self.end_virtual("ROLLBACK");
+            }
+            (Virtual::Failed, Some(Transaction::Commit | Transaction::Rollback)) => {
+                self.end_virtual("ROLLBACK");
+            }
+            (Virtual::Lost(_), Some(Transaction::Rollback)) => self.end_virtual("ROLLBACK"),
+            _ if plan.statements == 0 && plan.local.is_none() => {
+                self.answer(|out| frame::put(out, b'I', &[]));
+                self.answer_ready();
+            }
+            _ => return None,
+        }
+        Some(Step::Done)
+    }
+
+    fn may_defer_begin(&self) -> bool {
+        self.pools.database.pool_mode == PoolMode::Transaction && self.pinned.is_none()
+    }
+
+    fn end_virtual(&mut self, tag: &str) {
+        self.virtual_transaction = Virtual::None;
+        self.knobs.end_transaction(tag == "COMMIT");
+        self.answer_complete(tag);
+    }
+
+    /// CommandComplete and ReadyForQuery.
+    pub(super) fn answer_complete(&mut self, tag: &str) {
+        self.answer(|out| frame::put_command_complete(out, tag));
+        self.answer_ready();
+    }
+
+    /// What must not run at all, whatever server it would run on.
+    pub(super) fn refusal(&self, plan: &Plan) -> Option<SqlError> {
+        if let Some(problem) = &plan.hint_error {
+            return Some(
+                SqlError::error("22023", format!("invalid pgm hint: {problem}"))
+                    .hint("See docs/routing.md for the hints and their values."),
+            );
+        }
+        if plan.misplaced_local {
+            return Some(
+                SqlError::error("0A000", "pgm settings cannot be mixed with other statements")
+                    .hint("Send SET, RESET or SHOW pgm.* as a query of its own."),
+            );
+        }
+        let mode = self.pools.database.pool_mode;
+        if mode == PoolMode::Statement && (plan.has_transaction_control || plan.session.pin.is_some())
+        {
+            return Some(
+                SqlError::error("0A000", "not possible with statement pooling")
+                    .detail("Transactions and session state need more than one statement.")
+                    .hint("Use a database with pool_mode = \"transaction\"."),
+            );
+        }
+        if plan.session.sequence_state && self.pinned.is_none() && !self.in_write_transaction() {
+            return Some(
+                SqlError::error("0A000", "currval and lastval need the transaction of nextval")
+                    .detail("Outside of it another session's value could be read.")
+                    .hint("Use INSERT ... RETURNING, one transaction, or session pooling."),
+            );
+        }
+        match &self.virtual_transaction {
+            Virtual::Failed if !ends_transaction(plan) => Some(SqlError::error(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
+                Some((**error).clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn in_write_transaction(&self) -> bool {
+        self.wrote && self.lease.as_ref().is_some_and(|lease| lease.status == b'T')
+    }
+
+    /// Answers a simple query with an error. A transaction that is open on a server must fail as
+    /// it would have there: a statement that cannot succeed is run in its place.
+    pub(super) fn refuse_query(&mut self, error: SqlError) -> Step {
+        self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
+        self.metrics.error(&error.sqlstate, Origin::Proxy);
+        match &mut self.lease {
+            Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
+                frame::put_query(&mut lease.out, POISON);
+                lease.expect.push_back(Expect::Poison(Some(Box::new(error))));
+            }
+            _ => {
+                self.fail_virtual();
+                self.answer(|out| error.encode(out));
+                self.answer_ready();
+            }
+        }
+        Step::Done
+    }
+
+    /// An error while no server takes part: a begun transaction has failed, a lost one is over.
+    pub(super) fn fail_virtual(&mut self) {
+        self.virtual_transaction = match std::mem::take(&mut self.virtual_transaction) {
+            Virtual::None | Virtual::Lost(_) => Virtual::None,
+            Virtual::Begun(_) | Virtual::Failed => Virtual::Failed,
+        };
+    }
+
+    /// Notes what a statement that is sent will have done.
+    pub(super) fn note_effects(&mut self, plan: &Plan) {
+        match plan.effect {
+            Effect::Read | Effect::Transaction => {}
+            Effect::SessionState => self.wrote_async |= plan.session.async_commit,
+            Effect::Ddl => {
+                self.did_ddl = true;
+                self.wrote = true;
+            }
+            Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
+        }
+        let session = &plan.session;
+        if !session.settings && session.pin.is_none() && !session.drops_prepared {
+            return;
+        }
+        self.note_session_effects(plan);
+    }
+
+    fn note_session_effects(&mut self, plan: &Plan) {
+        let session = &plan.session;
+        self.settings_dirty |= session.settings;
+        self.wrote_async |= session.async_commit;
+        for name in session.setting_names.iter().filter(|name| name.contains('.')) {
+            self.custom_names.get_or_insert_default().insert(name.clone());
+        }
+        if let Some(reason) = session.pin {
+            self.pin(reason);
+        }
+        if session.drops_prepared {
+            self.prepared = None;
+            self.server_tainted = true;
+            if let Some(lease) = &mut self.lease {
+                lease.statements.clear();
+            }
+        }
+    }
+}
+
+/// Fails in any open transaction, and changes nothing.
+pub(super) const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
+
+fn ends_transaction(plan: &Plan) -> bool {
+    matches!(plan.transaction, Some(Transaction::Commit | Transaction::Rollback))
+}
+
+fn chains(text: &[u8]) -> bool {
+    text.to_ascii_lowercase().windows(5).any(|word| word == b"chain")
+}
+
+fn protocol_violation(error: FrameError) -> Stop {
+    Stop::Event(Event::Close(Some(SqlError::fatal("08P01", error.to_string()))))
+}

@@ -1,0 +1,152 @@
+//! Owns the run-time parameters of a session: how they are kept, compared, and carried from one
+//! server to another.
+
+use pgmanifold_router::lexer::Dialect;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+/// Parameters that differ from what a fresh server connection has. Names are lower case.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    values: BTreeMap<Box<str>, Box<str>>,
+    /// How SQL text is read under these parameters.
+    dialect: Dialect,
+    /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet.
+    pub async_commit: bool,
+}
+
+static NONE: LazyLock<Arc<Settings>> = LazyLock::new(Arc::default);
+
+impl Settings {
+    /// No parameters.
+    pub fn none() -> Arc<Self> {
+        Arc::clone(&NONE)
+    }
+
+    /// Parameters from pairs; later ones win.
+    pub fn new(pairs: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> Self {
+        let values: BTreeMap<Box<str>, Box<str>> =
+            pairs.into_iter().map(|(name, value)| (lower(&name), value)).collect();
+        let is_off = |name: &str| {
+            let value = values.get(name).map(|value| value.to_ascii_lowercase());
+            matches!(value.as_deref(), Some("off" | "false" | "no" | "0"))
+        };
+        let strings = if is_off("standard_conforming_strings") { "off" } else { "on" };
+        let encoding = values.get("client_encoding").map_or("UTF8", AsRef::as_ref);
+        let dialect = Dialect::from_parameters(strings, encoding);
+        let async_commit = is_off("synchronous_commit");
+        Self { values, dialect, async_commit }
+    }
+
+    /// How SQL text is read under these parameters.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The value of a parameter (name in lower case).
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(AsRef::as_ref)
+    }
+
+    /// All parameters, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// The SQL that brings a server from `self` to `wanted`. The role comes last, for it may take
+    /// away the right to set the others; it is reset first for the same reason.
+    pub fn difference_sql(&self, wanted: &Settings) -> String {
+        let mut sql = String::new();
+        let privileged = ["role", "session_authorization"];
+        for name in privileged {
+            if self.get(name) != wanted.get(name) && self.get(name).is_some() {
+                let _ = write!(sql, "RESET {};", quote_name(name));
+            }
+        }
+        let changed = |name: &str| self.get(name) != wanted.get(name);
+        for (name, _) in self.iter() {
+            if wanted.get(name).is_none() && !privileged.contains(&name) {
+                let _ = write!(sql, "RESET {};", quote_name(name));
+            }
+        }
+        for (name, value) in wanted.iter() {
+            if changed(name) && !privileged.contains(&name) {
+                write_set(&mut sql, name, value);
+            }
+        }
+        for name in ["session_authorization", "role"] {
+            if let Some(value) = wanted.get(name).filter(|_| changed(name)) {
+                write_set(&mut sql, name, value);
+            }
+        }
+        sql
+    }
+}
+
+/// The SQL that reads back what a session has set; `custom` are names that `pg_settings` hides.
+/// Two columns: name, value.
+pub fn read_back_sql<'a>(custom: impl Iterator<Item = &'a str>) -> String {
+    let mut sql = String::from(
+        "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' \
+         AND name NOT LIKE 'transaction\\_%' \
+         UNION ALL SELECT n, pg_catalog.current_setting(n, true) FROM (VALUES ('role'), \
+         ('session_authorization')",
+    );
+    for name in custom {
+        let _ = write!(sql, ", ({})", quote_literal(name));
+    }
+    sql.push_str(") v(n)");
+    sql
+}
+
+fn write_set(sql: &mut String, name: &str, value: &str) {
+    let (name, value) = (quote_literal(name), quote_literal(value));
+    let _ = write!(sql, "SELECT pg_catalog.set_config({name}, {value}, false);");
+}
+
+fn lower(name: &str) -> Box<str> {
+    name.to_ascii_lowercase().into_boxed_str()
+}
+
+/// Quotes a parameter name, part by part (`my.var` has two).
+fn quote_name(name: &str) -> String {
+    let parts: Vec<String> =
+        name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    parts.join(".")
+}
+
+/// Quotes a literal so that it reads the same whatever `standard_conforming_strings` is.
+fn quote_literal(value: &str) -> String {
+    format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        Settings::new(pairs.iter().map(|&(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn difference_resets_sets_and_puts_role_last() {
+        let from = settings(&[("TimeZone", "UTC"), ("role", "a"), ("work_mem", "1")]);
+        let to = settings(&[("work_mem", "1"), ("role", "b"), ("my.x", "o'\\k")]);
+        assert_eq!(
+            from.difference_sql(&to),
+            "RESET \"role\";RESET \"timezone\";\
+             SELECT pg_catalog.set_config(E'my.x', E'o''\\\\k', false);\
+             SELECT pg_catalog.set_config(E'role', E'b', false);"
+        );
+        assert_eq!(to.difference_sql(&to), "");
+    }
+
+    #[test]
+    fn flags_follow_values() {
+        let off = settings(&[("standard_conforming_strings", "Off")]);
+        assert!(!off.dialect().standard_conforming_strings);
+        assert!(settings(&[("Synchronous_Commit", "OFF")]).async_commit);
+        assert!(!settings(&[("synchronous_commit", "local")]).async_commit);
+    }
+}

@@ -1,0 +1,67 @@
+//! Owns the smallest configurations that tests need.
+
+use pgmanifold::config::model::{
+    Address, AuthMethod, Config, General, Health, Host, Listener, ListenerTls, MonitorLogin,
+    Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A configuration with these parts and nothing else.
+pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec<Host>) -> Config {
+    let second = Duration::from_secs(1);
+    let health = Health {
+        interval: second,
+        timeout: second,
+        ban_min: second,
+        ban_max: second,
+        sample_interval: second,
+    };
+    let monitor = MonitorLogin { user: "m".into(), password: None, database: "m".into() };
+    let hosts = hosts.into_iter().map(Arc::new).collect();
+    Config {
+        general: General {
+            workers: 1,
+            log_level: "info".into(),
+            log_json: false,
+            max_clients: 100,
+            login_timeout: second,
+            drain_timeout: second,
+            max_message_bytes: 1 << 20,
+        },
+        listeners,
+        http: None,
+        users,
+        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health })],
+        databases: vec![],
+    }
+}
+
+/// A listener; its address is not used.
+pub(crate) fn listener(auth: AuthMethod, tls: Option<ListenerTls>) -> Listener {
+    Listener { address: Address::Tcp("127.0.0.1".into(), 0), tls, max_clients: 100, auth }
+}
+
+/// A user with this secret.
+pub(crate) fn user(name: &str, secret: Option<Secret>) -> Arc<User> {
+    Arc::new(User {
+        name: name.into(),
+        secret,
+        server_user: name.into(),
+        server_password: None,
+        max_clients: 100,
+        pool_size: None,
+    })
+}
+
+/// A password.
+pub(crate) fn password(text: &str) -> Password {
+    Password(text.to_owned().into())
+}
+
+/// A host with ten seconds to connect.
+pub(crate) fn host(address: Address, mode: ServerTlsMode, roots: Option<PathBuf>) -> Host {
+    let tls = ServerTls { mode, root_cert_file: roots };
+    Host { address, tls, connect_timeout: Duration::from_secs(10) }
+}

@@ -1,0 +1,159 @@
+#!/bin/sh
+# Installs what a target of the Makefile needs and this machine lacks. Usage: setup.sh demo|test|bench
+#
+# Debian and Ubuntu: with apt, as root or through sudo; it asks nothing. Elsewhere it says what is missing.
+# What stands already is left alone; a second run does nothing. Nothing outside the system's package manager and
+# target/ is changed. No server of an installed package is started, and no PostgreSQL cluster is made.
+set -eu
+cd "$(dirname "$0")/.."
+target=${1:?usage: tests/setup.sh demo|test|bench}
+
+say() { echo "setup: $*"; }
+fail() { echo "setup: $*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Python and node packages of the driver tests, as tested.
+python_packages="psycopg[binary]==3.3.9 asyncpg==0.32.0"
+node_packages="pg@8.23.1 pg-cursor@2.22.0 pg-copy-streams@7.0.0"
+
+# The folder of PostgreSQL server binaries of version 13 or later; fails when there is none.
+postgres_bin() {
+    for folder in "${PGMANIFOLD_PG_BIN:-}" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/local/pgsql/bin \
+        "$(pg_config --bindir 2>/dev/null || true)"; do
+        [ -n "$folder" ] && [ -x "$folder/postgres" ] && [ -x "$folder/initdb" ] || continue
+        version=$("$folder/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+        [ "$version" -ge 13 ] && { echo "$folder"; return 0; }
+    done
+    return 1
+}
+
+# Debian packages that are missing, in $packages.
+packages=
+want() { # want PACKAGE CONDITION...: adds PACKAGE unless the condition holds
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || packages="$packages $package"
+}
+
+python_can_make_venv() { python3 -c 'import venv, ensurepip'; }
+file_exists() { [ -e "$1" ]; }
+
+collect() {
+    want build-essential have cc
+    want postgresql postgres_bin
+    want util-linux have setpriv
+    case $target in
+    demo) ;;
+    test)
+        want postgresql-client have psql
+        want "python3 python3-venv" python_can_make_venv
+        want nodejs have node
+        want npm have npm
+        want default-jdk-headless have javac
+        want libpostgresql-jdbc-java file_exists /usr/share/java/postgresql.jar
+        want golang-go have go
+        want golang-github-lib-pq-dev file_exists /usr/share/gocode/src/github.com/lib/pq
+        ;;
+    bench)
+        want pgbouncer file_exists /usr/sbin/pgbouncer
+        want valgrind have valgrind
+        want linux-perf have perf
+        ;;
+    *) fail "unknown target $target: demo, test or bench" ;;
+    esac
+}
+
+install_packages() {
+    if [ -z "$packages" ]; then
+        say "system packages: nothing to do"
+        return
+    fi
+    have apt-get || fail "please install:$packages"
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif have sudo && sudo -n true 2>/dev/null; then
+        as_root="sudo -n"
+    else
+        fail "please install as root: apt-get install -y --no-install-recommends$packages"
+    fi
+    say "installing:$packages"
+    # Fresh machines and containers have no package lists yet.
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null
+    # Packages bring services: none shall start, and no cluster shall be made, on somebody's machine.
+    $as_root env DEBIAN_FRONTEND=noninteractive PACKAGES="$packages" sh -eu -c '
+        policy=/usr/sbin/policy-rc.d
+        clusters=/etc/postgresql-common/createcluster.conf
+        made_policy=
+        made_clusters=
+        restore() {
+            [ -z "$made_policy" ] || rm -f "$policy"
+            [ -z "$made_clusters" ] || sed -i "/^create_main_cluster = false # pgmanifold$/d" "$clusters"
+        }
+        trap restore EXIT
+        if [ ! -e "$policy" ]; then
+            made_policy=yes
+            printf "#!/bin/sh\nexit 101\n" >"$policy"
+            chmod 755 "$policy"
+        fi
+        case " $PACKAGES " in *" postgresql "*)
+            apt-get install -y -qq --no-install-recommends postgresql-common
+            made_clusters=yes
+            echo "create_main_cluster = false # pgmanifold" >>"$clusters"
+        esac
+        apt-get install -y -qq --no-install-recommends $PACKAGES
+    ' </dev/null
+}
+
+# Runs `build DONE-FILE WANTED COMMAND...` when the file does not hold the line WANTED yet.
+once() {
+    stamp=$1
+    wanted=$2
+    shift 2
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+        return
+    fi
+    "$@"
+    echo "$wanted" >"$stamp"
+}
+
+make_venv() {
+    say "making target/venv: $python_packages"
+    rm -rf target/venv
+    python3 -m venv target/venv
+    # shellcheck disable=SC2086 # several packages
+    target/venv/bin/python -m pip install --quiet --disable-pip-version-check $python_packages </dev/null
+}
+
+make_node() {
+    say "making target/node: $node_packages"
+    rm -rf target/node
+    mkdir -p target/node
+    # shellcheck disable=SC2086 # several packages
+    npm install --prefix target/node --silent --no-audit --no-fund --no-save $node_packages </dev/null
+}
+
+make_java() {
+    say "compiling tests/drivers/java"
+    mkdir -p target/java
+    javac -cp /usr/share/java/postgresql.jar -d target/java tests/drivers/java/*.java
+}
+
+make_go() {
+    say "compiling tests/drivers/go"
+    mkdir -p target/go
+    GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE="$PWD/target/go/cache" GOFLAGS= \
+        go build -o target/go/libpq tests/drivers/go/libpq.go
+}
+
+collect
+install_packages
+postgres_bin >/dev/null || fail "no PostgreSQL server binaries of version 13 or later were found"
+say "PostgreSQL: $(postgres_bin)"
+if [ "$target" = test ]; then
+    mkdir -p target/java target/go
+    once target/venv/.packages "$python_packages" make_venv
+    once target/node/.packages "$node_packages" make_node
+    once target/java/.source "$(cksum tests/drivers/java/*.java)" make_java
+    once target/go/.source "$(cksum tests/drivers/go/*.go)" make_go
+fi
+say "$target: ready"
