@@ -65,7 +65,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { config, plain } => check(&config, plain),
         Command::Route(arguments) => route::run(&arguments),
-        Command::Demo { for_seconds } => demo(for_seconds),
+        Command::Demo { for_seconds } => pgmanifold::demo::run(for_seconds),
     }
 }
 
@@ -81,19 +81,7 @@ fn run(path: &Path) -> ExitCode {
     for problem in warnings.problems() {
         tracing::warn!(problem = warnings.line(problem), "configuration warning");
     }
-    serve(path, config, telemetry)
-}
-
-// CONNECT: `pgmanifold::server::run(path, config, telemetry)` takes the place of this body.
-fn serve(_path: &Path, _config: Config, _telemetry: telemetry::Telemetry) -> ExitCode {
-    complain("serving is not connected on this branch");
-    ExitCode::FAILURE
-}
-
-// CONNECT: `pgmanifold::demo::run(for_seconds)` takes the place of this body.
-fn demo(_for_seconds: Option<u64>) -> ExitCode {
-    complain("the demo is not connected on this branch");
-    ExitCode::FAILURE
+    pgmanifold::server::run(path, config, telemetry)
 }
 
 fn check(path: &Path, plain: bool) -> ExitCode {

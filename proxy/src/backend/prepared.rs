@@ -16,12 +16,28 @@ pub struct Statement {
     pub name: Box<[u8]>,
     /// Body of its Parse message after the name: text, terminator, parameter types.
     pub body: Box<[u8]>,
+    /// Databases (by number, up to 63) in which a server has accepted it: a bit each.
+    accepted: AtomicU64,
 }
 
 impl Statement {
+    /// True when a server of the database has accepted the statement: its Parse can be put off
+    /// until a server is needed anyway.
+    pub fn was_accepted(&self, database: usize) -> bool {
+        self.accepted.load(Ordering::Relaxed) & database_bit(database) != 0
+    }
+
+    /// Notes that a server of the database has accepted the statement.
+    pub fn note_accepted(&self, database: usize) {
+        if !self.was_accepted(database) {
+            self.accepted.fetch_or(database_bit(database), Ordering::Relaxed);
+        }
+    }
+
     /// A statement that is not to be found by others (the unnamed one).
     pub fn private(body: &[u8]) -> Arc<Self> {
-        Arc::new(Self { id: 0, name: Box::from(&b"\0"[..]), body: body.into() })
+        let name = Box::from(&b"\0"[..]);
+        Arc::new(Self { id: 0, name, body: body.into(), accepted: AtomicU64::new(0) })
     }
 
     /// The statement's text.
@@ -29,6 +45,10 @@ impl Statement {
         let end = memchr::memchr(0, &self.body).unwrap_or(self.body.len());
         &self.body[..end]
     }
+}
+
+fn database_bit(database: usize) -> u64 {
+    u32::try_from(database).ok().and_then(|shift| 1u64.checked_shl(shift)).unwrap_or(0)
 }
 
 /// Finds the one `Statement` of a text and types; statements nobody uses any more are forgotten.
@@ -60,7 +80,7 @@ impl Interner {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let name = format!("pgm_{id}\0").into_bytes().into_boxed_slice();
-        let statement = Arc::new(Statement { id, name, body: body.into() });
+        let statement = Arc::new(Statement { id, name, body: body.into(), accepted: AtomicU64::new(0) });
         table.insert_unique(hash, (hash, Arc::downgrade(&statement)), |(hash, _)| *hash);
         statement
     }

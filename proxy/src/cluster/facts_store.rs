@@ -1,21 +1,324 @@
-//! temporary
-use super::Cluster;
+//! Owns the catalog facts of one database: loads them through control connections, and knows when
+//! they may be outdated. What they mean belongs to the router.
+//!
+//! # How outdated facts can be
+//! A function nobody knows counts as a write, so a new function is never a risk; one that *becomes*
+//! volatile (`ALTER FUNCTION`, `CREATE OR REPLACE FUNCTION` or `VIEW`) is, until the next load.
+//! * DDL through this proxy: `ddl_seen` is called before the client learns of its success;
+//!   `is_settled` is false from then until a load from the primary that started later has ended,
+//!   and meanwhile every read belongs to the primary. No window.
+//! * DDL elsewhere: a fingerprint of the catalog rows that matter is compared each health interval.
+//!   Window: the health interval, and the time of a load.
+//! * Changes the fingerprint does not see (functions in `pg_catalog`, unlogged tables, domains made
+//!   before their checks): `facts_interval`.
+
+use super::control::{Checkout, ControlError, ControlPool, ControlTarget};
+use super::{Cluster, Role};
 use crate::backend::connect::Connector;
 use crate::config::model::Database;
-use pgmanifold_router::facts::Facts;
+use arc_swap::{ArcSwap, Guard};
+use pgmanifold_router::facts::{FactKind, Facts, FactsBuilder, QUERIES};
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-/// t
-#[derive(Debug)]
-pub struct FactsStore(arc_swap::ArcSwap<Facts>);
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
+
+/// Least time between two loads that DDL causes: a migration of a thousand statements causes a
+/// few loads, not a thousand.
+const DDL_SPACING: Duration = Duration::from_millis(250);
+/// Limit on one load, instead of the monitor's `statement_timeout`.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most catalog rows of a load; with more, the load fails and the facts stay as they are.
+const FACT_ROWS_MAX: usize = 2_000_000;
+
+/// A sum over the versions of the rows that say what functions, views, policies, operators and
+/// domains do. Every change of such a row makes a row version with another `xmin` and `ctid`;
+/// `oid >= 16384` leaves out what initdb made, by the index on `oid`.
+const FINGERPRINT: &str = "\
+select pg_catalog.sum(pg_catalog.hashtextextended(v, 0))::text from (\
+ select 'f' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_proc \
+  where oid >= 16384 \
+ union all select 'v' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_rewrite \
+  where oid >= 16384 \
+ union all select 'p' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_policy \
+  where oid >= 16384 \
+ union all select 'o' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_operator \
+  where oid >= 16384 \
+ union all select 'd' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_constraint \
+  where oid >= 16384 and contypid <> 0) as versions(v)";
+
+/// Loads that started before this count are older than the DDL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DdlMark(u64);
+
+/// The facts of one database.
+pub struct FactsStore {
+    cluster: Arc<Cluster>,
+    database: Arc<Database>,
+    facts: ArcSwap<Facts>,
+    /// Counts DDL seen.
+    asked: AtomicU64,
+    /// The value of `asked` when the newest finished load from a primary started.
+    answered: watch::Sender<u64>,
+    /// The same, for `is_settled`, which takes no lock.
+    settled: AtomicU64,
+    wake: Notify,
+    loads: AtomicU64,
+}
+
+/// What the loop remembers between loads.
+#[derive(Default)]
+struct Loader {
+    pools: HashMap<usize, ControlPool>,
+    /// Hash of the rows of the facts in use.
+    rows_hash: Option<u64>,
+    /// Catalog fingerprint, and the generation in which it was read.
+    fingerprint: Option<(u64, Option<String>)>,
+    last_load: Option<Instant>,
+    last_error: Option<String>,
+}
+
+type Rows = Vec<(FactKind, Vec<Option<String>>)>;
+
 impl FactsStore {
-    /// t
-    pub fn new(_: &Arc<Database>, _: &Arc<Cluster>, _: &Arc<Connector>) -> Arc<Self> {
-        Arc::new(Self(arc_swap::ArcSwap::from_pointee(Facts::builtin())))
+    /// Facts of PostgreSQL's own functions, until the first load has finished.
+    pub fn new(cluster: Arc<Cluster>, database: Arc<Database>) -> Arc<Self> {
+        Arc::new(Self {
+            cluster,
+            database,
+            facts: ArcSwap::from_pointee(Facts::builtin()),
+            asked: AtomicU64::new(0),
+            answered: watch::Sender::new(0),
+            settled: AtomicU64::new(0),
+            wake: Notify::new(),
+            loads: AtomicU64::new(0),
+        })
     }
-    /// t
-    pub fn load(&self) -> arc_swap::Guard<Arc<Facts>> { self.0.load() }
-    /// t
-    pub fn ddl_seen(&self) {}
-    /// t
-    pub async fn refresh(&self, stop: impl Future<Output = ()>) { stop.await }
+
+    /// The newest facts.
+    pub fn facts(&self) -> Guard<Arc<Facts>> {
+        self.facts.load()
+    }
+
+    /// Loads finished so far, also those that found nothing new.
+    pub fn loads(&self) -> u64 {
+        self.loads.load(Ordering::Relaxed)
+    }
+
+    /// No DDL was seen since the newest load from the primary started. While false, every
+    /// statement belongs to the primary. Two loads; no lock.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
+    }
+
+    /// DDL may have been committed by a statement whose end has just arrived. To be called before
+    /// the client is told.
+    pub fn ddl_seen(&self) -> DdlMark {
+        let mark = DdlMark(self.asked.fetch_add(1, Ordering::AcqRel) + 1);
+        self.wake.notify_one();
+        mark
+    }
+
+    /// Waits until the facts are newer than the DDL. Waits for ever while there is no primary, so
+    /// the caller sets the limit. Cancel safe.
+    pub async fn refreshed_since(&self, mark: DdlMark) {
+        let mut answered = self.answered.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _ = answered.wait_for(|answered| *answered >= mark.0).await;
+    }
+
+    /// Keeps the facts new until `shutdown` completes. To be run on the control runtime.
+    pub async fn run(&self, connector: Arc<Connector>, shutdown: impl Future<Output = ()>) {
+        let mut loader = Loader::default();
+        tokio::pin!(shutdown);
+        loop {
+            let pause = tokio::select! {
+                () = &mut shutdown => return,
+                pause = self.step(&connector, &mut loader) => pause,
+            };
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Loads or looks for changes if it is time to; returns how long there is nothing to do.
+    async fn step(&self, connector: &Arc<Connector>, loader: &mut Loader) -> Duration {
+        let interval = self.cluster.shard().health.interval;
+        let Some(host) = self.source() else { return interval };
+        let pool = self.pool(connector, loader, host);
+        let age = loader.last_load.map(|last| last.elapsed());
+        if !self.is_settled()
+            && let Some(rest) = age.and_then(|age| DDL_SPACING.checked_sub(age))
+        {
+            return rest;
+        }
+        let due = age.is_none_or(|age| age >= self.database.facts_interval) || !self.is_settled();
+        let result = self.refresh(&pool, loader, host, due).await;
+        match result {
+            Ok(()) => loader.last_error = None,
+            Err(error) => self.failed(loader, host, error.0),
+        }
+        interval
+    }
+
+    async fn refresh(
+        &self,
+        pool: &ControlPool,
+        loader: &mut Loader,
+        host: usize,
+        due: bool,
+    ) -> Result<(), ControlError> {
+        let generation = self.cluster.generation();
+        let mut connection = pool.get().await?;
+        let work = async {
+            // The fingerprint is read before the rows: what changes between is found next time.
+            let fingerprint = (generation, read_fingerprint(&connection).await?);
+            if due || loader.fingerprint.as_ref() != Some(&fingerprint) {
+                self.load(&connection, loader, host).await?;
+                loader.fingerprint = Some(fingerprint);
+            }
+            Ok(())
+        };
+        let result = tokio::time::timeout(LOAD_TIMEOUT, work).await;
+        let late = || ControlError(format!("not loaded within {} ms", LOAD_TIMEOUT.as_millis()));
+        let result = result.unwrap_or_else(|_| Err(late()));
+        if result.is_err() {
+            // A transaction may be open, or an answer on its way.
+            connection.abandon();
+        }
+        result
+    }
+
+    async fn load(
+        &self,
+        connection: &Checkout<'_>,
+        loader: &mut Loader,
+        host: usize,
+    ) -> Result<(), ControlError> {
+        let asked = self.asked.load(Ordering::Acquire);
+        let from_primary = self.cluster.primary() == Ok(host);
+        let rows = read_rows(connection).await?;
+        let rows_hash = hash_unordered(&rows);
+        if loader.rows_hash != Some(rows_hash) {
+            let version = self.facts().version() + 1;
+            let count = rows.len();
+            let built = tokio::task::spawn_blocking(move || build(version, &rows)).await;
+            let facts = built.map_err(|error| ControlError(error.to_string()))??;
+            tracing::info!(
+                database = self.database.name,
+                host = %self.cluster.hosts()[host].host.address,
+                version,
+                rows = count,
+                functions = facts.function_names(),
+                "catalog facts loaded"
+            );
+            self.facts.store(Arc::new(facts));
+            loader.rows_hash = Some(rows_hash);
+        }
+        loader.last_load = Some(Instant::now());
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        // A replica may not have the DDL yet. A primary that lost its role during the load may
+        // not have it either.
+        if from_primary && self.cluster.primary() == Ok(host) {
+            self.settled.fetch_max(asked, Ordering::AcqRel);
+            self.answered.send_replace(asked);
+        }
+        Ok(())
+    }
+
+    /// The primary; while it is down, any replica that is up.
+    fn source(&self) -> Option<usize> {
+        self.cluster.primary().ok().or_else(|| {
+            self.cluster.hosts().iter().position(|h| h.is_up() && h.role() == Role::Replica)
+        })
+    }
+
+    fn pool(&self, connector: &Arc<Connector>, loader: &mut Loader, host: usize) -> ControlPool {
+        let new = || {
+            let shard = self.cluster.shard();
+            let target = ControlTarget {
+                host: Arc::clone(&self.cluster.hosts()[host].host),
+                login: shard.monitor.clone(),
+                database: self.database.server_database.clone(),
+                timeout: shard.health.timeout,
+            };
+            ControlPool::new(Arc::clone(connector), target, || {})
+        };
+        loader.pools.entry(host).or_insert_with(new).clone()
+    }
+
+    fn failed(&self, loader: &mut Loader, host: usize, error: String) {
+        if loader.last_error.as_ref() != Some(&error) {
+            tracing::warn!(
+                database = self.database.name,
+                host = %self.cluster.hosts()[host].host.address,
+                error,
+                "catalog facts not loaded"
+            );
+        }
+        loader.last_error = Some(error);
+    }
+}
+
+impl std::fmt::Debug for FactsStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FactsStore").field("database", &self.database.name).finish_non_exhaustive()
+    }
+}
+
+async fn read_fingerprint(connection: &Checkout<'_>) -> Result<Option<String>, ControlError> {
+    let messages = connection.client.simple_query(FINGERPRINT).await?;
+    Ok(messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
+}
+
+async fn read_rows(connection: &Checkout<'_>) -> Result<Rows, ControlError> {
+    let begin = format!(
+        "begin isolation level repeatable read read only; set local statement_timeout = {}",
+        LOAD_TIMEOUT.as_millis()
+    );
+    connection.client.batch_execute(&begin).await?;
+    let mut rows = Rows::new();
+    for query in QUERIES {
+        for message in connection.client.simple_query(query.sql).await? {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            let columns = (0..row.len()).map(|index| row.get(index).map(str::to_owned));
+            rows.push((query.kind, columns.collect()));
+        }
+        if rows.len() > FACT_ROWS_MAX {
+            return Err(ControlError(format!("more than {FACT_ROWS_MAX} catalog rows")));
+        }
+    }
+    connection.client.batch_execute("commit").await?;
+    Ok(rows)
+}
+
+/// The queries have no order; equal rows in another order are equal facts.
+fn hash_unordered(rows: &Rows) -> u64 {
+    let hash = |row| {
+        let mut hasher = DefaultHasher::new();
+        Hash::hash(row, &mut hasher);
+        hasher.finish()
+    };
+    rows.iter().map(hash).fold(0, u64::wrapping_add)
+}
+
+/// Views are parsed here, so this can take a while and does not belong on the control runtime.
+fn build(version: u64, rows: &Rows) -> Result<Facts, ControlError> {
+    let mut builder = FactsBuilder::new(version);
+    for (kind, columns) in rows {
+        let columns: Vec<Option<&str>> = columns.iter().map(Option::as_deref).collect();
+        builder.add(*kind, &columns).map_err(|error| ControlError(error.to_string()))?;
+    }
+    Ok(builder.build())
 }

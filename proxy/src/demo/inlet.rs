@@ -2,7 +2,8 @@
 //! pgmanifold in front of them.
 
 use super::postgres::{LaunchError, PgCluster};
-use crate::config;
+use crate::config::{self, model::Address};
+use crate::server::Proxy;
 
 /// Name of the demo's database.
 const DATABASE: &str = "shop";
@@ -74,6 +75,7 @@ pub(super) fn random_password() -> String {
 pub(super) struct Inlet {
     /// Its port on 127.0.0.1.
     pub(super) port: u16,
+    _proxy: Proxy,
 }
 
 impl Inlet {
@@ -82,8 +84,12 @@ impl Inlet {
         let hosts: Vec<String> =
             cluster.servers().map(|server| server.address().to_string()).collect();
         let text = logins.configuration(&hosts);
-        let _config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
-        Ok(Inlet { port: cluster.primary.port() })
+        let config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
+        let proxy = Proxy::start(config).map_err(|error| error.to_string())?;
+        match proxy.addresses() {
+            [Address::Tcp(_, port)] => Ok(Inlet { port: *port, _proxy: proxy }),
+            _ => Err("the proxy does not listen on TCP".to_owned()),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Session {
         let statement = self.statement(name, definition);
         let facts_version = self.pools.facts.load().version();
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
-        if prepared.plan.local.is_some() {
+        if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
@@ -344,6 +344,12 @@ impl Session {
             Some(known) if *known.statement.body == *definition => Arc::clone(&known.statement),
             _ => Statement::private(definition),
         }
+    }
+
+    /// A named statement that this database has accepted before is parsed when a server is needed
+    /// anyway; until then it costs nobody a server.
+    fn may_put_off(&self, name: &[u8], statement: &Statement) -> bool {
+        !name.is_empty() && self.lease.is_none() && statement.was_accepted(self.pools.database_id)
     }
 
     fn keep(&mut self, name: &[u8], prepared: Prepared) {

@@ -201,7 +201,10 @@ impl Session {
                 (Fate::Swallow, false)
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
-            (Some(Expect::Parse { hidden, .. }), b'1') => (fate(*hidden), true),
+            (Some(Expect::Parse { hidden, statement }), b'1') => {
+                statement.note_accepted(self.pools.database_id);
+                (fate(*hidden), true)
+            }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
             (Some(Expect::Describe), b't') => (Fate::Pass, false),
