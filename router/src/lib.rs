@@ -5,6 +5,7 @@
 
 pub mod facts;
 pub mod fingerprint;
+pub mod golden;
 pub mod hint;
 pub mod lexer;
 pub mod plan;

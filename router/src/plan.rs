@@ -79,7 +79,8 @@ pub struct SessionEffect {
     pub sequence_state: bool,
     /// DEALLOCATE ALL or DISCARD ALL/PLANS: server-side prepared statements are gone.
     pub drops_prepared: bool,
-    /// May set `synchronous_commit` (the flushed LSN then does not cover the commit).
+    /// May switch `synchronous_commit` off (the flushed LSN then does not cover the commit). A
+    /// return to the server's default, by RESET or DISCARD, does not count.
     pub async_commit: bool,
 }
 

@@ -263,10 +263,10 @@ impl FactsBuilder {
     fn mark(&mut self, definition: &Definition, reason: &str) {
         let name = &definition.name;
         match definition.owner {
-            Owner::View => self.relation(name, format!("view {name} {reason}")),
-            Owner::Policy => self.relation(name, format!("a row policy of {name} {reason}")),
+            Owner::View => self.relation(name, format!("view {name}: {reason}")),
+            Owner::Policy => self.relation(name, format!("row policy of {name}: {reason}")),
             Owner::Domain => {
-                let reason = format!("a constraint of domain {name} {reason}");
+                let reason = format!("domain {name}: {reason}");
                 self.facts.types.insert(name.clone(), reason.into());
             }
         }

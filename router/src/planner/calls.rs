@@ -21,6 +21,8 @@ pub(super) fn is_call(text: &Text<'_>, at: usize) -> bool {
     !(is_type_modifier(text, head, at)
         || is_alias_list(text, head)
         || is_sampling_method(text, at)
+        || text.is(at, "filter") && text.is(at + 2, "where")
+        || matches!(text.word(at), "first" | "next") && text.word_before(at) == "fetch"
         || is_with_list(text, at))
 }
 

@@ -3,6 +3,7 @@
 
 use super::calls;
 use super::outcome::Outcome;
+use super::session::commits_flush;
 use super::system;
 use super::text::Text;
 use crate::facts::{Call, Facts};
@@ -170,7 +171,8 @@ impl Finder<'_> {
         self.outcome.cacheable = false;
         match plain_string(text, at + 2) {
             Some(name) if text.is_kind(at + 3, TokenKind::Comma) => {
-                session.async_commit |= name == "synchronous_commit";
+                session.async_commit |=
+                    name == "synchronous_commit" && !commits_flush(text.raw(at + 4));
                 self.outcome.misplaced_local |= name.starts_with("pgm.");
                 session.setting_names.push(name.into_boxed_str());
             }

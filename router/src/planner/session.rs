@@ -49,12 +49,23 @@ pub(super) fn set(text: &Text<'_>, from: usize, to: usize) -> Outcome {
         true => Outcome::new(Effect::SessionState, format!("sets {name} for this transaction")),
         false => sets(&[&name]),
     };
-    outcome.session.async_commit = name == "synchronous_commit";
+    outcome.session.async_commit =
+        name == "synchronous_commit" && !commits_flush(text.raw_range(value_at, to));
     let values = text.lower_range(value_at, to);
     if name == "search_path" && memchr::memmem::find(values, b"pg_temp").is_some() {
         return outcome.pinned(PinReason::TempObject);
     }
     outcome
+}
+
+/// Whether a value of `synchronous_commit` makes a commit wait for the flush of its WAL.
+pub(super) fn commits_flush(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    let bare = value.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
+    matches!(
+        bare.unwrap_or(&value),
+        b"on" | b"local" | b"remote_write" | b"remote_apply" | b"true" | b"yes" | b"1" | b"default"
+    )
 }
 
 fn sets(names: &[&str]) -> Outcome {
@@ -174,7 +185,6 @@ pub(super) fn reset(text: &Text<'_>, from: usize, to: usize) -> Outcome {
     }
     let mut outcome = sets(&[&name]);
     outcome.reason = format!("resets {name}").into();
-    outcome.session.async_commit = matches!(name.as_str(), "all" | "synchronous_commit");
     outcome
 }
 
@@ -206,7 +216,6 @@ pub(super) fn discard(text: &Text<'_>, from: usize) -> Outcome {
     match text.word(from + 1) {
         "all" => {
             outcome.session.settings = true;
-            outcome.session.async_commit = true;
             outcome.session.setting_names = vec!["all".into()];
             outcome.session.drops_prepared = true;
         }
