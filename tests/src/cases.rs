@@ -8,6 +8,8 @@ use crate::raw;
 pub struct Case {
     /// What it is about.
     pub name: String,
+    /// SQLSTATE with which the proxy may refuse the rest of the case.
+    pub refusable: Option<String>,
     /// Text of its flights, still with `$T`.
     flights: Vec<(Vec<String>, Option<usize>)>,
 }
@@ -31,7 +33,12 @@ pub fn read(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         if let Some(name) = line.strip_prefix("= ") {
-            cases.push(Case { name: name.into(), flights: vec![(Vec::new(), None)] });
+            let (name, refusable) = match name.split_once(" ~ ") {
+                Some((name, state)) => (name, Some(state.to_owned())),
+                None => (name, None),
+            };
+            let flights = vec![(Vec::new(), None)];
+            cases.push(Case { name: name.into(), refusable, flights });
             continue;
         }
         let case = cases.last_mut().expect("a case begins with `=`");

@@ -215,7 +215,8 @@ mod front {
         BEGUN.get_or_init(|| {
             let file = File::create(crate::process::scratch_file("proxy.log")).expect("a log");
             let filter = std::env::var("PGM_LOG").unwrap_or_else(|_| "info".into());
-            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(file));
+            let subscriber =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(file));
             subscriber.with_env_filter(filter).init();
         });
     }

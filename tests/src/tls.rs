@@ -1,6 +1,6 @@
 //! Owns throw-away certificates: an authority, and certificates of servers signed by it.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -23,13 +23,16 @@ impl Certificates {
     pub fn create(directory: &Path) -> Certificates {
         let authority_key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("no names");
+        // OpenSSL takes a certificate whose subject is its issuer for a self-signed one.
+        authority.distinguished_name.push(DnType::CommonName, "authority of a test");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = authority.self_signed(&authority_key).expect("the authority");
         let issuer = Issuer::new(authority, authority_key);
 
         let key = KeyPair::generate().expect("a key");
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, "localhost");
         let cert = params.signed_by(&key, &issuer).expect("a certificate");
 
         Certificates {

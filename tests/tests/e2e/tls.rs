@@ -1,7 +1,7 @@
 //! TLS to clients and to servers, channel binding, Unix sockets, and the ways servers ask for
 //! passwords.
 
-use pgmanifold_tests::client::{self, code, text, value};
+use pgmanifold_tests::client::{self, text, value};
 use pgmanifold_tests::cluster::{PASSWORD, USER};
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
@@ -225,7 +225,7 @@ fn servers_are_reached_by_tls() {
             Ok(client) => client.batch_execute("select 1").await.expect_err("untrusted"),
         };
         println!("an untrusted server: {}", text(&error));
-        assert!(code(&error).starts_with("08"), "{}", text(&error));
+        assert!(error.as_db_error().is_some() && text(&error).contains("certificate"));
     });
 }
 
