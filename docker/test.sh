@@ -64,7 +64,8 @@ done
 
 url=postgres://app:app@pgmanifold:6432/app
 sql() { compose exec -T primary psql "$url" -XAtq -v ON_ERROR_STOP=1 "$@"; }
-server="current_setting('cluster_name')"
+# A made-up setting of each server's own: asking for cluster_name would go to the primary.
+server="current_setting('compose.server')"
 
 step "a write is read back by its session"
 seen=$(sql -c "create table t (n int)" -c "insert into t select generate_series(1, 100)" \

@@ -57,7 +57,11 @@ collect() {
     bench)
         want pgbouncer file_exists /usr/sbin/pgbouncer
         want valgrind have valgrind
-        want linux-perf have perf
+        if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+            want linux-tools-generic have perf
+        else
+            want linux-perf have perf
+        fi
         ;;
     *) fail "unknown target $target: demo, test or bench" ;;
     esac

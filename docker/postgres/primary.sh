@@ -31,4 +31,4 @@ fi
 
 exec postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/tmp \
     -c wal_level=replica -c hot_standby=on -c max_wal_senders=10 -c wal_keep_size=256MB \
-    -c max_connections=200 -c cluster_name=primary
+    -c max_connections=200 -c cluster_name=primary -c compose.server=primary

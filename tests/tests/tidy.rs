@@ -70,7 +70,10 @@ fn rust() -> Vec<SourceFile> {
 
 /// A file that holds tests only.
 fn is_test_file(name: &str) -> bool {
-    name.ends_with("/tests.rs") || name.contains("/tests/") || name.starts_with("tests/")
+    name.ends_with("/tests.rs")
+        || name.ends_with("_tests.rs")
+        || name.contains("/tests/")
+        || name.starts_with("tests/")
 }
 
 /// Fails with everything `complaints` says, at once.

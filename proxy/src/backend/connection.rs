@@ -95,6 +95,11 @@ pub struct Server {
     pub passing: usize,
     /// Answers owed, in order.
     pub expect: VecDeque<Expect>,
+    /// The read under way on a replica, while nothing of its answer has reached the client: it can
+    /// be repeated on another server.
+    pub repeatable: BytesMut,
+    /// That read failed for a reason that only concerns this server: its end is awaited.
+    pub repeating: bool,
     /// Rows read for a `Hidden` query.
     pub hidden_rows: Vec<(Box<str>, Box<str>)>,
     /// Status byte of the last ReadyForQuery.
@@ -139,6 +144,8 @@ impl Server {
             partial: BytesMut::new(),
             passing: 0,
             expect: VecDeque::new(),
+            repeatable: BytesMut::new(),
+            repeating: false,
             hidden_rows: Vec::new(),
             status: b'I',
             settings: Settings::none(),
@@ -160,6 +167,7 @@ impl Server {
             && self.partial.is_empty()
             && self.passing == 0
             && self.dying.is_none()
+            && !self.repeating
     }
 
     /// Gives back large buffers before the connection lies idle.
@@ -167,6 +175,7 @@ impl Server {
         if self.out.capacity() > KEPT_BUFFER_BYTES {
             self.out = BytesMut::new();
         }
+        self.repeatable.clear();
         if self.partial.capacity() > KEPT_BUFFER_BYTES {
             self.partial = BytesMut::new();
         }

@@ -308,7 +308,7 @@ pub(crate) fn mask_secrets(text: &str) -> String {
     // The end of a multi-line string that is being covered.
     let mut until: Option<&str> = None;
     for line in text.split_inclusive('\n') {
-        let inline = line.contains('{') && line.contains("pas");
+        let inline = line.contains('{') && ["pas", "sec"].iter().any(|word| line.contains(word));
         let start = match until {
             Some(_) => Some(0),
             None if secret(line) || inline => line.find(['=', '{']).map(|at| at + 1),

@@ -91,6 +91,6 @@ pub enum Reload {
     Live,
     /// Holds for connections made afterwards.
     NewConnections,
-    /// Holds after a restart; a reload keeps the old value and says so in the log.
+    /// Holds after a restart; a reload with such a change is refused.
     Restart,
 }

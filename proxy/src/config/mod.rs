@@ -13,12 +13,14 @@ mod errors;
 pub mod keys;
 pub mod model;
 mod pem;
+mod reload;
 mod resolve;
 mod secrets;
 mod servers;
 
 pub use errors::{ConfigErrors, Problem, Severity};
 pub use model::Config;
+pub use reload::needs_restart;
 
 use document::mask_secrets;
 use errors::Problems;

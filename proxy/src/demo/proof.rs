@@ -66,7 +66,7 @@ async fn session(dsn: &str, paused_dsn: &str, row: i32) -> Result<Proof, String>
 }
 
 async fn read(client: &Client, row: i32) -> Result<(String, i32), String> {
-    let sql = "select current_setting('cluster_name'), stock from products where id = $1";
+    let sql = "select current_setting('launcher.server'), stock from products where id = $1";
     let row = client.query_one(sql, &[&row]).await;
     let row = row.map_err(|error| describe("read", &error))?;
     Ok((row.get(0), row.get(1)))

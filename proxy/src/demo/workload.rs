@@ -197,7 +197,7 @@ impl Session {
     async fn open(dsn: &str, tally: Rc<RefCell<Tally>>) -> Result<Session, String> {
         let client = connect(dsn).await?;
         let prepare = async |sql: &str| {
-            let sql = sql.replace("SERVER", "current_setting('cluster_name')");
+            let sql = sql.replace("SERVER", "current_setting('launcher.server')");
             client.prepare(&sql).await.map_err(|error| describe(&sql, &error))
         };
         Ok(Session {

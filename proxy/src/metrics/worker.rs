@@ -65,7 +65,6 @@ const CLASSES: [&str; 45] = [
     "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "PG", "XX", "other",
 ];
 
-/// In the order of `PinReason`; a reason this table does not know yet counts as the last.
 const PIN_REASONS: [&str; 7] = [
     "temp_object",
     "listen",
@@ -75,6 +74,18 @@ const PIN_REASONS: [&str; 7] = [
     "load",
     "unclassified",
 ];
+
+fn pin_index(reason: PinReason) -> usize {
+    match reason {
+        PinReason::TempObject => 0,
+        PinReason::Listen => 1,
+        PinReason::AdvisoryLock => 2,
+        PinReason::HoldCursor => 3,
+        PinReason::SqlPrepare => 4,
+        PinReason::Load => 5,
+        PinReason::Unclassified => 6,
+    }
+}
 
 /// For the documentation: which label takes which values.
 #[cfg(test)]
@@ -167,7 +178,7 @@ impl WorkerMetrics {
 
     /// Counts a session that must keep its server.
     pub fn pin(&self, reason: PinReason) {
-        self.pins[(reason as usize).min(PIN_REASONS.len() - 1)].fetch_add(1, Relaxed);
+        self.pins[pin_index(reason)].fetch_add(1, Relaxed);
     }
 
     /// Counts a client that logged in, and keeps it in the gauge until the guard is dropped.

@@ -288,13 +288,13 @@ fn start_database(
     connector: &Arc<Connector>,
     around: &Surroundings<'_>,
 ) -> DatabaseEntry {
-    let facts = FactsStore::new(database, &shard.cluster, connector);
+    let facts = FactsStore::new(Arc::clone(&shard.cluster), Arc::clone(database));
     if let Some(max_lag) = database.max_replica_lag {
         shard.cluster.require_lag_resolution(max_lag);
     }
     let refresh = Background::spawn(around.control, |stopped| {
-        let facts = Arc::clone(&facts);
-        async move { facts.refresh(stopped.wait()).await }
+        let (facts, connector) = (Arc::clone(&facts), Arc::clone(connector));
+        async move { facts.run(connector, stopped.wait()).await }
     });
     DatabaseEntry {
         id: around.next_database_id.fetch_add(1, Ordering::Relaxed),

@@ -50,7 +50,7 @@ impl Session {
             return Ok(self.refuse_batch(SqlError::error("42P05", message)));
         }
         let statement = self.statement(name, definition);
-        let facts_version = self.pools.facts.load().version();
+        let facts_version = self.pools.facts.facts().version();
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
         if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
@@ -256,6 +256,7 @@ impl Session {
         };
         match self.place(target, &plan) {
             Ok(()) => {
+                self.keep_for_repeat(Self::repeatable_batch(rest).unwrap_or_default());
                 self.batch_open = true;
                 Ok(None)
             }
@@ -368,7 +369,7 @@ impl Session {
     fn find(&mut self, name: &[u8], planner: &mut Planner) -> Option<Prepared> {
         let known = if name.is_empty() { self.unnamed.as_ref() } else { self.find_named(name) };
         let mut known = known?.clone();
-        let facts_version = self.pools.facts.load().version();
+        let facts_version = self.pools.facts.facts().version();
         if known.facts_version != facts_version {
             known.plan = self.plan(known.statement.text(), planner);
             known.facts_version = facts_version;

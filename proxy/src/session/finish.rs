@@ -146,6 +146,7 @@ impl Session {
         let error = self.explain_loss(lease.dying.take().unwrap_or(error), &host);
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
+        let repeatable = std::mem::take(&mut lease.repeatable);
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
         if std::mem::take(&mut self.wrote) {
@@ -155,6 +156,10 @@ impl Session {
         if mid_message || self.pinned.is_some() {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
+        }
+        if !repeatable.is_empty() {
+            self.repeat(repeatable);
+            return None;
         }
         let idle = expect.is_empty() && !self.batch_open;
         if idle && in_transaction {

@@ -20,6 +20,7 @@ pub mod knobs;
 mod local;
 mod place;
 mod planning;
+mod repeat;
 mod reply;
 mod request;
 pub mod settings;
@@ -153,6 +154,8 @@ pub struct Session {
     /// When the first message of the current request came.
     started: Instant,
     placement: Placement,
+    /// A read failed on a replica: its second try goes to the primary.
+    repeating_on_primary: bool,
     /// State of a small random generator.
     seed: u64,
 }
@@ -226,6 +229,7 @@ impl Session {
             last_write_async: false,
             started: Instant::now(),
             placement: Placement::default(),
+            repeating_on_primary: false,
             seed: rand::random(),
         }
     }

@@ -39,6 +39,10 @@ impl Session {
             Virtual::Begun(begin) => Some(begin.kind),
             _ => None,
         };
+        if !self.pools.facts.is_settled() {
+            let reason = "the catalog is being read again after DDL".into();
+            return Route { target: Target::Primary, reason };
+        }
         let split_reads = self.pools.database.read_replicas && self.pinned.is_none();
         route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
     }
@@ -95,7 +99,8 @@ impl Session {
     fn choose_host(&mut self, target: Target, plan: &Plan) -> Result<usize, SqlError> {
         let cluster = Arc::clone(&self.pools.cluster);
         self.placement.fallback = None;
-        if target == Target::Primary {
+        let repeating = std::mem::take(&mut self.repeating_on_primary);
+        if target == Target::Primary || repeating {
             self.placement.kind = match plan.effect {
                 Effect::Read => RouteKind::PrimaryRead,
                 Effect::Transaction => RouteKind::Transaction,

@@ -57,7 +57,7 @@ pub(super) fn unplanned(reason: &'static str) -> Plan {
 impl Session {
     /// The plan of a text: from the cache, or made now.
     pub(super) fn plan(&self, text: &[u8], planner: &mut Planner) -> Arc<Plan> {
-        let facts = self.pools.facts.load();
+        let facts = self.pools.facts.facts();
         let dialect = self.settings.dialect();
         let Planner { scan, caches } = planner;
         let index = self.pools.database_id;

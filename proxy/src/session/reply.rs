@@ -99,6 +99,9 @@ impl Session {
         let mut outgoing = Outgoing { bytes, from: 0 };
         let mut at = 0;
         let result = self.scan_answers(bytes, &mut at, &mut outgoing);
+        if outgoing.from < at || !self.output.is_empty() {
+            self.forget_repeat();
+        }
         self.write_run(&bytes[outgoing.from..at], cx);
         if let Some(lease) = &mut self.lease {
             lease.partial.extend_from_slice(&bytes[at..]);
@@ -179,6 +182,9 @@ impl Session {
         start: usize,
         outgoing: &mut Outgoing<'_>,
     ) -> Result<Fate, SqlError> {
+        if self.lease.as_ref().is_some_and(|lease| lease.repeating) && kind != b'Z' {
+            return Ok(Fate::Swallow);
+        }
         match kind {
             b'Z' => return self.take_ready(message),
             b'E' => return self.take_error(message, start, outgoing),
@@ -226,6 +232,13 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         lease.status = status;
         match lease.expect.pop_front() {
+            Some(Expect::Query | Expect::Sync) if lease.repeating => {
+                lease.repeating = false;
+                let request = std::mem::take(&mut lease.repeatable);
+                self.repeating_on_primary = true;
+                self.repeat(request);
+                Ok(Fate::Swallow)
+            }
             Some(Expect::Query | Expect::Sync | Expect::Poison(_)) => Ok(Fate::Pass),
             Some(Expect::Hidden(hidden)) => {
                 self.hidden_done(hidden)?;
@@ -244,14 +257,12 @@ impl Session {
     ) -> Result<Fate, SqlError> {
         let body = &message[HEADER_BYTES..];
         let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
-        self.metrics.error(sqlstate, Origin::Server);
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
             lease.dying = Some(ServerError::decode(body).into());
             return Ok(Fate::Swallow);
         }
         match lease.expect.front_mut() {
-            Some(Expect::Query) => Ok(Fate::Pass),
             Some(Expect::Hidden(_)) => {
                 lease.dying.get_or_insert_with(|| ServerError::decode(body).into());
                 Ok(Fate::Swallow)
@@ -263,9 +274,19 @@ impl Session {
                 }
                 Ok(Fate::Swallow)
             }
-            Some(_) => {
-                self.skip_batch();
-                Ok(Fate::Pass)
+            Some(expect) => {
+                let in_batch = !matches!(expect, Expect::Query);
+                let repeats = self.repeats_after(sqlstate);
+                if repeats {
+                    // What came of the answer so far is thrown away with the error.
+                    outgoing.from = start;
+                } else {
+                    self.metrics.error(sqlstate, Origin::Server);
+                }
+                if in_batch {
+                    self.skip_batch();
+                }
+                Ok(fate(repeats))
             }
             None => Err(lost("the server sent an error that nobody asked for")),
         }

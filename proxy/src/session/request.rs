@@ -128,6 +128,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
+        self.keep_for_repeat(message);
         self.send_expecting(message, Expect::Query);
         Ok(Step::Done)
     }

@@ -78,7 +78,7 @@ pub const GENERAL: Section = Section {
             "max_message_bytes",
             Integer(65_536, 2_147_483_647),
             Value("1073741824"),
-            NewConnections,
+            Live,
             "Largest message a client may send. PostgreSQL itself stops at 1 GiB.",
         ),
     ]],
@@ -277,7 +277,7 @@ pub const SHARD: Section = Section {
                 "name",
                 Text,
                 Required,
-                Restart,
+                Live,
                 "Name in logs and metrics: letters, digits, `_`, `-` and `.`.",
             ),
             key(

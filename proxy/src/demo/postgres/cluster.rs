@@ -8,6 +8,11 @@ use super::process::run;
 use super::server::{Parts, Postgres, SUPERUSER};
 use std::path::{Path, PathBuf};
 
+/// A made-up setting that holds each server's name. `current_setting('launcher.server')` tells
+/// where a statement ran and still counts as a read; `cluster_name` would not do, because asking
+/// a server about itself goes to the primary by design.
+const SERVER_NAME_SETTING: &str = "launcher.server";
+
 /// What a cluster is like.
 #[derive(Debug, Clone)]
 pub struct PgClusterOptions {
@@ -205,6 +210,7 @@ impl Maker<'_> {
             ("listen_addresses", "127.0.0.1"),
             ("unix_socket_directories", &socket_dir),
             ("cluster_name", name),
+            (SERVER_NAME_SETTING, name),
             ("fsync", "off"),
             ("full_page_writes", "off"),
             ("shared_buffers", "32MB"),

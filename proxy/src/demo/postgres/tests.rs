@@ -13,6 +13,9 @@ fn a_cluster_streams_breaks_and_recovers() {
     primary.query("create table t (n int); insert into t values (1)").expect("write");
     cluster.wait_caught_up().expect("streaming");
     assert_eq!(second.value("select n from t").expect("replica answers"), "1");
+    let name = "select current_setting('launcher.server')";
+    let names = cluster.servers().map(|server| server.value(name).expect("its name"));
+    assert_eq!(names.collect::<Vec<_>>(), ["primary", "replica1", "replica2"]);
 
     second.pause_replay().expect("pause");
     primary.query("insert into t values (2)").expect("write");

@@ -1,0 +1,72 @@
+//! Owns the second try of reads: a read that a replica could not answer, for a reason that lies
+//! with the replica, is repeated on another server before the client has seen anything of it.
+//!
+//! Reasons are: the replica is lost, recovery cancelled the read (manual, "Handling Query
+//! Conflicts"), or the read turned out to write (a function declared less volatile than it is).
+
+use super::Session;
+use crate::wire::frame::{self, HEADER_BYTES};
+use bytes::BytesMut;
+
+/// Longest request that is kept for a second try.
+const REPEATABLE_BYTES: usize = 16 * 1024;
+
+/// Read-only, recovery conflict, recovery in progress, not possible on a hot standby.
+const REPEATABLE_SQLSTATES: &[&str] = &["25006", "40001", "55000", "0A000"];
+
+impl Session {
+    /// Keeps a request that is about to be sent to a replica.
+    pub(super) fn keep_for_repeat(&mut self, request: &[u8]) {
+        let on_replica = self.leased_replica();
+        let Some(lease) = &mut self.lease else { return };
+        let alone = lease.expect.is_empty() && lease.status == b'I';
+        lease.repeatable.clear();
+        if on_replica && alone && request.len() <= REPEATABLE_BYTES {
+            lease.repeatable.extend_from_slice(request);
+        }
+    }
+
+    /// The batch at the start of `bytes`, if nothing in it changes the session and its Sync is
+    /// there.
+    pub(super) fn repeatable_batch(bytes: &[u8]) -> Option<&[u8]> {
+        let mut at = 0;
+        while let Some(header) = frame::peek(bytes.get(at..)?) {
+            let message = bytes.get(at..at + header.total)?;
+            let names_statement = header.kind == b'P' && message.get(HEADER_BYTES) != Some(&0);
+            at += header.total;
+            match header.kind {
+                b'S' => return bytes.get(..at),
+                b'P' | b'B' | b'D' | b'E' if !names_statement => {}
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// Nothing can be repeated any more: something of the answer has reached the client, or
+    /// another request was sent after it.
+    pub(super) fn forget_repeat(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.repeatable.clear();
+        }
+    }
+
+    /// Decides whether an error of the server leads to a second try.
+    pub(super) fn repeats_after(&mut self, sqlstate: &str) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        let repeats =
+            !lease.repeatable.is_empty() && REPEATABLE_SQLSTATES.contains(&sqlstate);
+        lease.repeating |= repeats;
+        repeats
+    }
+
+    /// Puts the request back in front of what the client sent since.
+    pub(super) fn repeat(&mut self, request: BytesMut) {
+        tracing::debug!(client = self.handle.id, "read repeated on another server");
+        let mut input = request;
+        input.extend_from_slice(&self.input);
+        self.input = input;
+        self.batch_open = false;
+        self.skip_to_sync = false;
+    }
+}
