@@ -3,6 +3,7 @@
 mod consistency;
 mod drivers;
 mod failure;
+mod golden;
 mod hostile;
 mod operation;
 mod protocol;
