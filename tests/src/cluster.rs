@@ -61,6 +61,10 @@ pub fn private(replicas: usize) -> Arc<PgCluster> {
          create role by_md5 login password '{password}';"
     );
     cluster.primary.query(&roles).expect("roles");
+    // Every database of a test is a copy of template1.
+    let place = "create function public.place() returns text stable language sql as \
+                 $$select current_setting('cluster_name')$$";
+    cluster.primary.query_in("template1", place).expect("a function");
     Arc::new(cluster)
 }
 

@@ -64,7 +64,7 @@ async fn write(client: &Client, session: usize, number: usize) {
 /// Writes and reads `pairs` times.
 async fn session(client: &Client, session: usize, pairs: usize) -> Seen {
     let id = i32::try_from(session).expect("few sessions");
-    let read = "select n, current_setting('cluster_name') from counter where id = ";
+    let read = "select n, public.place() from counter where id = ";
     let prepared = client.prepare(&format!("{read} $1")).await.expect("prepare");
     let mut expected: i64 =
         value(client, &format!("/* pgm: primary */ select n from counter where id = {id}"))
