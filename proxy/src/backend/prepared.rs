@@ -80,7 +80,8 @@ impl Interner {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let name = format!("pgm_{id}\0").into_bytes().into_boxed_slice();
-        let statement = Arc::new(Statement { id, name, body: body.into(), accepted: AtomicU64::new(0) });
+        let statement =
+            Arc::new(Statement { id, name, body: body.into(), accepted: AtomicU64::new(0) });
         table.insert_unique(hash, (hash, Arc::downgrade(&statement)), |(hash, _)| *hash);
         statement
     }

@@ -3,8 +3,8 @@
 //! once.
 
 use crate::backend::connect::Connector;
-use crate::backend::error::ConnectError;
 use crate::backend::connection::Server;
+use crate::backend::error::ConnectError;
 use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
@@ -348,8 +348,7 @@ impl Pool {
                 let limits = (self.limits.prepared_statements, self.lifetime());
                 let host = Arc::clone(&self.host);
                 let connector = Arc::clone(&self.connector);
-                let server =
-                    Server::new(login, (host, self.host_index), connector, limits, slot);
+                let server = Server::new(login, (host, self.host_index), connector, limits, slot);
                 self.put(Box::new(server), worker, Instant::now());
             }
             Err(error) => self.connect_failed(&error),

@@ -113,7 +113,8 @@ impl Registration {
             }
         };
         let secret: [u8; SECRET_BYTES] = rand::random();
-        let key = CancelKey { process_id: id, secret: SmallVec::from_slice(&secret[..secret_bytes]) };
+        let key =
+            CancelKey { process_id: id, secret: SmallVec::from_slice(&secret[..secret_bytes]) };
         let handle = Arc::new(ClientHandle {
             id,
             key,

@@ -163,11 +163,7 @@ fn take_places(
             database.max_clients,
             format!("Database \"{}\"", database.name),
         )?,
-        take(
-            format!("user:{}", user.name),
-            user.max_clients,
-            format!("User \"{}\"", user.name),
-        )?,
+        take(format!("user:{}", user.name), user.max_clients, format!("User \"{}\"", user.name))?,
     ])
 }
 

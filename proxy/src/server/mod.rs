@@ -17,7 +17,7 @@ pub use signals::run;
 pub use worker::Worker;
 
 use crate::backend::prepared::Interner;
-use crate::config::model::{Address, Config};
+use crate::config::{self, Config, model::Address};
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{State, Surroundings, UserPools};
@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use clients::Clients;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -59,7 +59,7 @@ pub enum StartError {
     Thread(#[from] io::Error),
     /// Something that only a restart can change has changed.
     #[error("a restart is needed to change {0}")]
-    NeedsRestart(&'static str),
+    NeedsRestart(String),
 }
 
 /// What all threads of the process share.
@@ -72,6 +72,7 @@ pub struct Shared {
     /// All counters.
     pub metrics: Arc<Metrics>,
     max_message_bytes: AtomicUsize,
+    draining: AtomicBool,
     workers: usize,
     next_database_id: AtomicUsize,
 }
@@ -136,6 +137,7 @@ impl Proxy {
             clients: Clients::default(),
             interner: Interner::default(),
             metrics: Metrics::new(),
+            draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
             workers,
             next_database_id,
@@ -187,7 +189,10 @@ impl Proxy {
     /// stays in force then.
     pub fn reload(&self, config: Config) -> Result<(), StartError> {
         let old = self.shared.state.load_full();
-        check_reloadable(&old.config, &config)?;
+        let needs_restart = config::needs_restart(&old.config, &config);
+        if !needs_restart.is_empty() {
+            return Err(StartError::NeedsRestart(needs_restart.join(", ")));
+        }
         let around = Surroundings {
             control: &self.control,
             workers: self.shared.workers,
@@ -210,6 +215,7 @@ impl Proxy {
 
     /// Refuses new clients from now on.
     pub fn stop_listening(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
         let _ = self.listening.send(false);
     }
 
@@ -281,27 +287,13 @@ fn warm_secrets(shared: &Arc<Shared>, control: &tokio::runtime::Handle) {
     drop(control.spawn_blocking(move || state.frontends.warm()));
 }
 
-/// Listeners, workers and the HTTP address belong to sockets and threads that exist already.
-fn check_reloadable(old: &Config, new: &Config) -> Result<(), StartError> {
-    let addresses = |config: &Config| {
-        config.listeners.iter().map(|listener| listener.address.clone()).collect::<Vec<_>>()
-    };
-    if addresses(old) != addresses(new) {
-        return Err(StartError::NeedsRestart("listener addresses"));
-    }
-    if old.general.workers != new.general.workers {
-        return Err(StartError::NeedsRestart("general.workers"));
-    }
-    if old.http != new.http {
-        return Err(StartError::NeedsRestart("http.address"));
-    }
-    Ok(())
-}
-
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let clients = self.shared.clients.count();
-        f.debug_struct("Proxy").field("addresses", &self.addresses).field("clients", &clients).finish_non_exhaustive()
+        f.debug_struct("Proxy")
+            .field("addresses", &self.addresses)
+            .field("clients", &clients)
+            .finish_non_exhaustive()
     }
 }
 

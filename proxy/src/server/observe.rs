@@ -6,6 +6,7 @@ use crate::cluster::{Cluster, Role};
 use crate::metrics::{Samples, SourceGuard, table};
 use crate::pool::manager::State;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Adds hosts and pools to every scrape.
 pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
@@ -53,12 +54,11 @@ fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples)
 /// What is missing before every client can be served; one line each.
 pub(super) fn missing(shared: &Shared) -> Vec<String> {
     let state = shared.state();
-    state
-        .clusters()
-        .filter_map(|cluster| {
-            let reachable = cluster.hosts().iter().any(|host| host.is_up());
-            let name = &cluster.shard().name;
-            (!reachable).then(|| format!("shard {name}: no server is reachable"))
-        })
-        .collect()
+    let draining = shared.draining.load(Ordering::Relaxed).then(|| "draining".to_owned());
+    let unreachable = state.clusters().filter_map(|cluster| {
+        let reachable = cluster.hosts().iter().any(|host| host.is_up());
+        let name = &cluster.shard().name;
+        (!reachable).then(|| format!("shard {name}: no server is reachable"))
+    });
+    draining.into_iter().chain(unreachable).collect()
 }

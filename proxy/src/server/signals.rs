@@ -92,16 +92,15 @@ fn reload(path: &Path, proxy: &Proxy, telemetry: &Telemetry) -> bool {
             return false;
         }
     };
-    if let Err(error) = telemetry.set_filter(&config.general.log_level) {
+    let log_level = config.general.log_level.clone();
+    if let Err(error) = proxy.reload(config) {
+        tracing::error!(%error, "configuration not reloaded");
+        return false;
+    }
+    if let Err(error) = telemetry.set_filter(&log_level) {
         tracing::error!(%error, "log level not changed");
     }
-    match proxy.reload(config) {
-        Ok(()) => tracing::info!(file = %path.display(), "configuration reloaded"),
-        Err(error) => {
-            tracing::error!(%error, "configuration not reloaded");
-            return false;
-        }
-    }
+    tracing::info!(file = %path.display(), "configuration reloaded");
     true
 }
 

@@ -277,7 +277,8 @@ impl Session {
                 return Ok(decided_or_primary(decided));
             }
             let Some(message) = rest.get(at..at + header.total) else { break };
-            let plan = self.survey_message(header.kind, &message[HEADER_BYTES..], &parsed, planner)?;
+            let plan =
+                self.survey_message(header.kind, &message[HEADER_BYTES..], &parsed, planner)?;
             if let Some((name, plan)) = plan {
                 if header.kind == b'P' {
                     parsed.push((name, Arc::clone(&plan)));
@@ -412,7 +413,6 @@ impl Session {
     pub(super) fn waits_for_begin(&self) -> bool {
         matches!(self.virtual_transaction, Virtual::Begun(_))
     }
-
 }
 
 const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];

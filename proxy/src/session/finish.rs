@@ -3,9 +3,9 @@
 use super::{Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
+use crate::metrics::ClientState;
 use crate::pool::Lease;
 use crate::session::settings;
-use crate::metrics::ClientState;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use std::future::poll_fn;

@@ -111,19 +111,25 @@ impl Knobs {
         }
         let mut next = self.now.clone();
         match name {
-            "role" => next.role = value.map_or(Ok(self.defaults.role), |text| {
-                Role::parse(text).map_err(|_| bad_value(name, text))
-            })?,
+            "role" => {
+                next.role = value.map_or(Ok(self.defaults.role), |text| {
+                    Role::parse(text).map_err(|_| bad_value(name, text))
+                })?
+            }
             "causality" => {
                 next.causality = value.map_or_else(|| self.defaults.causality.clone(), Into::into);
             }
-            "max_lag" => next.max_lag = optional(name, value, |text| {
-                parse_max_lag_ms(text).ok().map(Duration::from_millis)
-            })?,
-            "min_lsn" => next.min_lsn = match value {
-                None | Some("") => None,
-                Some(text) => Some(text.parse::<Token>()?),
-            },
+            "max_lag" => {
+                next.max_lag = optional(name, value, |text| {
+                    parse_max_lag_ms(text).ok().map(Duration::from_millis)
+                })?
+            }
+            "min_lsn" => {
+                next.min_lsn = match value {
+                    None | Some("") => None,
+                    Some(text) => Some(text.parse::<Token>()?),
+                }
+            }
             "lsn" => return Err(SqlError::error("55P02", "parameter \"pgm.lsn\" is read only")),
             _ => return Err(unknown(name)),
         }

@@ -26,11 +26,11 @@ mod request;
 pub mod settings;
 
 use crate::backend::prepared::Statement;
-use crate::config::model::PoolMode;
 use crate::cluster::WriteMark;
+use crate::config::model::PoolMode;
+use crate::metrics::WorkerMetrics;
 use crate::pool::Lease;
 use crate::pool::manager::UserPools;
-use crate::metrics::WorkerMetrics;
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
@@ -187,8 +187,7 @@ impl Session {
     /// A session that is about to greet its client.
     pub fn new(begin: Beginning) -> Self {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
-        let metrics =
-            begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
+        let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let custom: BTreeSet<Box<str>> =
             begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
         Self {

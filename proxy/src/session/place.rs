@@ -214,7 +214,11 @@ impl Session {
 
     pub(super) fn leased_replica(&self) -> bool {
         let Some(lease) = &self.lease else { return false };
-        self.pools.cluster.hosts().get(lease.host_index()).is_some_and(|host| host.role() == Role::Replica)
+        self.pools
+            .cluster
+            .hosts()
+            .get(lease.host_index())
+            .is_some_and(|host| host.role() == Role::Replica)
     }
 
     pub(super) fn pin(&mut self, reason: PinReason) {

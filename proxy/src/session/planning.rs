@@ -64,7 +64,8 @@ impl Session {
         if caches.len() <= index {
             caches.resize_with(index + 1, || None);
         }
-        let cache = caches[index].get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
+        let cache = caches[index]
+            .get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
         let context = facts.version() << 3 | dialect.bits();
         let scanned = scan.scan(text, dialect).is_ok() && scan.cacheable();
         if scanned && let Some(plan) = cache.get(scan, context) {

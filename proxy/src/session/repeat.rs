@@ -54,8 +54,7 @@ impl Session {
     /// Decides whether an error of the server leads to a second try.
     pub(super) fn repeats_after(&mut self, sqlstate: &str) -> bool {
         let Some(lease) = &mut self.lease else { return false };
-        let repeats =
-            !lease.repeatable.is_empty() && REPEATABLE_SQLSTATES.contains(&sqlstate);
+        let repeats = !lease.repeatable.is_empty() && REPEATABLE_SQLSTATES.contains(&sqlstate);
         lease.repeating |= repeats;
         repeats
     }

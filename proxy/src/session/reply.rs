@@ -3,8 +3,8 @@
 
 use super::{Session, planning};
 use crate::backend::connection::{Expect, Hidden};
-use crate::backend::prepared::Statement;
 use crate::backend::error::ServerError;
+use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};

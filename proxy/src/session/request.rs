@@ -214,7 +214,8 @@ impl Session {
             );
         }
         let mode = self.pools.database.pool_mode;
-        if mode == PoolMode::Statement && (plan.has_transaction_control || plan.session.pin.is_some())
+        if mode == PoolMode::Statement
+            && (plan.has_transaction_control || plan.session.pin.is_some())
         {
             return Some(
                 SqlError::error("0A000", "not possible with statement pooling")
