@@ -273,7 +273,7 @@ fn replicas_too_far_behind_are_not_read() {
             assert_eq!(value(&reader, WHERE).await, "primary");
         }
         // A session may ask for less freshness.
-        exec(&reader, "set pgm.max_lag = '1h'").await;
+        exec(&reader, "set pgm.max_lag = '600s'").await;
         assert_ne!(value(&reader, WHERE).await, "primary");
         for replica in [first, second] {
             replica.resume_replay().expect("resume");

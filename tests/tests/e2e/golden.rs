@@ -2,7 +2,6 @@
 //! and what it calls anything else must never reach one.
 
 use pgmanifold_router::golden::{self, Case, NEEDS_TRANSACTION};
-use pgmanifold_tests::cluster::USER;
 use pgmanifold_tests::driver::root;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
 use pgmanifold_tests::raw::{self, Raw, field};
@@ -10,13 +9,16 @@ use pgmanifold_tests::run;
 use std::time::Duration;
 use tokio::process::Command;
 
+/// Owner of the schema. Not `app`: a schema of that name comes first in its search path.
+const USER: &str = "other";
 /// Longest wait for one statement's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// What a hot standby answers to a write.
 const READ_ONLY: &str = "25006";
 
 async fn load_schema(fixture: &Fixture) {
-    let grant = format!("alter role {USER} createrole");
+    let database = &fixture.database;
+    let grant = format!("alter role {USER} createrole; alter database {database} owner to {USER}");
     fixture.cluster.primary.query(&grant).expect("a role for the schema");
     let dsn = fixture.cluster.primary.dsn_for(USER, None, &fixture.database);
     let mut command = Command::new("psql");

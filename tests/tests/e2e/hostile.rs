@@ -201,6 +201,7 @@ fn statements_that_overflow_parsers_are_answered() {
             ("quotes", "'".repeat(100_001)),
         ];
         for (what, sql) in statements {
+            println!("{what}");
             let mut raw = target.raw().await;
             raw.send(&raw::query(&sql)).await;
             let last = raw.until_ready().await.last().map(|message| message.tag);
@@ -303,7 +304,8 @@ fn a_slow_server_is_not_buffered_for() {
         }
         let target = Target::start("slowcopy").await;
         let mut raw = target.raw().await;
-        raw.ask(&raw::query("create table t (v text); begin; lock table t"), 1).await;
+        raw.ask(&raw::query("create table t (v text)"), 1).await;
+        raw.ask(&raw::query("begin; lock table t"), 1).await;
         let mut copier = target.raw().await;
         // The COPY waits for the lock: nothing of its data is taken by the server.
         copier.send(&raw::query("copy t from stdin")).await;

@@ -237,7 +237,7 @@ fn hints_choose_the_server() {
         let client = fixture.client().await;
         for _ in 0..10 {
             assert_eq!(value(&client, &format!("/* pgm: primary */ {WHERE}")).await, "primary");
-            let both = format!("/* pgm: role=primary causality=off */ {WHERE}");
+            let both = format!("/* pgm: role=primary, causality=off */ {WHERE}");
             assert_eq!(value(&client, &both).await, "primary");
         }
         exec(&client, "set pgm.role = 'primary'").await;
