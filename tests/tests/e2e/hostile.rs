@@ -188,7 +188,8 @@ fn statements_that_overflow_parsers_are_answered() {
             ("unions", format!("select 1{}", " union select 1".repeat(5_000))),
             ("parentheses", parens),
             ("open parentheses", "(".repeat(100_000)),
-            ("open comments", "/*".repeat(100_000)),
+            // PostgreSQL itself needs time quadratic in the depth of an open comment.
+            ("open comments", "/*".repeat(2_000)),
             ("open CASE", "select case when ".repeat(20_000)),
             ("nested sub-selects", format!("{}1", "select (".repeat(30_000))),
             ("brackets", format!("select array{}", "[".repeat(100_000))),

@@ -248,7 +248,11 @@ fn hints_choose_the_server() {
         exec(&client, "reset pgm.role").await;
         let error = client.batch_execute("set pgm.no_such_thing = 1").await.expect_err("refused");
         assert_eq!(code(&error), "42704", "{}", text(&error));
-        exec(&client, "begin; set local pgm.role = 'primary'; commit").await;
+        exec(&client, "begin").await;
+        exec(&client, "set local pgm.role = 'primary'").await;
+        exec(&client, "commit").await;
+        let mixed = client.batch_execute("set pgm.role = 'primary'; select 1").await;
+        assert_eq!(code(&mixed.expect_err("not silently ignored")), "0A000");
         assert_ne!(value(&client, WHERE).await, "primary", "SET LOCAL ends with its transaction");
     });
 }
