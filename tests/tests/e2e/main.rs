@@ -5,6 +5,7 @@ mod drivers;
 mod failure;
 mod golden;
 mod hostile;
+mod limits;
 mod operation;
 mod protocol;
 mod sessions;
