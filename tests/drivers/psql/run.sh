@@ -1,0 +1,44 @@
+#!/bin/sh
+# Owns the checklist for psql. Usage: run.sh URL CLIENTS. It must not know what answers the URL.
+# Every client runs checklist.sql; its output must be checklist.expected, byte for byte.
+set -u
+url=$1
+clients=$2
+here=$(dirname "$0")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+run_client() {
+    psql "$url" -X -v table="psql_$1" -f "$here/checklist.sql" >"$work/$1.out" 2>&1
+    sed -e "s/psql_$1/TABLE/g" -e 's/^psql:[^ ]*: //' "$work/$1.out" >"$work/$1.clean"
+    # A cancellation: psql passes the interrupt on as a cancel request.
+    timeout -s INT 1 psql "$url" -X -q -c '\set VERBOSITY sqlstate' \
+        -c 'SELECT pg_sleep(30)' >"$work/$1.cancel" 2>&1
+    touch "$work/$1.done"
+}
+
+client=0
+while [ "$client" -lt "$clients" ]; do
+    run_client "$client" &
+    client=$((client + 1))
+done
+wait
+
+status=0
+client=0
+while [ "$client" -lt "$clients" ]; do
+    if diff -u "$here/checklist.expected" "$work/$client.clean" >"$work/diff"; then
+        echo "ok checklist (client $client)"
+    else
+        echo "FAIL checklist: client $client: $(cat "$work/diff")"
+        status=1
+    fi
+    if grep -q 57014 "$work/$client.cancel"; then
+        echo "ok cancel (client $client)"
+    else
+        echo "FAIL cancel: client $client: $(cat "$work/$client.cancel")"
+        status=1
+    fi
+    client=$((client + 1))
+done
+exit $status

@@ -1,0 +1,117 @@
+//! Owns the text of the configuration files that tests give to the proxy.
+
+use crate::cluster::{PASSWORD, USER};
+use pgmanifold::config::model::Address;
+
+/// A configuration file in the making: lines by section.
+#[derive(Debug, Clone)]
+pub struct ConfigText {
+    general: Vec<String>,
+    listener: Vec<String>,
+    http: Option<String>,
+    users: Vec<String>,
+    shard: Vec<String>,
+    pool: Vec<String>,
+    databases: Vec<String>,
+}
+
+impl ConfigText {
+    /// A proxy before `hosts` with one `database`, on a free TCP port, without passwords.
+    pub fn new(hosts: &[Address], database: &str) -> Self {
+        let hosts: Vec<String> =
+            hosts.iter().map(|host| format!("{:?}", host.to_string())).collect();
+        let users = [USER, "postgres", "other"].map(|name| format!("[[user]]\nname = {name:?}\n"));
+        Self {
+            general: vec!["log_level = \"info\"".into()],
+            listener: vec!["address = \"127.0.0.1:0\"".into(), "auth = \"trust\"".into()],
+            http: None,
+            users: users.into(),
+            shard: vec![
+                "name = \"main\"".into(),
+                format!("hosts = [{}]", hosts.join(", ")),
+                "monitor_user = \"monitor\"".into(),
+                "tls_mode = \"disable\"".into(),
+                "health_interval_ms = 200".into(),
+                "health_ban_min_ms = 200".into(),
+                "health_ban_max_ms = 1000".into(),
+                "connect_timeout_ms = 3000".into(),
+            ],
+            // Few plans and statements, so that their eviction is tested by everything.
+            pool: vec!["prepared_statements = 10".into(), "checkout_timeout_ms = 20000".into()],
+            databases: vec![format!("[[database]]\nname = {database:?}\n")],
+        }
+    }
+
+    /// Sets a key of `[general]`; a later value replaces an earlier one.
+    #[must_use]
+    pub fn general(mut self, line: &str) -> Self {
+        set(&mut self.general, line);
+        self
+    }
+
+    /// Sets a key of the first listener.
+    #[must_use]
+    pub fn listener(mut self, line: &str) -> Self {
+        set(&mut self.listener, line);
+        self
+    }
+
+    /// Sets a key of the shard.
+    #[must_use]
+    pub fn shard(mut self, line: &str) -> Self {
+        set(&mut self.shard, line);
+        self
+    }
+
+    /// Sets a key of `[pool]`.
+    #[must_use]
+    pub fn pool(mut self, line: &str) -> Self {
+        set(&mut self.pool, line);
+        self
+    }
+
+    /// Opens the HTTP port.
+    #[must_use]
+    pub fn http(mut self, address: &str) -> Self {
+        self.http = Some(format!("[http]\naddress = {address:?}\n"));
+        self
+    }
+
+    /// Replaces all users by the test's own `[[user]]` sections.
+    #[must_use]
+    pub fn users(mut self, sections: &str) -> Self {
+        self.users = vec![sections.into()];
+        self
+    }
+
+    /// Gives [`USER`] its password and asks for it.
+    #[must_use]
+    pub fn with_password(self, method: &str) -> Self {
+        let user = format!("[[user]]\nname = {USER:?}\npassword = {PASSWORD:?}\n");
+        self.users(&user).listener(&format!("auth = {method:?}"))
+    }
+
+    /// Adds another section, for example a second `[[database]]`.
+    #[must_use]
+    pub fn section(mut self, text: &str) -> Self {
+        self.databases.push(text.into());
+        self
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> String {
+        let mut text = format!("[general]\n{}\n\n", self.general.join("\n"));
+        text += &format!("[[listener]]\n{}\n\n", self.listener.join("\n"));
+        text += self.http.as_deref().unwrap_or_default();
+        text += &self.users.join("\n");
+        text += &format!("\n[[shard]]\n{}\n\n", self.shard.join("\n"));
+        text += &format!("[pool]\n{}\n\n", self.pool.join("\n"));
+        text + &self.databases.join("\n")
+    }
+}
+
+fn set(lines: &mut Vec<String>, line: &str) {
+    let key = |line: &str| line.split('=').next().unwrap_or(line).trim().to_owned();
+    lines.retain(|old| key(old) != key(line));
+    lines.push(line.into());
+}

@@ -1,0 +1,96 @@
+//! Owns a fault relay: a TCP relay between proxy and server that can be told to cut, stall or
+//! refuse. It knows nothing of the protocol it carries.
+
+use pgmanifold::config::model::Address;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Bytes carried at once.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// What the relay does to its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Carries everything.
+    None,
+    /// Keeps connections open and carries nothing.
+    Stall,
+    /// Closes all connections, and new ones at once.
+    Cut,
+}
+
+/// A relay to one server; its port stays open until it is dropped.
+#[derive(Debug)]
+pub struct Relay {
+    address: Address,
+    fault: Arc<watch::Sender<Fault>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Begins to relay to `port` on 127.0.0.1.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn start(port: u16) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let own_port = listener.local_addr().expect("bound").port();
+        let fault = Arc::new(watch::Sender::new(Fault::None));
+        let watched = fault.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay_one(client, port, watched.subscribe()));
+            }
+        });
+        Relay { address: Address::Tcp("127.0.0.1".into(), own_port), fault, accepting }
+    }
+
+    /// Where the proxy connects to.
+    pub fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    /// Changes what happens to all connections from now on.
+    pub fn set(&self, fault: Fault) {
+        self.fault.send_replace(fault);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.fault.send_replace(Fault::Cut);
+    }
+}
+
+async fn relay_one(client: TcpStream, port: u16, mut fault: watch::Receiver<Fault>) {
+    if *fault.borrow() == Fault::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let ((client_in, client_out), (server_in, server_out)) =
+        (client.into_split(), server.into_split());
+    let up = carry(client_in, server_out, fault.clone());
+    let down = carry(server_in, client_out, fault.clone());
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+        _ = fault.wait_for(|fault| *fault == Fault::Cut) => {}
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::Receiver<Fault>) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if fault.wait_for(|fault| *fault != Fault::Stall).await.is_err() {
+            return;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The end-to-end tests: real servers, the real proxy, real drivers, one plain primary as oracle.
+
+mod consistency;
+mod drivers;
+mod failure;
+mod golden;
+mod hostile;
+mod limits;
+mod operation;
+mod protocol;
+mod sessions;
+mod tls;
+mod tokio_driver;
