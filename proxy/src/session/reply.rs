@@ -80,6 +80,7 @@ impl Session {
     fn poll_write_server(&mut self, cx: &mut Context<'_>) -> Result<(), SqlError> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let server = &mut **lease;
+        let writes = !server.out.is_empty();
         while !server.out.is_empty() {
             match Pin::new(&mut server.stream).poll_write(cx, &server.out) {
                 Poll::Ready(Ok(0)) => return Err(lost("the server takes no more data")),
@@ -88,10 +89,14 @@ impl Session {
                 Poll::Pending => return Ok(()),
             }
         }
-        match Pin::new(&mut server.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) => Err(lost(&error.to_string())),
-            _ => Ok(()),
+        if let Poll::Ready(Err(error)) = Pin::new(&mut server.stream).poll_flush(cx) {
+            return Err(lost(&error.to_string()));
         }
+        // What came after the last answer (the rest of a COPY that failed) has kept the server.
+        if writes && server.expect.is_empty() && !self.batch_open {
+            self.release_server();
+        }
+        Ok(())
     }
 
     /// Goes through what the server sent, and passes on what is the client's.
@@ -162,10 +167,9 @@ impl Session {
         let is_row = matches!(header.kind, b'D' | b'd');
         let visible = !matches!(
             lease.expect.front(),
-            None | Some(Expect::Hidden(_)
-                    | Expect::Poison(_)
-                    | Expect::PoisonBatch(_)
-                    | Expect::Local(_))
+            None | Some(
+                Expect::Hidden(_) | Expect::Poison(_) | Expect::PoisonBatch(_) | Expect::Local(_)
+            )
         );
         if visible && (is_row || header.total > WHOLE_MESSAGE_BYTES) {
             lease.passing = header.total - (end - *at);
@@ -372,7 +376,7 @@ impl Session {
 }
 
 /// Passes over whole DataRow and CopyData messages: the bulk of all bytes.
-fn pass_rows(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn pass_rows(bytes: &[u8], mut at: usize) -> usize {
     while let Some(&[kind @ (b'D' | b'd'), a, b, c, d]) =
         bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>)
     {
