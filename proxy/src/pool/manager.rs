@@ -88,8 +88,17 @@ pub struct UserPools {
     greetings: Mutex<HashMap<String, Greeting>>,
 }
 
-/// What servers report at login with certain parameters: names and values of ParameterStatus.
-pub type Greeting = Arc<Vec<(String, String)>>;
+/// What servers say at login with certain parameters.
+#[derive(Debug)]
+pub struct ServerGreeting {
+    /// Names and values of ParameterStatus.
+    pub reported: Vec<(String, String)>,
+    /// `synchronous_commit` is off for who sets nothing.
+    pub async_commit: bool,
+}
+
+/// A greeting, shared by all sessions with the same parameters.
+pub type Greeting = Arc<ServerGreeting>;
 
 impl UserPools {
     /// False after a reload has replaced these pools.

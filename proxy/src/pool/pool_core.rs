@@ -242,7 +242,7 @@ impl Pool {
             IdleState::Quiet => Some(Lease::new(server, Arc::clone(self))),
             IdleState::Spoke => None,
             IdleState::Closed => {
-                self.cluster.report_failure(self.host_index, "an idle connection was closed");
+                self.cluster.suspect(self.host_index);
                 None
             }
         }

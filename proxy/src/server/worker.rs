@@ -78,11 +78,7 @@ pub(super) fn start(
     Ok((worker, thread))
 }
 
-async fn take_tasks(
-    mut tasks: mpsc::Receiver<Task>,
-    worker: &Arc<Worker>,
-    shared: &Arc<Shared>,
-) {
+async fn take_tasks(mut tasks: mpsc::Receiver<Task>, worker: &Arc<Worker>, shared: &Arc<Shared>) {
     while let Some(task) = tasks.recv().await {
         let client = match task {
             Task::Serve(client) => client,

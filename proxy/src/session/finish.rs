@@ -69,7 +69,8 @@ impl Session {
     fn mark_write(&mut self) {
         let mark = self.pools.cluster.mark_write();
         self.last_write = Some(mark);
-        self.last_write_async = self.wrote_async || self.settings.async_commit;
+        self.last_write_async =
+            self.wrote_async || self.settings.async_commit.unwrap_or(self.greeting.async_commit);
         self.wrote_async = false;
         if let Some(key) = self.knobs.key() {
             self.pools.keys.record(key, mark, self.last_write_async);
@@ -142,7 +143,10 @@ impl Session {
     pub(super) fn server_lost(&mut self, error: SqlError) -> Option<Event> {
         let mut lease = self.drop_server()?;
         let host = lease.info.host.address.to_string();
-        self.pools.cluster.report_failure(lease.host_index(), &error.to_string());
+        match &lease.dying {
+            Some(_) => self.pools.cluster.suspect(lease.host_index()),
+            None => self.pools.cluster.report_failure(lease.host_index(), &error.to_string()),
+        }
         let error = self.explain_loss(lease.dying.take().unwrap_or(error), &host);
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
@@ -266,7 +270,7 @@ impl Session {
         }
         if self.pinned.is_some() || self.settings_dirty {
             let reset = exec::run(&mut lease, "DISCARD ALL");
-            if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(_))) {
                 return;
             }
             lease.statements.clear();

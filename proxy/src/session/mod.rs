@@ -30,7 +30,7 @@ use crate::cluster::WriteMark;
 use crate::config::model::PoolMode;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Lease;
-use crate::pool::manager::UserPools;
+use crate::pool::manager::{Greeting, UserPools};
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
@@ -121,6 +121,7 @@ pub struct Session {
     /// Parameters the session has now, and those it began with.
     settings: Arc<Settings>,
     startup: Arc<Settings>,
+    greeting: Greeting,
     /// Parameters outside `pg_settings` the session has named.
     custom_names: Option<Box<BTreeSet<Box<str>>>>,
     knobs: Box<Knobs>,
@@ -166,7 +167,9 @@ pub struct Beginning {
     /// The client's connection, logged in.
     pub client: Stream,
     /// What the client must be sent first.
-    pub greeting: BytesMut,
+    pub output: BytesMut,
+    /// What servers say with these parameters.
+    pub greeting: Greeting,
     /// Its pools.
     pub pools: Arc<UserPools>,
     /// Parameters given at start-up.
@@ -191,7 +194,7 @@ impl Session {
         Self {
             client: begin.client,
             input: BytesMut::new(),
-            output: begin.greeting,
+            output: begin.output,
             lease: None,
             pools: begin.pools,
             shared: begin.shared,
@@ -204,6 +207,7 @@ impl Session {
             local_portal: None,
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
+            greeting: begin.greeting,
             custom_names: (!custom.is_empty()).then(|| Box::new(custom)),
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,

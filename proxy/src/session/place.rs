@@ -43,7 +43,9 @@ impl Session {
             let reason = "the catalog is being read again after DDL".into();
             return Route { target: Target::Primary, reason };
         }
-        let split_reads = self.pools.database.read_replicas && self.pinned.is_none();
+        let split_reads = self.pools.database.read_replicas
+            && self.pinned.is_none()
+            && !self.settings.serializable;
         route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
     }
 
@@ -120,6 +122,9 @@ impl Session {
                     .hint("Drop role=replica to let the primary serve it."))
             }
             Err(stale) => {
+                if let Some(token) = &need.token {
+                    cluster.check_token(token)?;
+                }
                 self.placement.kind = RouteKind::PinnedRead;
                 self.placement.fallback = Some(stale.to_string().into());
                 cluster.primary()

@@ -162,10 +162,9 @@ impl Session {
         let is_row = matches!(header.kind, b'D' | b'd');
         let visible = !matches!(
             lease.expect.front(),
-            None | Some(Expect::Hidden(_)
-                    | Expect::Poison(_)
-                    | Expect::PoisonBatch(_)
-                    | Expect::Local(_))
+            None | Some(
+                Expect::Hidden(_) | Expect::Poison(_) | Expect::PoisonBatch(_) | Expect::Local(_)
+            )
         );
         if visible && (is_row || header.total > WHOLE_MESSAGE_BYTES) {
             lease.passing = header.total - (end - *at);

@@ -12,8 +12,11 @@ pub struct Settings {
     values: BTreeMap<Box<str>, Box<str>>,
     /// How SQL text is read under these parameters.
     dialect: Dialect,
-    /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet.
-    pub async_commit: bool,
+    /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet. `None` when
+    /// the server's own setting holds.
+    pub async_commit: Option<bool>,
+    /// Transactions are serializable unless they say otherwise; a hot standby has none.
+    pub serializable: bool,
 }
 
 /// Finds the one `Settings` of a content, so that equal parameters are equal pointers: a server
@@ -59,8 +62,12 @@ impl Settings {
         let strings = if is_off("standard_conforming_strings") { "off" } else { "on" };
         let encoding = values.get("client_encoding").map_or("UTF8", AsRef::as_ref);
         let dialect = Dialect::from_parameters(strings, encoding);
-        let async_commit = is_off("synchronous_commit");
-        Self { values, dialect, async_commit }
+        let async_commit =
+            values.contains_key("synchronous_commit").then(|| is_off("synchronous_commit"));
+        let isolation = values.get("default_transaction_isolation");
+        let serializable =
+            isolation.is_some_and(|level| level.eq_ignore_ascii_case("serializable"));
+        Self { values, dialect, async_commit, serializable }
     }
 
     /// How SQL text is read under these parameters.
@@ -170,7 +177,8 @@ mod tests {
     fn flags_follow_values() {
         let off = settings(&[("standard_conforming_strings", "Off")]);
         assert!(!off.dialect().standard_conforming_strings);
-        assert!(settings(&[("Synchronous_Commit", "OFF")]).async_commit);
-        assert!(!settings(&[("synchronous_commit", "local")]).async_commit);
+        assert_eq!(settings(&[("Synchronous_Commit", "OFF")]).async_commit, Some(true));
+        assert_eq!(settings(&[("synchronous_commit", "local")]).async_commit, Some(false));
+        assert_eq!(settings(&[]).async_commit, None);
     }
 }
