@@ -97,6 +97,14 @@ pub struct ServerGreeting {
     pub async_commit: bool,
 }
 
+impl ServerGreeting {
+    /// The value servers report for a parameter.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let found = self.reported.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
 /// A greeting, shared by all sessions with the same parameters.
 pub type Greeting = Arc<ServerGreeting>;
 

@@ -336,7 +336,7 @@ impl Pool {
                 &self.user.server_user,
                 self.user.server_password.as_ref(),
                 &self.database.server_database,
-                &[("application_name", "pgmanifold")],
+                &[],
             )
             .await;
         match login {

@@ -1,6 +1,7 @@
 //! Owns threads with event loops: the workers, and the control thread.
 
 use super::{MAINTENANCE_INTERVAL, Shared, login};
+use crate::config::model::Host;
 use crate::frontend::startup::Peer;
 use std::io;
 use std::sync::Arc;
@@ -98,9 +99,20 @@ async fn take_tasks(mut tasks: mpsc::Receiver<Task>, worker: &Arc<Worker>, share
     }
 }
 
-/// Closes idle server connections and opens spare ones.
+/// Closes idle server connections, opens spare ones, and tells sessions of hosts that are down.
 fn maintain(shared: &Shared, worker: usize) {
-    let pools = shared.state().all_pools();
+    let state = shared.state();
+    let down: Vec<_> = state
+        .clusters()
+        .flat_map(|cluster| cluster.hosts())
+        .filter(|host| !host.is_up())
+        .map(|host| &host.host)
+        .collect();
+    if !down.is_empty() {
+        let is_down = |host: &Arc<Host>| down.iter().any(|down| Arc::ptr_eq(down, host));
+        shared.clients.tell_silent(|server| is_down(&server.host));
+    }
+    let pools = state.all_pools();
     for pool in pools.iter().flat_map(|pools| &pools.pools) {
         pool.maintain(worker, Instant::now());
     }

@@ -6,7 +6,7 @@
 
 use super::planning::{Planner, unplanned};
 use super::request::{Step, Taken};
-use super::{Prepared, Session, Stop, Virtual};
+use super::{CopyIn, Prepared, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::prepared::Statement;
 use crate::pool::Lease;
@@ -105,6 +105,7 @@ impl Session {
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;
         }
+        self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(&prepared);
         self.note_effects(&prepared.plan);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
@@ -173,6 +174,9 @@ impl Session {
             return Ok(step);
         }
         self.send_expecting(message, Expect::Execute);
+        if std::mem::take(&mut self.copy_bound) {
+            self.copy_in = CopyIn::Asked;
+        }
         Ok(Step::Done)
     }
 

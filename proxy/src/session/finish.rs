@@ -1,6 +1,6 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
-use super::{Event, Session, Virtual};
+use super::{CopyIn, Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::metrics::ClientState;
@@ -115,8 +115,7 @@ impl Session {
             return;
         }
         if std::mem::take(&mut self.settings_dirty) {
-            let custom = self.custom_names.iter().flat_map(|names| names.iter());
-            let sql = settings::read_back_sql(custom.map(AsRef::as_ref));
+            let sql = settings::read_back_sql(self.custom_names.iter().map(AsRef::as_ref));
             frame::put_query(&mut lease.out, sql.as_bytes());
             lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
             return;
@@ -151,6 +150,7 @@ impl Session {
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
         let repeatable = std::mem::take(&mut lease.repeatable);
+        self.copy_in = CopyIn::No;
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
         if std::mem::take(&mut self.wrote) {
@@ -256,7 +256,7 @@ impl Session {
     /// other is closed, which rolls its transaction back.
     async fn leave_server(&mut self, mut lease: Lease) {
         let cancelled = self.handle.take_back();
-        if !lease.is_clean() {
+        if !lease.is_clean() || self.batch_open {
             if !lease.expect.is_empty()
                 && let Some(key) = lease.info.cancel.clone()
             {

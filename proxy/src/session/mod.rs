@@ -39,6 +39,7 @@ use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
 use hashbrown::HashMap;
 use knobs::Knobs;
+use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::{LocalCommand, Plan};
 use place::Placement;
 use settings::Settings;
@@ -79,6 +80,21 @@ struct DeferredBegin {
     kind: pgmanifold_router::plan::Transaction,
 }
 
+/// Where a COPY FROM STDIN stands. While it runs, the server ignores Sync and Flush, so whether
+/// one is to be answered is not known before the server has said that the COPY began.
+///
+/// ```text
+///   No ── COPY sent ──► Asked ── CopyInResponse ──► Running ── CopyDone, CopyFail ──► No
+///    ▲                    │ error, end                  │ error
+///    └────────────────────┴─────────────────────────────┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyIn {
+    No,
+    Asked,
+    Running,
+}
+
 /// Why the relay stopped.
 #[derive(Debug)]
 enum Event {
@@ -97,6 +113,8 @@ enum Stop {
     NeedBytes,
     /// The next message must wait until all answers owed have come.
     Drain,
+    /// The next message must wait until a COPY has begun or failed.
+    CopyAsked,
     /// The relay must stop.
     Event(Event),
 }
@@ -122,8 +140,10 @@ pub struct Session {
     settings: Arc<Settings>,
     startup: Arc<Settings>,
     greeting: Greeting,
+    /// How SQL text is read under `settings`.
+    dialect: Dialect,
     /// Parameters outside `pg_settings` the session has named.
-    custom_names: Option<Box<BTreeSet<Box<str>>>>,
+    custom_names: BTreeSet<Box<str>>,
     knobs: Box<Knobs>,
     virtual_transaction: Virtual,
     /// Why the session keeps its server between transactions.
@@ -138,6 +158,9 @@ pub struct Session {
     skip_to_sync: bool,
     /// Bytes of a large CopyData that go on unseen.
     copy_passing: usize,
+    copy_in: CopyIn,
+    /// The last Bind was of a COPY FROM STDIN.
+    copy_bound: bool,
     /// Client messages wait until the server owes nothing.
     draining: bool,
     /// What the statements of the current transaction did.
@@ -189,6 +212,7 @@ impl Session {
     pub fn new(begin: Beginning) -> Self {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
+        let dialect = begin.startup.dialect(&begin.greeting);
         let custom: BTreeSet<Box<str>> =
             begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
         Self {
@@ -208,7 +232,8 @@ impl Session {
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
             greeting: begin.greeting,
-            custom_names: (!custom.is_empty()).then(|| Box::new(custom)),
+            dialect,
+            custom_names: custom,
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,
             pinned: session_pooling.then_some("session pooling"),
@@ -218,6 +243,8 @@ impl Session {
             batch_open: false,
             skip_to_sync: false,
             copy_passing: 0,
+            copy_in: CopyIn::No,
+            copy_bound: false,
             draining: false,
             wrote: false,
             wrote_async: false,
@@ -284,6 +311,9 @@ impl Session {
                     Poll::Pending => client_waits = true,
                 }
             }
+            if !progressed && self.handle.take_server_silent() && self.repeat_elsewhere() {
+                continue;
+            }
             if !progressed {
                 return match self.stop_requested() {
                     Some(event) => Poll::Ready(event),
@@ -329,7 +359,7 @@ impl Session {
     fn stopped(&mut self, stop: Stop) -> Option<Event> {
         self.flush_server_now();
         match stop {
-            Stop::NeedBytes => None,
+            Stop::NeedBytes | Stop::CopyAsked => None,
             Stop::Drain => {
                 self.draining = true;
                 None
@@ -348,13 +378,13 @@ impl Session {
             return false;
         }
         self.draining = false;
-        lease.out.is_empty()
+        self.copy_in != CopyIn::Asked && lease.out.is_empty()
     }
 
     /// The client is read while there is room for what it sends. An incomplete message is read
     /// on; requests that wait are not.
     fn may_read_client(&self) -> bool {
-        if self.draining {
+        if self.draining || self.copy_in == CopyIn::Asked {
             return self.input.is_empty();
         }
         self.output.is_empty() && self.lease.as_ref().is_none_or(|lease| lease.out.is_empty())

@@ -5,6 +5,7 @@
 //! Conflicts"), or the read turned out to write (a function declared less volatile than it is).
 
 use super::Session;
+use super::reply::lost;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::BytesMut;
 
@@ -57,6 +58,16 @@ impl Session {
         let repeats = !lease.repeatable.is_empty() && REPEATABLE_SQLSTATES.contains(&sqlstate);
         lease.repeating |= repeats;
         repeats
+    }
+
+    /// The leased host does not answer: the read goes elsewhere, if it can be repeated. Other
+    /// statements wait on, for the host may only be slow.
+    pub(super) fn repeat_elsewhere(&mut self) -> bool {
+        let repeatable = self.lease.as_ref().is_some_and(|lease| !lease.repeatable.is_empty());
+        if repeatable {
+            self.server_lost(lost("the host does not answer health checks"));
+        }
+        repeatable
     }
 
     /// Puts the request back in front of what the client sent since.

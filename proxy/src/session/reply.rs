@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{Session, planning};
+use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::backend::prepared::Statement;
@@ -187,6 +187,9 @@ impl Session {
         if self.lease.as_ref().is_some_and(|lease| lease.repeating) && kind != b'Z' {
             return Ok(Fate::Swallow);
         }
+        if matches!(kind, b'E' | b'C' | b'Z') {
+            self.copy_in = CopyIn::No;
+        }
         match kind {
             b'Z' => return self.take_ready(message),
             b'E' => return self.take_error(message, start, outgoing),
@@ -194,6 +197,9 @@ impl Session {
             b'N' => return Ok(self.fate_of_notice()),
             b'A' => return Ok(Fate::Pass),
             _ => {}
+        }
+        if kind == b'G' {
+            self.copy_in = CopyIn::Running;
         }
         if kind == b'C' {
             self.rolled_back = message[HEADER_BYTES..] == *b"ROLLBACK\0";
@@ -303,9 +309,12 @@ impl Session {
         loop {
             match server.expect.front() {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
-                Some(Expect::Parse { statement, .. }) => {
+                Some(Expect::Parse { statement, hidden }) => {
                     server.statements.remove(statement.id);
-                    failed.push(Arc::clone(statement));
+                    // One that was hidden has been accepted before: the session keeps it.
+                    if !hidden {
+                        failed.push(Arc::clone(statement));
+                    }
                 }
                 Some(_) => {}
                 None => {
@@ -401,6 +410,6 @@ fn setting_row(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
 }
 
 /// The connection to the server is gone or cannot be understood any more.
-fn lost(detail: &str) -> SqlError {
+pub(super) fn lost(detail: &str) -> SqlError {
     SqlError::error("08006", "the connection to the server was lost").detail(format!("{detail}."))
 }
