@@ -66,12 +66,14 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             lease.unnamed = Some(Arc::clone(&statement));
-            let expect = Expect::Parse { statement, hidden: false };
+            let expect = Expect::Parse { statement, name: Some(name.into()) };
             self.send_expecting(message, expect);
-        } else if lease.statements.touch(&statement) {
-            self.answer(|out| frame::put(out, b'1', &[]));
+        } else if !lease.statements.touch(&statement) {
+            send_parse(lease, &statement, Some(name.into()));
+        } else if lease.expect.is_empty() {
+            frame::put(&mut self.output, b'1', &[]);
         } else {
-            send_parse(lease, &statement, false);
+            lease.expect.push_back(Expect::Parsed(name.into()));
         }
         Ok(Step::Done)
     }
@@ -184,11 +186,7 @@ impl Session {
     pub(super) fn take_close(&mut self, message: &[u8], body: &[u8]) -> Taken {
         let (kind, name) = kind_and_name(body, b'C')?;
         if kind == b'S' {
-            if name.is_empty() {
-                self.unnamed = None;
-            } else if let Some(prepared) = &mut self.prepared {
-                prepared.remove(name);
-            }
+            self.forget(name);
         } else if self.find_local_portal(name).is_some() {
             self.local_portal = None;
         } else if self.lease.is_some() {
@@ -381,13 +379,12 @@ impl Session {
         (*local.0 == *name).then(|| local.1.clone())
     }
 
-    /// Forgets statements whose Parse failed or was skipped.
-    pub(super) fn forget(&mut self, statement: &Arc<Statement>) {
-        if self.unnamed.as_ref().is_some_and(|known| Arc::ptr_eq(&known.statement, statement)) {
+    /// Forgets a statement whose Parse failed or was skipped.
+    pub(super) fn forget(&mut self, name: &[u8]) {
+        if name.is_empty() {
             self.unnamed = None;
-        }
-        if let Some(prepared) = &mut self.prepared {
-            prepared.retain(|_, known| !Arc::ptr_eq(&known.statement, statement));
+        } else if let Some(prepared) = &mut self.prepared {
+            prepared.remove(name);
         }
     }
 
@@ -432,24 +429,24 @@ fn make_known(lease: &mut Lease, name: &[u8], statement: &Arc<Statement>) {
     if name.is_empty() {
         if !lease.unnamed.as_ref().is_some_and(|known| Arc::ptr_eq(known, statement)) {
             lease.unnamed = Some(Arc::clone(statement));
-            push_parse(lease, statement, true);
+            push_parse(lease, statement, None);
         }
     } else if !lease.statements.touch(statement) {
-        send_parse(lease, statement, true);
+        send_parse(lease, statement, None);
     }
 }
 
-fn send_parse(lease: &mut Lease, statement: &Arc<Statement>, hidden: bool) {
+fn send_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
     if let Some(evicted) = lease.statements.insert(Arc::clone(statement)) {
         frame::put(&mut lease.out, b'C', &[b"S", &evicted.name]);
         lease.expect.push_back(Expect::Close { hidden: true });
     }
-    push_parse(lease, statement, hidden);
+    push_parse(lease, statement, name);
 }
 
-fn push_parse(lease: &mut Lease, statement: &Arc<Statement>, hidden: bool) {
+fn push_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
     frame::put(&mut lease.out, b'P', &[&statement.name, &statement.body]);
-    lease.expect.push_back(Expect::Parse { statement: Arc::clone(statement), hidden });
+    lease.expect.push_back(Expect::Parse { statement: Arc::clone(statement), name });
 }
 
 /// Checks a Parse body after its name: text, terminator, count, and exactly that many types.

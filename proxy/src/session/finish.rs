@@ -157,7 +157,9 @@ impl Session {
             self.mark_write();
         }
         self.settings_dirty = false;
-        if mid_message || self.pinned.is_some() {
+        // The client broke the protocol, and the server closed the connection for it.
+        let violation = error.sqlstate == "08P01";
+        if mid_message || violation || self.pinned.is_some() {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
@@ -183,7 +185,8 @@ impl Session {
         for owed in expect.drain(..) {
             match owed {
                 Expect::Local(bytes) if !told => self.output.extend_from_slice(&bytes),
-                Expect::Local(_) => {}
+                Expect::Parsed(_) if !told => frame::put(&mut self.output, b'1', &[]),
+                Expect::Local(_) | Expect::Parsed(_) => {}
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }

@@ -4,13 +4,11 @@
 use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
-use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -215,9 +213,9 @@ impl Session {
                 (Fate::Swallow, false)
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
-            (Some(Expect::Parse { hidden, statement }), b'1') => {
+            (Some(Expect::Parse { name, statement }), b'1') => {
                 statement.note_accepted(self.pools.database_id);
-                (fate(*hidden), true)
+                (fate(name.is_none()), true)
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -303,19 +301,17 @@ impl Session {
 
     /// Drops the answers that an error has made impossible.
     fn skip_batch(&mut self) {
-        let mut failed: Vec<Arc<Statement>> = Vec::new();
+        let mut failed: Vec<Box<[u8]>> = Vec::new();
         let Some(lease) = &mut self.lease else { return };
         let server = &mut **lease;
         loop {
             match server.expect.front() {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
-                Some(Expect::Parse { statement, hidden }) => {
+                Some(Expect::Parse { statement, name }) => {
                     server.statements.remove(statement.id);
-                    // One that was hidden has been accepted before: the session keeps it.
-                    if !hidden {
-                        failed.push(Arc::clone(statement));
-                    }
+                    failed.extend(name.clone());
                 }
+                Some(Expect::Parsed(name)) => failed.push(name.clone()),
                 Some(_) => {}
                 None => {
                     self.skip_to_sync = true;
@@ -326,8 +322,8 @@ impl Session {
         }
         // What became of the unnamed statement is not worth knowing exactly.
         server.unnamed = None;
-        for statement in &failed {
-            self.forget(statement);
+        for name in &failed {
+            self.forget(name);
         }
     }
 
@@ -351,14 +347,18 @@ impl Session {
 
     fn local_is_next(&self) -> bool {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
-        matches!(front, Some(Expect::Local(_)))
+        matches!(front, Some(Expect::Local(_) | Expect::Parsed(_)))
     }
 
     /// Gives the answers of ours whose turn has come.
     pub(super) fn answer_locals(&mut self) {
         let Some(lease) = &mut self.lease else { return };
-        while let Some(Expect::Local(bytes)) = lease.expect.front() {
-            self.output.extend_from_slice(bytes);
+        loop {
+            match lease.expect.front() {
+                Some(Expect::Local(bytes)) => self.output.extend_from_slice(bytes),
+                Some(Expect::Parsed(_)) => frame::put(&mut self.output, b'1', &[]),
+                _ => return,
+            }
             lease.expect.pop_front();
         }
     }
