@@ -11,6 +11,7 @@ pub mod pool;
 pub mod server;
 pub mod session;
 pub mod telemetry;
+pub mod timer;
 pub mod wire;
 
 #[cfg(test)]

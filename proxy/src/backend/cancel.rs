@@ -1,5 +1,6 @@
 //! Owns cancel requests to servers: a second connection that carries one packet.
 
+use crate::timer::timeout;
 use crate::backend::connect::Connector;
 use crate::backend::error::ConnectError;
 use crate::config::model::Host;
@@ -8,7 +9,6 @@ use crate::wire::stream::Stream;
 use bytes::BytesMut;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
 
 /// A server answers a CancelRequest with nothing; one that sends more than this is cut off.
 const MAX_ANSWER_BYTES: u64 = 1024;

@@ -176,6 +176,12 @@ impl Server {
             && !self.repeating
     }
 
+    /// True when its socket may not have been given all bytes yet.
+    #[inline]
+    pub fn owes_bytes(&self) -> bool {
+        !self.out.is_empty() || self.stream.is_tls()
+    }
+
     /// Gives back large buffers before the connection lies idle.
     pub fn shrink(&mut self) {
         if self.out.capacity() > KEPT_BUFFER_BYTES {

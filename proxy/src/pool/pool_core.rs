@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
 use crate::pool::Lease;
+use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
 use crate::wire::stream::IdleState;
 use std::collections::VecDeque;
@@ -209,7 +210,7 @@ impl Pool {
                 Ok(server) => server,
                 Err(receiver) => {
                     self.open_for_waiters(worker);
-                    match tokio::time::timeout_at(deadline, receiver).await {
+                    match timeout_at(deadline, receiver).await {
                         Ok(Ok(handed)) => handed?,
                         Ok(Err(_)) => return Err(SqlError::error("57P01", "the pool was closed")),
                         Err(_) => return Err(self.checkout_timed_out()),

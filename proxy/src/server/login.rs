@@ -12,6 +12,7 @@ use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
 use crate::session::{Beginning, Session};
+use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use crate::wire::protocol::CancelKey;
@@ -23,7 +24,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
 
 /// Longest time a refused client is given to take its error message.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);

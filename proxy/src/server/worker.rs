@@ -64,7 +64,8 @@ pub(super) fn start(
     shared: &Arc<Shared>,
     running: watch::Receiver<bool>,
 ) -> io::Result<(Arc<Worker>, JoinHandle<()>)> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // No timers: see `crate::timer`.
+    let runtime = Builder::new_current_thread().enable_io().build()?;
     let (handover, tasks) = mpsc::channel(HANDOVER_QUEUE);
     let worker = Arc::new(Worker { index, load: Arc::default(), handover });
     let (shared, this) = (Arc::clone(shared), Arc::clone(&worker));

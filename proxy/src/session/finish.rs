@@ -6,6 +6,7 @@ use crate::backend::exec;
 use crate::metrics::ClientState;
 use crate::pool::Lease;
 use crate::session::settings;
+use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use std::future::poll_fn;
@@ -252,7 +253,7 @@ impl Session {
             .await;
             let _ = self.client.shutdown().await;
         };
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
+        let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
     }
 
     /// A statement that still runs is cancelled; a clean server is wiped and given back; any
@@ -273,7 +274,7 @@ impl Session {
         }
         if self.pinned.is_some() || self.settings_dirty {
             let reset = exec::run(&mut lease, "DISCARD ALL");
-            if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(_))) {
+            if !matches!(timeout(RESET_TIMEOUT, reset).await, Ok(Ok(_))) {
                 return;
             }
             lease.statements.clear();

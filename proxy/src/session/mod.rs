@@ -289,7 +289,8 @@ impl Session {
                 progressed |= self.input.len() != before;
                 server_waits = false;
             }
-            if self.poll_write_client(cx).is_err() {
+            let owes = self.output.capacity() > 0 || self.client.is_tls();
+            if owes && self.poll_write_client(cx).is_err() {
                 return Poll::Ready(Event::Close(None));
             }
             if self.lease.is_some() && !server_waits {
@@ -403,9 +404,7 @@ impl Session {
                 Poll::Pending => return Ok(()),
             }
         }
-        if self.output.capacity() > 0 {
-            self.output = BytesMut::new();
-        }
+        self.output = BytesMut::new();
         self.flush_client(cx)
     }
 

@@ -42,7 +42,8 @@ impl Outgoing<'_> {
 impl Session {
     /// Sends what the server is owed, and reads it once.
     pub(super) fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SqlError>> {
-        if let Err(error) = self.poll_write_server(cx) {
+        let owes = self.lease.as_ref().is_some_and(|lease| lease.owes_bytes());
+        if owes && let Err(error) = self.poll_write_server(cx) {
             return Poll::Ready(Err(error));
         }
         if !self.output.is_empty() {
@@ -86,10 +87,13 @@ impl Session {
                 Poll::Pending => return Ok(()),
             }
         }
-        match Pin::new(&mut server.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) => Err(lost(&error.to_string())),
-            _ => Ok(()),
+        // TLS keeps records back until it is flushed.
+        if server.stream.is_tls()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut server.stream).poll_flush(cx)
+        {
+            return Err(lost(&error.to_string()));
         }
+        Ok(())
     }
 
     /// Goes through what the server sent, and passes on what is the client's.
