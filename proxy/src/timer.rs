@@ -41,7 +41,9 @@ mod tests {
     fn timeouts_run_out_on_an_event_loop_without_timers() {
         let runtime = Builder::new_current_thread().build().unwrap();
         let never = std::future::pending::<()>();
-        assert!(runtime.block_on(async { timeout(Duration::from_millis(5), never).await }).is_err());
+        assert!(
+            runtime.block_on(async { timeout(Duration::from_millis(5), never).await }).is_err()
+        );
         let at_once = async { timeout(Duration::from_secs(5), std::future::ready(7)).await };
         assert_eq!(runtime.block_on(at_once).unwrap(), 7);
     }

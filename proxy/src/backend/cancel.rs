@@ -1,9 +1,9 @@
 //! Owns cancel requests to servers: a second connection that carries one packet.
 
-use crate::timer::timeout;
 use crate::backend::connect::Connector;
 use crate::backend::error::ConnectError;
 use crate::config::model::Host;
+use crate::timer::timeout;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::BytesMut;

@@ -68,6 +68,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     /// Idle connections by the worker whose event loop they belong to; the last is used first.
+    #[expect(clippy::vec_box, reason = "a connection is moved from hand to hand as it is")]
     idle: Vec<Vec<Box<Server>>>,
     /// Connections open or being opened, in use or idle.
     open: usize,

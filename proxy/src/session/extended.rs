@@ -21,12 +21,53 @@ use std::sync::Arc;
 /// than this goes to the primary.
 const SURVEY_BYTES: usize = 64 * 1024;
 
+/// The plan of a statement, under the client's name for it.
+type NamedPlan<'a> = (&'a [u8], Arc<Plan>);
+
 /// What looking through a batch showed.
 enum Survey {
     /// Where the batch must run.
-    Target(Target, Arc<Plan>),
+    Target {
+        target: Target,
+        plan: Arc<Plan>,
+        /// Bytes of the batch, if it can be repeated on another server; else 0.
+        repeatable: usize,
+    },
     /// The rest of the batch has not arrived.
     Incomplete,
+}
+
+/// What was found in a batch so far.
+struct Found {
+    decided: Option<(Target, Arc<Plan>)>,
+    /// Nothing in it changes the session.
+    repeatable: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { decided: None, repeatable: true }
+    }
+}
+
+impl Found {
+    fn survey(self, repeatable: usize) -> Survey {
+        match self.decided {
+            Some((Target::Replica, plan)) if plan.transaction.is_some() => {
+                Survey::Target { target: Target::Primary, plan, repeatable: 0 }
+            }
+            Some((target, plan)) => Survey::Target { target, plan, repeatable },
+            None => {
+                let plan = Arc::new(unplanned("no statement in batch"));
+                Survey::Target { target: Target::Primary, plan, repeatable: 0 }
+            }
+        }
+    }
+}
+
+/// False for messages that change the session: a Parse with a name, a Close.
+fn is_repeatable(kind: u8, body: &[u8]) -> bool {
+    matches!(kind, b'B' | b'D' | b'E') || (kind == b'P' && body.first() == Some(&0))
 }
 
 impl Session {
@@ -232,7 +273,7 @@ impl Session {
     fn place_batch(
         &mut self,
         rest: &[u8],
-        plan: Option<&Plan>,
+        plan: Option<&Arc<Plan>>,
         planner: &mut Planner,
     ) -> Result<Option<Step>, FrameError> {
         if self.batch_open {
@@ -245,13 +286,13 @@ impl Session {
             self.batch_open = true;
             return Ok(None);
         }
-        let (target, plan) = match self.survey(rest, planner)? {
+        let (target, plan, repeatable) = match self.survey(rest, plan, planner)? {
             Survey::Incomplete => return Ok(Some(Stop::NeedBytes.into())),
-            Survey::Target(target, plan) => (target, plan),
+            Survey::Target { target, plan, repeatable } => (target, plan, repeatable),
         };
         match self.place(target, &plan) {
             Ok(()) => {
-                self.keep_for_repeat(Self::repeatable_batch(rest).unwrap_or_default());
+                self.keep_for_repeat(&rest[..repeatable]);
                 self.batch_open = true;
                 Ok(None)
             }
@@ -261,33 +302,45 @@ impl Session {
     }
 
     /// Looks through a batch for the server it needs: a replica only if nothing in it needs the
-    /// primary. Bytes up to a Flush count as a batch, for their answers are waited for.
-    fn survey(&self, rest: &[u8], planner: &mut Planner) -> Result<Survey, FrameError> {
+    /// primary. Bytes up to a Flush count as a batch, for their answers are waited for. `first` is
+    /// the plan of the first message, when it has one.
+    fn survey(
+        &self,
+        rest: &[u8],
+        first: Option<&Arc<Plan>>,
+        planner: &mut Planner,
+    ) -> Result<Survey, FrameError> {
         let mut at = 0;
-        let mut parsed: Vec<(&[u8], Arc<Plan>)> = Vec::new();
-        let mut decided: Option<(Target, Arc<Plan>)> = None;
+        let mut parsed: Vec<NamedPlan<'_>> = Vec::new();
+        let mut found = Found::default();
         while let Some(header) = frame::peek(&rest[at..]) {
             frame::check_frontend(header, self.shared.max_message_bytes())?;
             if matches!(header.kind, b'S' | b'H' | b'Q' | b'F' | b'X') {
-                return Ok(decided_or_primary(decided));
+                let whole = header.kind == b'S' && found.repeatable;
+                return Ok(found.survey(if whole { at + header.total } else { 0 }));
             }
             let Some(message) = rest.get(at..at + header.total) else { break };
-            let plan =
-                self.survey_message(header.kind, &message[HEADER_BYTES..], &parsed, planner)?;
+            let body = &message[HEADER_BYTES..];
+            found.repeatable &= is_repeatable(header.kind, body);
+            let plan = match first {
+                Some(plan) if at == 0 => Some((frame::cstr(body, b'P')?.0, Arc::clone(plan))),
+                _ => self.survey_message(header.kind, body, &parsed, planner)?,
+            };
             if let Some((name, plan)) = plan {
                 if header.kind == b'P' {
                     parsed.push((name, Arc::clone(&plan)));
                 }
-                let target = self.batch_target(&plan, decided.as_ref());
+                let target = self.batch_target(&plan, found.decided.as_ref());
                 if target == Target::Primary {
-                    return Ok(Survey::Target(target, plan));
+                    return Ok(Survey::Target { target, plan, repeatable: 0 });
                 }
-                decided.get_or_insert((target, plan));
+                found.decided.get_or_insert((target, plan));
             }
             at += header.total;
         }
         if rest.len() >= SURVEY_BYTES {
-            return Ok(Survey::Target(Target::Primary, Arc::new(unplanned("long batch"))));
+            let plan = Arc::new(unplanned("long batch"));
+            return Ok(Survey::Target { target: Target::Primary, plan, repeatable: 0 });
         }
         Ok(Survey::Incomplete)
     }
@@ -296,9 +349,9 @@ impl Session {
         &self,
         kind: u8,
         body: &'a [u8],
-        parsed: &[(&[u8], Arc<Plan>)],
+        parsed: &[NamedPlan<'a>],
         planner: &mut Planner,
-    ) -> Result<Option<(&'a [u8], Arc<Plan>)>, FrameError> {
+    ) -> Result<Option<NamedPlan<'a>>, FrameError> {
         if kind == b'P' {
             let (name, definition) = frame::cstr(body, b'P')?;
             return Ok(Some((name, self.plan(check_definition(definition)?, planner))));
@@ -413,16 +466,6 @@ impl Session {
 const POISON_BIND: &[u8] = b"\0pgmanifold_refused\0\0\0\0\0\0\0";
 
 const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
-
-fn decided_or_primary(decided: Option<(Target, Arc<Plan>)>) -> Survey {
-    match decided {
-        Some((Target::Replica, plan)) if plan.transaction.is_some() => {
-            Survey::Target(Target::Primary, plan)
-        }
-        Some((target, plan)) => Survey::Target(target, plan),
-        None => Survey::Target(Target::Primary, Arc::new(unplanned("no statement in batch"))),
-    }
-}
 
 /// Gives the server the statement, if it does not know it.
 fn make_known(lease: &mut Lease, name: &[u8], statement: &Arc<Statement>) {

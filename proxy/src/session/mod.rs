@@ -213,8 +213,8 @@ impl Session {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
-        let custom: BTreeSet<Box<str>> =
-            begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
+        let custom = begin.startup.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
+        let custom = custom.map(Into::into).collect();
         Self {
             client: begin.client,
             input: BytesMut::new(),
@@ -263,7 +263,11 @@ impl Session {
 
     /// Serves the client until it leaves, breaks the protocol, or the proxy stops.
     pub async fn run(mut self) {
-        poll_fn(|cx| Poll::Ready(self.handle.wake_with(cx.waker()))).await;
+        poll_fn(|cx| {
+            self.handle.wake_with(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
@@ -462,8 +466,4 @@ impl Session {
         };
         self.answer(|out| frame::put_ready(out, status));
     }
-}
-
-fn is_custom(name: &Box<str>) -> bool {
-    name.contains('.')
 }

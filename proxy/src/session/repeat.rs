@@ -6,7 +6,6 @@
 
 use super::Session;
 use super::reply::lost;
-use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::BytesMut;
 
 /// Longest request that is kept for a second try.
@@ -25,23 +24,6 @@ impl Session {
         if on_replica && alone && request.len() <= REPEATABLE_BYTES {
             lease.repeatable.extend_from_slice(request);
         }
-    }
-
-    /// The batch at the start of `bytes`, if nothing in it changes the session and its Sync is
-    /// there.
-    pub(super) fn repeatable_batch(bytes: &[u8]) -> Option<&[u8]> {
-        let mut at = 0;
-        while let Some(header) = frame::peek(bytes.get(at..)?) {
-            let message = bytes.get(at..at + header.total)?;
-            let names_statement = header.kind == b'P' && message.get(HEADER_BYTES) != Some(&0);
-            at += header.total;
-            match header.kind {
-                b'S' => return bytes.get(..at),
-                b'P' | b'B' | b'D' | b'E' if !names_statement => {}
-                _ => return None,
-            }
-        }
-        None
     }
 
     /// Nothing can be repeated any more: something of the answer has reached the client, or

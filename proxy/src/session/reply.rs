@@ -126,8 +126,10 @@ impl Session {
                 server.passing -= passing;
                 *at += passing;
             }
-            if matches!(server.expect.front(), Some(Expect::Query | Expect::Execute)) {
-                *at = pass_rows(bytes, *at);
+            match server.expect.front() {
+                Some(Expect::Query) => *at = pass_rows(bytes, *at, b'T'),
+                Some(Expect::Execute) => *at = pass_rows(bytes, *at, b'D'),
+                _ => {}
             }
             let rest = &bytes[*at..];
             let Some(header) = frame::peek(rest) else { return Ok(()) };
@@ -383,12 +385,15 @@ impl Session {
     }
 }
 
-/// Passes over whole DataRow and CopyData messages: the bulk of all bytes.
-fn pass_rows(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(&[kind @ (b'D' | b'd'), a, b, c, d]) =
+/// Passes over whole DataRow and CopyData messages, the bulk of all bytes, and messages of one
+/// type more.
+fn pass_rows(bytes: &[u8], mut at: usize, also: u8) -> usize {
+    while let Some(&[kind, a, b, c, d]) =
         bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>)
     {
-        let _ = kind;
+        if !matches!(kind, b'D' | b'd') && kind != also {
+            break;
+        }
         let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
         if total < HEADER_BYTES || total > bytes.len() - at {
             break;
