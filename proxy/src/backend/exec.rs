@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Longest message taken from the server here.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// Runs `sql`, waits for ReadyForQuery, and returns the last row's only value, if there is one. Not cancel safe: a connection on which this was not
-/// finished must be closed.
+/// Runs `sql`, waits for ReadyForQuery, and returns the last row's only value, if there is one.
+/// Not cancel safe: a connection on which this was not finished must be closed.
 ///
 /// # Errors
 /// The server's error, or 08006 when the connection broke.

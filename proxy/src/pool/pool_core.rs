@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// A connection that lay idle for less is lent without a look at its socket.
+const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(5);
+
 /// Limits of one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolLimits {
@@ -183,8 +186,8 @@ impl Pool {
         &self.cluster.hosts()[self.host_index].outstanding
     }
 
-    /// A connection, if one is idle and nobody waits.
-    pub fn try_get(self: &Arc<Self>, worker: usize) -> Option<Lease> {
+    /// A connection, if one is idle and nobody waits. `now` is about now.
+    pub fn try_get(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Lease> {
         loop {
             let server = {
                 let mut inner = self.lock();
@@ -193,7 +196,7 @@ impl Pool {
                 }
                 inner.pop_idle(worker)?
             };
-            if let Some(lease) = self.check_out(server) {
+            if let Some(lease) = self.check_out(server, now) {
                 return Some(lease);
             }
         }
@@ -218,7 +221,7 @@ impl Pool {
                     }
                 }
             };
-            if let Some(lease) = self.check_out(server) {
+            if let Some(lease) = self.check_out(server, Instant::now()) {
                 return Ok(lease);
             }
         }
@@ -239,7 +242,11 @@ impl Pool {
     }
 
     /// Lends a connection, unless the server closed it or spoke unasked while it lay idle.
-    fn check_out(self: &Arc<Self>, mut server: Box<Server>) -> Option<Lease> {
+    /// One that was used a moment ago is not looked at.
+    fn check_out(self: &Arc<Self>, mut server: Box<Server>, now: Instant) -> Option<Lease> {
+        if now.saturating_duration_since(server.idle_since) < TRUSTED_IDLE_TIME {
+            return Some(Lease::new(server, Arc::clone(self)));
+        }
         match server.stream.idle_state() {
             IdleState::Quiet => Some(Lease::new(server, Arc::clone(self))),
             IdleState::Spoke => None,

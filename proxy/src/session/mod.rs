@@ -14,6 +14,7 @@
 //!                            └────────► error to client ◄┘
 //! ```
 
+mod batch;
 mod extended;
 mod finish;
 pub mod knobs;

@@ -106,7 +106,7 @@ impl Session {
         self.follow_reload();
         let host = self.choose_host(target, plan).map_err(Err)?;
         let pool = &self.pools.pools[host];
-        match pool.try_get(self.worker.index) {
+        match pool.try_get(self.worker.index, self.started) {
             Some(lease) => self.attach(lease),
             None => Err(Ok(Stop::Event(Event::Acquire(host)))),
         }
