@@ -73,7 +73,7 @@ pub fn kind_and_name(body: &[u8], message: u8) -> Result<(u8, &[u8]), FrameError
     extended::kind_and_name(body, message)
 }
 
-/// The end of the whole rows that stand at `at`.
-pub fn pass_rows(bytes: &[u8], at: usize) -> usize {
-    reply::pass_rows(bytes, at)
+/// The end of the whole rows, and messages of type `also`, that stand at `at`.
+pub fn pass_rows(bytes: &[u8], at: usize, also: u8) -> usize {
+    reply::pass_rows(bytes, at, also)
 }

@@ -13,6 +13,7 @@ pub mod pool;
 pub mod server;
 pub mod session;
 pub mod telemetry;
+pub mod timer;
 pub mod wire;
 
 #[cfg(test)]

@@ -19,7 +19,12 @@ const BATCHES: usize = 15;
 /// Bytes of SQL in a batch.
 const BATCH_BYTES: usize = 2_000_000;
 
-const ORM_JOIN: &str = r#"SELECT "posts"."id", "posts"."title", "posts"."body", "posts"."author_id", "posts"."created_at", "authors"."name" FROM "posts" INNER JOIN "authors" ON "authors"."id" = "posts"."author_id" LEFT OUTER JOIN "tags" ON "tags"."post_id" = "posts"."id" WHERE "posts"."published" = TRUE AND "authors"."country" = 'NL' AND "posts"."created_at" > '2024-01-01' ORDER BY "posts"."id" LIMIT 20"#;
+const ORM_JOIN: &str = "SELECT \"posts\".\"id\", \"posts\".\"title\", \"posts\".\"body\", \
+     \"posts\".\"author_id\", \"posts\".\"created_at\", \"authors\".\"name\" FROM \
+     \"posts\" INNER JOIN \"authors\" ON \"authors\".\"id\" = \"posts\".\"author_id\" LEFT \
+     OUTER JOIN \"tags\" ON \"tags\".\"post_id\" = \"posts\".\"id\" WHERE \
+     \"posts\".\"published\" = TRUE AND \"authors\".\"country\" = 'NL' AND \
+     \"posts\".\"created_at\" > '2024-01-01' ORDER BY \"posts\".\"id\" LIMIT 20";
 
 fn cases() -> Vec<(&'static str, String)> {
     let numbers: Vec<String> = (0..100).map(|i| (i * 7_919).to_string()).collect();

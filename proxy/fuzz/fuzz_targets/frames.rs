@@ -112,16 +112,16 @@ fn client_body(kind: u8, body: &[u8]) {
 
 fn server_stream(bytes: &[u8]) {
     // Passing over rows stops at a border that walking by headers reaches too.
-    let end = fuzzing::pass_rows(bytes, 0);
+    let end = fuzzing::pass_rows(bytes, 0, b'T');
     let mut at = 0;
     while at < end {
         let header = peek(&bytes[at..]).expect("only whole rows are passed");
-        assert!(matches!(header.kind, b'D' | b'd') && header.total >= HEADER_BYTES);
+        assert!(matches!(header.kind, b'D' | b'd' | b'T') && header.total >= HEADER_BYTES);
         at += header.total;
     }
     assert!(at == end && end <= bytes.len());
-    assert_eq!(fuzzing::pass_rows(bytes, end), end);
-    fuzzing::pass_rows(bytes, bytes.len() + 1);
+    assert_eq!(fuzzing::pass_rows(bytes, end, b'T'), end);
+    fuzzing::pass_rows(bytes, bytes.len() + 1, b'T');
 
     let mut rest = &bytes[end..];
     while let Some(header) = peek(rest).filter(|header| header.total >= HEADER_BYTES) {

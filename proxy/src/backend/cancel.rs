@@ -3,12 +3,12 @@
 use crate::backend::connect::Connector;
 use crate::backend::error::ConnectError;
 use crate::config::model::Host;
+use crate::timer::timeout;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::BytesMut;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
 
 /// A server answers a CancelRequest with nothing; one that sends more than this is cut off.
 const MAX_ANSWER_BYTES: u64 = 1024;

@@ -6,13 +6,14 @@ use crate::backend::login::{self, Credentials};
 use crate::backend::scram::ClientKeyCache;
 use crate::backend::tls::TlsClient;
 use crate::config::model::{Address, Config, Host, Password, ServerTls};
+use crate::timer::timeout;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::{Socket, Stream};
 use crate::wire::tls::TlsConfigError;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// Connects to the servers of one configuration; build it anew when that changes.
 pub struct Connector {

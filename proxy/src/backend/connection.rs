@@ -22,13 +22,16 @@ pub enum Expect {
     Query,
     /// A client's Sync: its ReadyForQuery passes.
     Sync,
-    /// A Parse; `hidden` when the client did not send it now.
+    /// A Parse.
     Parse {
-        /// What was parsed; to be forgotten if the Parse fails.
+        /// What was parsed; the server does not have it if the Parse fails.
         statement: Arc<Statement>,
-        /// The client gets no ParseComplete.
-        hidden: bool,
+        /// The client's name for it, which the client does not have if the Parse fails; `None`
+        /// when the client did not send it now, and gets no ParseComplete.
+        name: Option<Box<[u8]>>,
     },
+    /// A Parse, under this name, of a statement that the server knows: ParseComplete is ours.
+    Parsed(Box<[u8]>),
     /// A Bind.
     Bind,
     /// A Describe: ends with RowDescription or NoData.
@@ -176,6 +179,12 @@ impl Server {
             && self.unsent == 0
             && self.dying.is_none()
             && !self.repeating
+    }
+
+    /// True when its socket may not have been given all bytes yet.
+    #[inline]
+    pub fn owes_bytes(&self) -> bool {
+        !self.out.is_empty() || self.stream.is_tls()
     }
 
     /// Gives back large buffers before the connection lies idle.

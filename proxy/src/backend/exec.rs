@@ -1,5 +1,5 @@
 //! Owns running a simple query of ours on a server connection that no session is using, and
-//! waiting for its end. Rows are thrown away.
+//! waiting for its end.
 
 use crate::backend::connection::Server;
 use crate::backend::error::ServerError;
@@ -11,18 +11,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Longest message taken from the server here.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// Runs `sql` and waits for ReadyForQuery. Not cancel safe: a connection on which this was not
-/// finished must be closed.
+/// Runs `sql`, waits for ReadyForQuery, and returns the last row's only value, if there is one.
+/// Not cancel safe: a connection on which this was not finished must be closed.
 ///
 /// # Errors
 /// The server's error, or 08006 when the connection broke.
-pub async fn run(server: &mut Server, sql: &str) -> Result<(), SqlError> {
+pub async fn run(server: &mut Server, sql: &str) -> Result<Option<String>, SqlError> {
     let mut out = BytesMut::new();
     frame::put_query(&mut out, sql.as_bytes());
     server.stream.write_all(&out).await.map_err(|error| broken(&error.to_string()))?;
     server.stream.flush().await.map_err(|error| broken(&error.to_string()))?;
     let mut input = BytesMut::with_capacity(4096);
-    let mut failure = None;
+    let (mut failure, mut value) = (None, None);
     loop {
         while let Some(header) = frame::peek(&input) {
             if header.total < HEADER_BYTES || header.total > MAX_MESSAGE_BYTES {
@@ -35,9 +35,10 @@ pub async fn run(server: &mut Server, sql: &str) -> Result<(), SqlError> {
             match header.kind {
                 b'E' => failure = Some(ServerError::decode(body).into()),
                 b'S' => note_parameter(server, body),
+                b'D' => value = last_value(body),
                 b'Z' => {
                     server.status = body.first().copied().unwrap_or(b'I');
-                    return failure.map_or(Ok(()), Err);
+                    return failure.map_or(Ok(value), Err);
                 }
                 _ => {}
             }
@@ -47,6 +48,13 @@ pub async fn run(server: &mut Server, sql: &str) -> Result<(), SqlError> {
         if read.map_err(|error| broken(&error.to_string()))? == 0 {
             return Err(broken("the server closed the connection"));
         }
+    }
+}
+
+fn last_value(row: &[u8]) -> Option<String> {
+    match frame::data_row(row)?.as_slice() {
+        [Some(value)] => Some(String::from_utf8_lossy(value).into_owned()),
+        _ => None,
     }
 }
 

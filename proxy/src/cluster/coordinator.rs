@@ -2,6 +2,8 @@
 //! generation it is, and what each replica covers. It does no I/O and reads no clock: polls go out
 //! and reports and times come in, so that tests can play any cluster.
 
+mod schedule;
+
 use super::host::{Position, Role};
 use super::probe::{At, Poll, Report, SampleTag, Seen};
 use super::samples::{Sample, Samples};
@@ -170,71 +172,6 @@ impl Coordinator {
         record.busy = true;
         record.last_poll = Some(now);
         Poll { host: index, started: now, incarnation: state.incarnation(), sample }
-    }
-
-    /// `None` while a probe is on its way.
-    fn due_at(&self, index: usize, now: Instant) -> Option<Instant> {
-        let record = &self.records[index];
-        if record.busy {
-            return None;
-        }
-        let Some(last) = record.last_poll else { return Some(now) };
-        let mut period = self.period(index, now);
-        if self.cluster.hosts[index].probe_asked() {
-            let up = record.seen.is_some();
-            let sample_interval = self.cluster.shard.health.sample_interval;
-            period = period.min(if up { sample_interval } else { PROBE_SPACING });
-        }
-        Some(last + period)
-    }
-
-    fn period(&self, index: usize, now: Instant) -> Duration {
-        let health = &self.cluster.shard.health;
-        if self.primary() == Some(index) {
-            let pending = self.cluster.clock.pending();
-            let newest = self.samples.newest().map_or(0, |sample| sample.number);
-            return match pending.written || self.needed > newest {
-                _ if pending.wanted => Duration::ZERO,
-                true if self.has_followers() => self.waiting_period(now),
-                _ => self.idle_period(),
-            };
-        }
-        let record = &self.records[index];
-        if record.follows && (self.was_asked(now) || self.is_behind(index)) {
-            let back_off = now.saturating_duration_since(self.last_event) / BACK_OFF_PART;
-            return back_off.max(self.waiting_period(now)).min(self.idle_period());
-        }
-        if record.seen.is_some() { self.idle_period() } else { health.interval }
-    }
-
-    /// A reader was refused a replica not long ago.
-    fn was_asked(&self, now: Instant) -> bool {
-        let linger = self.cluster.shard.health.sample_interval * ASKED_LINGER;
-        self.last_asked.is_some_and(|asked| now < asked + linger)
-    }
-
-    /// Period while a write is not covered. Sessions that only write do not wait for replicas, so
-    /// samples hurry only when a reader was refused.
-    fn waiting_period(&self, now: Instant) -> Duration {
-        let hurry = self.cluster.shard.health.sample_interval;
-        if self.was_asked(now) { hurry } else { hurry * UNASKED_FACTOR }
-    }
-
-    /// Period while nobody waits: that of health checks, or shorter for lag figures.
-    fn idle_period(&self) -> Duration {
-        let cluster = &self.cluster;
-        let lag_ms = cluster.lag_required_ms.load(Ordering::Acquire);
-        let lag_ms = lag_ms.min(cluster.lag_wanted_ms.load(Ordering::Acquire));
-        let lag = Duration::from_millis(lag_ms.min(self.lag_wanted_before_ms));
-        lag.max(cluster.shard.health.sample_interval).min(cluster.shard.health.interval)
-    }
-
-    fn is_behind(&self, index: usize) -> bool {
-        self.cluster.hosts[index].covered_sample(self.generation, false) < self.needed
-    }
-
-    fn has_followers(&self) -> bool {
-        self.records.iter().any(|record| record.follows)
     }
 
     fn primary(&self) -> Option<usize> {

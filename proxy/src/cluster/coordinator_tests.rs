@@ -287,7 +287,7 @@ fn a_replica_paused_for_ever_does_not_cost_samples_for_ever() {
     play.polls = 0;
     let need = play.after_write();
     play.run_ms(100, &paused);
-    assert!(play.polls >= 10, "a write is followed closely: {}", play.polls);
+    assert!((2..=8).contains(&play.polls), "a write is followed at leisure: {}", play.polls);
     play.run_ms(60_000, &paused);
     assert!(play.polls <= 300, "nobody asks: {}", play.polls);
     // A refused reader wakes the sampler; both healthy and paused were asked.

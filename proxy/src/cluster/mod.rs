@@ -264,6 +264,14 @@ impl Cluster {
         self.ask_probe(state);
     }
 
+    /// For pools: a connection to the host ended in a way that need not mean the host's end (an
+    /// idle connection was closed, an administrator ended it). Has it probed at once.
+    pub fn suspect(&self, host: usize) {
+        if let Some(state) = self.hosts.get(host) {
+            self.ask_probe(state);
+        }
+    }
+
     /// For pools: the host was used. Cheap enough for every connection made.
     pub fn report_success(&self, host: usize) {
         if let Some(state) = self.hosts.get(host) {

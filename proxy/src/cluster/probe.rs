@@ -1,4 +1,5 @@
-//! Owns what one probe is, what it asks a host and what its answer means. It must not decide anything from it.
+//! Owns what one probe is, what it asks a host and what its answer means. It must not decide
+//! anything from it.
 
 use std::time::{Duration, Instant};
 use tokio_postgres::Row;

@@ -88,8 +88,25 @@ pub struct UserPools {
     greetings: Mutex<HashMap<String, Greeting>>,
 }
 
-/// What servers report at login with certain parameters: names and values of ParameterStatus.
-pub type Greeting = Arc<Vec<(String, String)>>;
+/// What servers say at login with certain parameters.
+#[derive(Debug)]
+pub struct ServerGreeting {
+    /// Names and values of ParameterStatus.
+    pub reported: Vec<(String, String)>,
+    /// `synchronous_commit` is off for who sets nothing.
+    pub async_commit: bool,
+}
+
+impl ServerGreeting {
+    /// The value servers report for a parameter.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let found = self.reported.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// A greeting, shared by all sessions with the same parameters.
+pub type Greeting = Arc<ServerGreeting>;
 
 impl UserPools {
     /// False after a reload has replaced these pools.

@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
 use crate::pool::Lease;
+use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
 use crate::wire::stream::IdleState;
 use std::collections::VecDeque;
@@ -16,6 +17,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// A connection that lay idle for less is lent without a look at its socket.
+const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(5);
 
 /// Limits of one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +71,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     /// Idle connections by the worker whose event loop they belong to; the last is used first.
+    #[expect(clippy::vec_box, reason = "a connection is moved from hand to hand as it is")]
     idle: Vec<Vec<Box<Server>>>,
     /// Connections open or being opened, in use or idle.
     open: usize,
@@ -181,8 +186,8 @@ impl Pool {
         &self.cluster.hosts()[self.host_index].outstanding
     }
 
-    /// A connection, if one is idle and nobody waits.
-    pub fn try_get(self: &Arc<Self>, worker: usize) -> Option<Lease> {
+    /// A connection, if one is idle and nobody waits. `now` is about now.
+    pub fn try_get(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Lease> {
         loop {
             let server = {
                 let mut inner = self.lock();
@@ -191,7 +196,7 @@ impl Pool {
                 }
                 inner.pop_idle(worker)?
             };
-            if let Some(lease) = self.check_out(server) {
+            if let Some(lease) = self.check_out(server, now) {
                 return Some(lease);
             }
         }
@@ -209,14 +214,14 @@ impl Pool {
                 Ok(server) => server,
                 Err(receiver) => {
                     self.open_for_waiters(worker);
-                    match tokio::time::timeout_at(deadline, receiver).await {
+                    match timeout_at(deadline, receiver).await {
                         Ok(Ok(handed)) => handed?,
                         Ok(Err(_)) => return Err(SqlError::error("57P01", "the pool was closed")),
                         Err(_) => return Err(self.checkout_timed_out()),
                     }
                 }
             };
-            if let Some(lease) = self.check_out(server) {
+            if let Some(lease) = self.check_out(server, Instant::now()) {
                 return Ok(lease);
             }
         }
@@ -237,12 +242,16 @@ impl Pool {
     }
 
     /// Lends a connection, unless the server closed it or spoke unasked while it lay idle.
-    fn check_out(self: &Arc<Self>, mut server: Box<Server>) -> Option<Lease> {
+    /// One that was used a moment ago is not looked at.
+    fn check_out(self: &Arc<Self>, mut server: Box<Server>, now: Instant) -> Option<Lease> {
+        if now.saturating_duration_since(server.idle_since) < TRUSTED_IDLE_TIME {
+            return Some(Lease::new(server, Arc::clone(self)));
+        }
         match server.stream.idle_state() {
             IdleState::Quiet => Some(Lease::new(server, Arc::clone(self))),
             IdleState::Spoke => None,
             IdleState::Closed => {
-                self.cluster.report_failure(self.host_index, "an idle connection was closed");
+                self.cluster.suspect(self.host_index);
                 None
             }
         }
@@ -336,7 +345,7 @@ impl Pool {
                 &self.user.server_user,
                 self.user.server_password.as_ref(),
                 &self.database.server_database,
-                &[("application_name", "pgmanifold")],
+                &[],
             )
             .await;
         match login {

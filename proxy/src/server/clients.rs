@@ -5,9 +5,10 @@ use crate::backend::connection::ServerInfo;
 use crate::wire::protocol::{CancelKey, Protocol};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
+use tokio::sync::Notify;
 
 /// Secret bytes of a cancel key with protocol 3.2; 3.0 has room for four.
 const SECRET_BYTES: usize = 32;
@@ -24,6 +25,10 @@ pub struct ClientHandle {
     pub id: u32,
     key: CancelKey,
     lent: Mutex<Lent>,
+    /// Wakes the session when it is cancelled while it waits for a server.
+    cancelled_waiting: Notify,
+    /// The host of the leased server does not answer any more.
+    server_silent: AtomicBool,
     ending: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -31,6 +36,8 @@ pub struct ClientHandle {
 #[derive(Debug, Default)]
 struct Lent {
     server: Option<Arc<ServerInfo>>,
+    /// The session waits for a server.
+    waiting: bool,
     /// A cancel request was sent to it: it may still arrive, so nobody else may use the server.
     cancelled: bool,
 }
@@ -38,7 +45,23 @@ struct Lent {
 impl ClientHandle {
     /// Notes the server the session has leased.
     pub fn lend(&self, server: &Arc<ServerInfo>) {
-        *lock(&self.lent) = Lent { server: Some(Arc::clone(server)), cancelled: false };
+        let server = Some(Arc::clone(server));
+        *lock(&self.lent) = Lent { server, ..Lent::default() };
+    }
+
+    /// Notes that the session waits for a server. To be followed by `wait_cancelled`.
+    pub fn wait(&self) {
+        lock(&self.lent).waiting = true;
+    }
+
+    /// Completes when the waiting session is cancelled.
+    pub async fn wait_cancelled(&self) {
+        self.cancelled_waiting.notified().await;
+    }
+
+    /// Notes that the session waits no more.
+    pub fn end_wait(&self) {
+        lock(&self.lent).waiting = false;
     }
 
     /// Notes that the session has no server any more. True when a cancel request was sent to it.
@@ -48,9 +71,12 @@ impl ClientHandle {
         std::mem::take(&mut lent.cancelled)
     }
 
-    /// The server a cancel request must go to.
+    /// The server a cancel request must go to. A session that waits for one is cancelled here.
     pub fn cancel_target(&self) -> Option<Arc<ServerInfo>> {
         let mut lent = lock(&self.lent);
+        if std::mem::take(&mut lent.waiting) {
+            self.cancelled_waiting.notify_one();
+        }
         lent.cancelled |= lent.server.is_some();
         lent.server.clone()
     }
@@ -77,8 +103,19 @@ impl ClientHandle {
         &self.key
     }
 
+    /// True once after the host of the leased server was found not to answer.
+    #[inline]
+    pub fn take_server_silent(&self) -> bool {
+        self.server_silent.load(Ordering::Relaxed)
+            && self.server_silent.swap(false, Ordering::Relaxed)
+    }
+
     fn end(&self, how: u8) {
         self.ending.fetch_max(how, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*lock(&self.waker) {
             waker.wake_by_ref();
         }
@@ -119,6 +156,8 @@ impl Registration {
             id,
             key,
             lent: Mutex::default(),
+            cancelled_waiting: Notify::new(),
+            server_silent: AtomicBool::new(false),
             ending: AtomicU8::new(GO_ON),
             waker: Mutex::default(),
         });
@@ -164,6 +203,16 @@ impl Clients {
     /// The counter of connections under a limit (`user:app`); it outlives reloads.
     pub fn counter(&self, name: &str) -> Arc<AtomicUsize> {
         Arc::clone(lock(&self.counters).entry_ref(name).or_default())
+    }
+
+    /// Tells the sessions whose server is on a host for which `is_silent` holds.
+    pub fn tell_silent(&self, is_silent: impl Fn(&ServerInfo) -> bool) {
+        for handle in lock(&self.connected).values() {
+            if lock(&handle.lent).server.as_ref().is_some_and(|server| is_silent(server)) {
+                handle.server_silent.store(true, Ordering::Relaxed);
+                handle.wake();
+            }
+        }
     }
 
     fn end_all(&self, how: u8) {

@@ -8,10 +8,11 @@ use crate::backend::exec;
 use crate::config::model::Config;
 use crate::frontend::startup::{self, Incoming, Login, StartupErrorKind};
 use crate::metrics::{ClientGuard, LoginFailure};
-use crate::pool::manager::{Greeting, UserPools};
+use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
 use crate::session::{Beginning, Session};
+use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use crate::wire::protocol::CancelKey;
@@ -23,7 +24,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
 
 /// Longest time a refused client is given to take its error message.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -213,30 +213,33 @@ async fn learn_greeting(
         exec::run(&mut lease, &sql).await.map_err(fatal)?;
     }
     lease.settings = Arc::clone(settings);
-    let greeting = Arc::new(lease.reported.clone());
+    let sync = exec::run(&mut lease, "SHOW synchronous_commit").await.map_err(fatal)?;
+    let async_commit = sync.as_deref() == Some("off");
+    let greeting = Arc::new(ServerGreeting { reported: lease.reported.clone(), async_commit });
     lease.give_back(worker, std::time::Instant::now());
     pools.remember_greeting(settings, Arc::clone(&greeting));
     Ok(greeting)
 }
 
 fn begin(login: Login, welcome: Welcome, worker: Arc<Worker>, shared: Arc<Shared>) -> Session {
-    let mut greeting = BytesMut::with_capacity(1024);
-    frame::put(&mut greeting, b'R', &[&0u32.to_be_bytes()]);
-    for (name, value) in welcome.greeting.iter() {
+    let mut output = BytesMut::with_capacity(1024);
+    frame::put(&mut output, b'R', &[&0u32.to_be_bytes()]);
+    for (name, value) in &welcome.greeting.reported {
         let value = match name.as_str() {
             "application_name" => welcome.settings.get("application_name").unwrap_or_default(),
             // Said of the server that was asked; the session has the primary too.
             "in_hot_standby" | "default_transaction_read_only" => "off",
             _ => value,
         };
-        frame::put_parameter_status(&mut greeting, name, value);
+        frame::put_parameter_status(&mut output, name, value);
     }
     let key = welcome.guards.registration.handle().key();
-    frame::put(&mut greeting, b'K', &[&key.process_id.to_be_bytes(), &key.secret]);
-    frame::put_ready(&mut greeting, b'I');
+    frame::put(&mut output, b'K', &[&key.process_id.to_be_bytes(), &key.secret]);
+    frame::put_ready(&mut output, b'I');
     Session::new(Beginning {
         client: login.stream,
-        greeting,
+        output,
+        greeting: welcome.greeting,
         pools: welcome.pools,
         startup: welcome.settings,
         knobs: welcome.knobs,

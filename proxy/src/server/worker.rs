@@ -1,6 +1,7 @@
 //! Owns threads with event loops: the workers, and the control thread.
 
 use super::{MAINTENANCE_INTERVAL, Shared, login};
+use crate::config::model::Host;
 use crate::frontend::startup::Peer;
 use std::io;
 use std::sync::Arc;
@@ -63,7 +64,8 @@ pub(super) fn start(
     shared: &Arc<Shared>,
     running: watch::Receiver<bool>,
 ) -> io::Result<(Arc<Worker>, JoinHandle<()>)> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // No timers: see `crate::timer`.
+    let runtime = Builder::new_current_thread().enable_io().build()?;
     let (handover, tasks) = mpsc::channel(HANDOVER_QUEUE);
     let worker = Arc::new(Worker { index, load: Arc::default(), handover });
     let (shared, this) = (Arc::clone(shared), Arc::clone(&worker));
@@ -78,11 +80,7 @@ pub(super) fn start(
     Ok((worker, thread))
 }
 
-async fn take_tasks(
-    mut tasks: mpsc::Receiver<Task>,
-    worker: &Arc<Worker>,
-    shared: &Arc<Shared>,
-) {
+async fn take_tasks(mut tasks: mpsc::Receiver<Task>, worker: &Arc<Worker>, shared: &Arc<Shared>) {
     while let Some(task) = tasks.recv().await {
         let client = match task {
             Task::Serve(client) => client,
@@ -102,9 +100,20 @@ async fn take_tasks(
     }
 }
 
-/// Closes idle server connections and opens spare ones.
+/// Closes idle server connections, opens spare ones, and tells sessions of hosts that are down.
 fn maintain(shared: &Shared, worker: usize) {
-    let pools = shared.state().all_pools();
+    let state = shared.state();
+    let down: Vec<_> = state
+        .clusters()
+        .flat_map(|cluster| cluster.hosts())
+        .filter(|host| !host.is_up())
+        .map(|host| &host.host)
+        .collect();
+    if !down.is_empty() {
+        let is_down = |host: &Arc<Host>| down.iter().any(|down| Arc::ptr_eq(down, host));
+        shared.clients.tell_silent(|server| is_down(&server.host));
+    }
+    let pools = state.all_pools();
     for pool in pools.iter().flat_map(|pools| &pools.pools) {
         pool.maintain(worker, Instant::now());
     }

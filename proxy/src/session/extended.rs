@@ -4,30 +4,16 @@
 //! Named statements live under names of ours on the servers, so that any server can run them:
 //! one that does not know a statement gets its Parse first.
 
-use super::planning::{Planner, unplanned};
+use super::planning::Planner;
 use super::request::{Step, Taken};
-use super::{Prepared, Session, Stop, Virtual};
-use crate::backend::connection::{Expect, Hidden};
+use super::{CopyIn, Prepared, Session, Virtual};
+use crate::backend::connection::Expect;
 use crate::backend::prepared::Statement;
 use crate::pool::Lease;
 use crate::wire::error::SqlError;
-use crate::wire::frame::{self, FrameError, HEADER_BYTES};
-use pgmanifold_router::hint::Role;
-use pgmanifold_router::plan::{Effect, LocalCommand, Plan, Transaction};
-use pgmanifold_router::route::Target;
+use crate::wire::frame::{self, FrameError};
+use pgmanifold_router::plan::{Effect, LocalCommand};
 use std::sync::Arc;
-
-/// A batch is looked through up to its Sync before a replica is chosen for it; one that is longer
-/// than this goes to the primary.
-const SURVEY_BYTES: usize = 64 * 1024;
-
-/// What looking through a batch showed.
-enum Survey {
-    /// Where the batch must run.
-    Target(Target, Arc<Plan>),
-    /// The rest of the batch has not arrived.
-    Incomplete,
-}
 
 impl Session {
     pub(super) fn take_parse(
@@ -66,12 +52,14 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             lease.unnamed = Some(Arc::clone(&statement));
-            let expect = Expect::Parse { statement, hidden: false };
+            let expect = Expect::Parse { statement, name: Some(name.into()) };
             self.send_expecting(message, expect);
-        } else if lease.statements.touch(&statement) {
-            self.answer(|out| frame::put(out, b'1', &[]));
+        } else if !lease.statements.touch(&statement) {
+            send_parse(lease, &statement, Some(name.into()));
+        } else if lease.expect.is_empty() {
+            frame::put(&mut self.output, b'1', &[]);
         } else {
-            send_parse(lease, &statement, false);
+            lease.expect.push_back(Expect::Parsed(name.into()));
         }
         Ok(Step::Done)
     }
@@ -105,6 +93,7 @@ impl Session {
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;
         }
+        self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(&prepared);
         self.note_effects(&prepared.plan);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
@@ -173,6 +162,9 @@ impl Session {
             return Ok(step);
         }
         self.send_expecting(message, Expect::Execute);
+        if std::mem::take(&mut self.copy_bound) {
+            self.copy_in = CopyIn::Asked;
+        }
         Ok(Step::Done)
     }
 
@@ -180,11 +172,7 @@ impl Session {
     pub(super) fn take_close(&mut self, message: &[u8], body: &[u8]) -> Taken {
         let (kind, name) = kind_and_name(body, b'C')?;
         if kind == b'S' {
-            if name.is_empty() {
-                self.unnamed = None;
-            } else if let Some(prepared) = &mut self.prepared {
-                prepared.remove(name);
-            }
+            self.forget(name);
         } else if self.find_local_portal(name).is_some() {
             self.local_portal = None;
         } else if self.lease.is_some() {
@@ -226,111 +214,6 @@ impl Session {
         Step::Done
     }
 
-    /// Makes sure that the batch that goes on with `rest` has a server. `None` when it has.
-    fn place_batch(
-        &mut self,
-        rest: &[u8],
-        plan: Option<&Plan>,
-        planner: &mut Planner,
-    ) -> Result<Option<Step>, FrameError> {
-        if self.batch_open {
-            let leaves = plan.is_some_and(|plan| self.must_leave_replica(plan));
-            return Ok(leaves.then(|| self.leave_replica().into()));
-        }
-        self.begin_clock();
-        let stays = self.lease.as_ref().is_some_and(|lease| lease.status != b'I');
-        if stays || self.keeps_server() {
-            self.batch_open = true;
-            return Ok(None);
-        }
-        let (target, plan) = match self.survey(rest, planner)? {
-            Survey::Incomplete => return Ok(Some(Stop::NeedBytes.into())),
-            Survey::Target(target, plan) => (target, plan),
-        };
-        match self.place(target, &plan) {
-            Ok(()) => {
-                self.keep_for_repeat(Self::repeatable_batch(rest).unwrap_or_default());
-                self.batch_open = true;
-                Ok(None)
-            }
-            Err(Ok(stop)) => Ok(Some(stop.into())),
-            Err(Err(error)) => Ok(Some(self.refuse_batch(error))),
-        }
-    }
-
-    /// Looks through a batch for the server it needs: a replica only if nothing in it needs the
-    /// primary. Bytes up to a Flush count as a batch, for their answers are waited for.
-    fn survey(&self, rest: &[u8], planner: &mut Planner) -> Result<Survey, FrameError> {
-        let mut at = 0;
-        let mut parsed: Vec<(&[u8], Arc<Plan>)> = Vec::new();
-        let mut decided: Option<(Target, Arc<Plan>)> = None;
-        while let Some(header) = frame::peek(&rest[at..]) {
-            frame::check_frontend(header, self.shared.max_message_bytes())?;
-            if matches!(header.kind, b'S' | b'H' | b'Q' | b'F' | b'X') {
-                return Ok(decided_or_primary(decided));
-            }
-            let Some(message) = rest.get(at..at + header.total) else { break };
-            let plan =
-                self.survey_message(header.kind, &message[HEADER_BYTES..], &parsed, planner)?;
-            if let Some((name, plan)) = plan {
-                if header.kind == b'P' {
-                    parsed.push((name, Arc::clone(&plan)));
-                }
-                let target = self.batch_target(&plan, decided.as_ref());
-                if target == Target::Primary {
-                    return Ok(Survey::Target(target, plan));
-                }
-                decided.get_or_insert((target, plan));
-            }
-            at += header.total;
-        }
-        if rest.len() >= SURVEY_BYTES {
-            return Ok(Survey::Target(Target::Primary, Arc::new(unplanned("long batch"))));
-        }
-        Ok(Survey::Incomplete)
-    }
-
-    fn survey_message<'a>(
-        &self,
-        kind: u8,
-        body: &'a [u8],
-        parsed: &[(&[u8], Arc<Plan>)],
-        planner: &mut Planner,
-    ) -> Result<Option<(&'a [u8], Arc<Plan>)>, FrameError> {
-        if kind == b'P' {
-            let (name, definition) = frame::cstr(body, b'P')?;
-            return Ok(Some((name, self.plan(check_definition(definition)?, planner))));
-        }
-        if kind != b'B' {
-            return Ok(None);
-        }
-        let (_, tail) = frame::cstr(body, b'B')?;
-        let (name, _) = frame::cstr(tail, b'B')?;
-        let found = parsed.iter().rev().find(|(parsed, _)| *parsed == name);
-        let plan = match found {
-            Some((_, plan)) => Some(Arc::clone(plan)),
-            None if name.is_empty() => self.unnamed.as_ref().map(|known| Arc::clone(&known.plan)),
-            None => self.find_named(name).map(|known| Arc::clone(&known.plan)),
-        };
-        Ok(plan.map(|plan| (name, plan)))
-    }
-
-    /// Where one statement of a batch must run, given what stands before it. BEGIN READ ONLY
-    /// takes the target of what follows it.
-    fn batch_target(&self, plan: &Plan, decided: Option<&(Target, Arc<Plan>)>) -> Target {
-        let begins = decided.and_then(|(_, first)| first.transaction);
-        match plan.transaction {
-            Some(Transaction::Begin { read_only: true, serializable: false })
-                if decided.is_none() && self.knobs.role() != Role::Primary =>
-            {
-                Target::Replica
-            }
-            None if begins.is_some() && plan.effect != Effect::Read => Target::Primary,
-            Some(_) if begins.is_some() => Target::Replica,
-            _ => self.route(plan).target,
-        }
-    }
-
     fn statement(&self, name: &[u8], definition: &[u8]) -> Arc<Statement> {
         if !name.is_empty() {
             return self.shared.interner.intern(definition);
@@ -355,7 +238,7 @@ impl Session {
         }
     }
 
-    fn find_named(&self, name: &[u8]) -> Option<&Prepared> {
+    pub(super) fn find_named(&self, name: &[u8]) -> Option<&Prepared> {
         self.prepared.as_ref()?.get(name)
     }
 
@@ -377,29 +260,13 @@ impl Session {
         (*local.0 == *name).then(|| local.1.clone())
     }
 
-    /// Forgets statements whose Parse failed or was skipped.
-    pub(super) fn forget(&mut self, statement: &Arc<Statement>) {
-        if self.unnamed.as_ref().is_some_and(|known| Arc::ptr_eq(&known.statement, statement)) {
+    /// Forgets a statement whose Parse failed or was skipped.
+    pub(super) fn forget(&mut self, name: &[u8]) {
+        if name.is_empty() {
             self.unnamed = None;
+        } else if let Some(prepared) = &mut self.prepared {
+            prepared.remove(name);
         }
-        if let Some(prepared) = &mut self.prepared {
-            prepared.retain(|_, known| !Arc::ptr_eq(&known.statement, statement));
-        }
-    }
-
-    /// True when a batch went to a replica before its client had sent all of it (it waited for a
-    /// Flush), and now goes on with a statement that needs the primary.
-    fn must_leave_replica(&self, plan: &Plan) -> bool {
-        let is_open = self.lease.as_ref().is_some_and(|lease| lease.status == b'I');
-        let may_stay = matches!(plan.effect, Effect::Read | Effect::Transaction);
-        is_open && !may_stay && self.leased_replica()
-    }
-
-    /// Ends the part of a batch that ran on a replica, so that the rest can go to the primary.
-    fn leave_replica(&mut self) -> Stop {
-        self.batch_open = false;
-        self.send_expecting(SYNC, Expect::Hidden(Hidden::Sync));
-        Stop::Drain
     }
 
     /// True when a begun transaction, or one that was lost, is all the session has.
@@ -411,41 +278,31 @@ impl Session {
 /// Body of a Bind that fails: there is no such statement. No formats, no values.
 const POISON_BIND: &[u8] = b"\0pgmanifold_refused\0\0\0\0\0\0\0";
 
-const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
-
-fn decided_or_primary(decided: Option<(Target, Arc<Plan>)>) -> Survey {
-    match decided {
-        Some((Target::Replica, plan)) if plan.transaction.is_some() => {
-            Survey::Target(Target::Primary, plan)
-        }
-        Some((target, plan)) => Survey::Target(target, plan),
-        None => Survey::Target(Target::Primary, Arc::new(unplanned("no statement in batch"))),
-    }
-}
+pub(super) const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
 
 /// Gives the server the statement, if it does not know it.
 fn make_known(lease: &mut Lease, name: &[u8], statement: &Arc<Statement>) {
     if name.is_empty() {
         if !lease.unnamed.as_ref().is_some_and(|known| Arc::ptr_eq(known, statement)) {
             lease.unnamed = Some(Arc::clone(statement));
-            push_parse(lease, statement, true);
+            push_parse(lease, statement, None);
         }
     } else if !lease.statements.touch(statement) {
-        send_parse(lease, statement, true);
+        send_parse(lease, statement, None);
     }
 }
 
-fn send_parse(lease: &mut Lease, statement: &Arc<Statement>, hidden: bool) {
+fn send_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
     if let Some(evicted) = lease.statements.insert(Arc::clone(statement)) {
         frame::put(&mut lease.out, b'C', &[b"S", &evicted.name]);
         lease.expect.push_back(Expect::Close { hidden: true });
     }
-    push_parse(lease, statement, hidden);
+    push_parse(lease, statement, name);
 }
 
-fn push_parse(lease: &mut Lease, statement: &Arc<Statement>, hidden: bool) {
+fn push_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
     frame::put(&mut lease.out, b'P', &[&statement.name, &statement.body]);
-    lease.expect.push_back(Expect::Parse { statement: Arc::clone(statement), hidden });
+    lease.expect.push_back(Expect::Parse { statement: Arc::clone(statement), name });
 }
 
 /// Checks a Parse body after its name: text, terminator, count, and exactly that many types.

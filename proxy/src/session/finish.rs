@@ -1,11 +1,12 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
-use super::{Event, Session, Virtual};
+use super::{CopyIn, Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::metrics::ClientState;
 use crate::pool::Lease;
 use crate::session::settings;
+use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use std::future::poll_fn;
@@ -69,7 +70,8 @@ impl Session {
     fn mark_write(&mut self) {
         let mark = self.pools.cluster.mark_write();
         self.last_write = Some(mark);
-        self.last_write_async = self.wrote_async || self.settings.async_commit;
+        self.last_write_async =
+            self.wrote_async || self.settings.async_commit.unwrap_or(self.greeting.async_commit);
         self.wrote_async = false;
         if let Some(key) = self.knobs.key() {
             self.pools.keys.record(key, mark, self.last_write_async);
@@ -114,8 +116,7 @@ impl Session {
             return;
         }
         if std::mem::take(&mut self.settings_dirty) {
-            let custom = self.custom_names.iter().flat_map(|names| names.iter());
-            let sql = settings::read_back_sql(custom.map(AsRef::as_ref));
+            let sql = settings::read_back_sql(self.custom_names.iter().map(AsRef::as_ref));
             frame::put_query(&mut lease.out, sql.as_bytes());
             lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
             return;
@@ -142,18 +143,24 @@ impl Session {
     pub(super) fn server_lost(&mut self, error: SqlError) -> Option<Event> {
         let mut lease = self.drop_server()?;
         let host = lease.info.host.address.to_string();
-        self.pools.cluster.report_failure(lease.host_index(), &error.to_string());
+        match &lease.dying {
+            Some(_) => self.pools.cluster.suspect(lease.host_index()),
+            None => self.pools.cluster.report_failure(lease.host_index(), &error.to_string()),
+        }
         let error = self.explain_loss(lease.dying.take().unwrap_or(error), &host);
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
         let repeatable = std::mem::take(&mut lease.repeatable);
+        self.copy_in = CopyIn::No;
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
         if std::mem::take(&mut self.wrote) {
             self.mark_write();
         }
         self.settings_dirty = false;
-        if mid_message || self.pinned.is_some() {
+        // The client broke the protocol, and the server closed the connection for it.
+        let violation = error.sqlstate == "08P01";
+        if mid_message || violation || self.pinned.is_some() {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
@@ -179,7 +186,8 @@ impl Session {
         for owed in expect.drain(..) {
             match owed {
                 Expect::Local(bytes) if !told => self.output.extend_from_slice(&bytes),
-                Expect::Local(_) => {}
+                Expect::Parsed(_) if !told => frame::put(&mut self.output, b'1', &[]),
+                Expect::Local(_) | Expect::Parsed(_) => {}
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
@@ -245,14 +253,14 @@ impl Session {
             .await;
             let _ = self.client.shutdown().await;
         };
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
+        let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
     }
 
     /// A statement that still runs is cancelled; a clean server is wiped and given back; any
     /// other is closed, which rolls its transaction back.
     async fn leave_server(&mut self, mut lease: Lease) {
         let cancelled = self.handle.take_back();
-        if !lease.is_clean() {
+        if !lease.is_clean() || self.batch_open {
             if !lease.expect.is_empty()
                 && let Some(key) = lease.info.cancel.clone()
             {
@@ -266,7 +274,7 @@ impl Session {
         }
         if self.pinned.is_some() || self.settings_dirty {
             let reset = exec::run(&mut lease, "DISCARD ALL");
-            if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(()))) {
+            if !matches!(timeout(RESET_TIMEOUT, reset).await, Ok(Ok(_))) {
                 return;
             }
             lease.statements.clear();

@@ -14,6 +14,7 @@
 //!                            └────────► error to client ◄┘
 //! ```
 
+mod batch;
 pub(crate) mod extended;
 mod finish;
 pub mod knobs;
@@ -30,7 +31,7 @@ use crate::cluster::WriteMark;
 use crate::config::model::PoolMode;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Lease;
-use crate::pool::manager::UserPools;
+use crate::pool::manager::{Greeting, UserPools};
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
@@ -39,6 +40,7 @@ use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
 use hashbrown::HashMap;
 use knobs::Knobs;
+use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::{LocalCommand, Plan};
 use place::Placement;
 use settings::Settings;
@@ -79,6 +81,21 @@ struct DeferredBegin {
     kind: pgmanifold_router::plan::Transaction,
 }
 
+/// Where a COPY FROM STDIN stands. While it runs, the server ignores Sync and Flush, so whether
+/// one is to be answered is not known before the server has said that the COPY began.
+///
+/// ```text
+///   No ── COPY sent ──► Asked ── CopyInResponse ──► Running ── CopyDone, CopyFail ──► No
+///    ▲                    │ error, end                  │ error
+///    └────────────────────┴─────────────────────────────┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyIn {
+    No,
+    Asked,
+    Running,
+}
+
 /// Why the relay stopped.
 #[derive(Debug)]
 enum Event {
@@ -97,6 +114,8 @@ enum Stop {
     NeedBytes,
     /// The next message must wait until all answers owed have come.
     Drain,
+    /// The next message must wait until a COPY has begun or failed.
+    CopyAsked,
     /// The relay must stop.
     Event(Event),
 }
@@ -121,8 +140,11 @@ pub struct Session {
     /// Parameters the session has now, and those it began with.
     settings: Arc<Settings>,
     startup: Arc<Settings>,
+    greeting: Greeting,
+    /// How SQL text is read under `settings`.
+    dialect: Dialect,
     /// Parameters outside `pg_settings` the session has named.
-    custom_names: Option<Box<BTreeSet<Box<str>>>>,
+    custom_names: BTreeSet<Box<str>>,
     knobs: Box<Knobs>,
     virtual_transaction: Virtual,
     /// Why the session keeps its server between transactions.
@@ -137,6 +159,9 @@ pub struct Session {
     skip_to_sync: bool,
     /// Bytes of a large CopyData that go on unseen.
     copy_passing: usize,
+    copy_in: CopyIn,
+    /// The last Bind was of a COPY FROM STDIN.
+    copy_bound: bool,
     /// Client messages wait until the server owes nothing.
     draining: bool,
     /// What the statements of the current transaction did.
@@ -166,7 +191,9 @@ pub struct Beginning {
     /// The client's connection, logged in.
     pub client: Stream,
     /// What the client must be sent first.
-    pub greeting: BytesMut,
+    pub output: BytesMut,
+    /// What servers say with these parameters.
+    pub greeting: Greeting,
     /// Its pools.
     pub pools: Arc<UserPools>,
     /// Parameters given at start-up.
@@ -186,12 +213,13 @@ impl Session {
     pub fn new(begin: Beginning) -> Self {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
-        let custom: BTreeSet<Box<str>> =
-            begin.startup.iter().map(|(name, _)| name.into()).filter(is_custom).collect();
+        let dialect = begin.startup.dialect(&begin.greeting);
+        let custom = begin.startup.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
+        let custom = custom.map(Into::into).collect();
         Self {
             client: begin.client,
             input: BytesMut::new(),
-            output: begin.greeting,
+            output: begin.output,
             lease: None,
             pools: begin.pools,
             shared: begin.shared,
@@ -204,7 +232,9 @@ impl Session {
             local_portal: None,
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
-            custom_names: (!custom.is_empty()).then(|| Box::new(custom)),
+            greeting: begin.greeting,
+            dialect,
+            custom_names: custom,
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,
             pinned: session_pooling.then_some("session pooling"),
@@ -214,6 +244,8 @@ impl Session {
             batch_open: false,
             skip_to_sync: false,
             copy_passing: 0,
+            copy_in: CopyIn::No,
+            copy_bound: false,
             draining: false,
             wrote: false,
             wrote_async: false,
@@ -232,7 +264,11 @@ impl Session {
 
     /// Serves the client until it leaves, breaks the protocol, or the proxy stops.
     pub async fn run(mut self) {
-        poll_fn(|cx| Poll::Ready(self.handle.wake_with(cx.waker()))).await;
+        poll_fn(|cx| {
+            self.handle.wake_with(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
@@ -258,7 +294,8 @@ impl Session {
                 progressed |= self.input.len() != before;
                 server_waits = false;
             }
-            if self.poll_write_client(cx).is_err() {
+            let owes = self.output.capacity() > 0 || self.client.is_tls();
+            if owes && self.poll_write_client(cx).is_err() {
                 return Poll::Ready(Event::Close(None));
             }
             if self.lease.is_some() && !server_waits {
@@ -279,6 +316,9 @@ impl Session {
                     Poll::Ready(None) => (progressed, server_waits) = (true, false),
                     Poll::Pending => client_waits = true,
                 }
+            }
+            if !progressed && self.handle.take_server_silent() && self.repeat_elsewhere() {
+                continue;
             }
             if !progressed {
                 return match self.stop_requested() {
@@ -325,7 +365,7 @@ impl Session {
     fn stopped(&mut self, stop: Stop) -> Option<Event> {
         self.flush_server_now();
         match stop {
-            Stop::NeedBytes => None,
+            Stop::NeedBytes | Stop::CopyAsked => None,
             Stop::Drain => {
                 self.draining = true;
                 None
@@ -344,13 +384,13 @@ impl Session {
             return false;
         }
         self.draining = false;
-        lease.out.is_empty()
+        self.copy_in != CopyIn::Asked && lease.out.is_empty()
     }
 
     /// The client is read while there is room for what it sends. An incomplete message is read
     /// on; requests that wait are not.
     fn may_read_client(&self) -> bool {
-        if self.draining {
+        if self.draining || self.copy_in == CopyIn::Asked {
             return self.input.is_empty();
         }
         self.output.is_empty() && self.lease.as_ref().is_none_or(|lease| lease.out.is_empty())
@@ -369,9 +409,7 @@ impl Session {
                 Poll::Pending => return Ok(()),
             }
         }
-        if self.output.capacity() > 0 {
-            self.output = BytesMut::new();
-        }
+        self.output = BytesMut::new();
         self.flush_client(cx)
     }
 
@@ -429,8 +467,4 @@ impl Session {
         };
         self.answer(|out| frame::put_ready(out, status));
     }
-}
-
-fn is_custom(name: &Box<str>) -> bool {
-    name.contains('.')
 }

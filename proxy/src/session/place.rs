@@ -43,7 +43,9 @@ impl Session {
             let reason = "the catalog is being read again after DDL".into();
             return Route { target: Target::Primary, reason };
         }
-        let split_reads = self.pools.database.read_replicas && self.pinned.is_none();
+        let split_reads = self.pools.database.read_replicas
+            && self.pinned.is_none()
+            && !self.settings.serializable;
         route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
     }
 
@@ -67,12 +69,26 @@ impl Session {
             return Err(Err(error));
         }
         let Some(lease) = &self.lease else { return Ok(()) };
+        let settles = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::ReadSettings));
+        if lease.expect.iter().any(settles) {
+            return Err(Ok(Stop::Drain));
+        }
         let on_primary = !self.leased_replica();
         let fits = match target {
             Target::Primary => on_primary,
             Target::Replica => true,
             Target::ReplicaOnly => !on_primary,
         };
+        let free = lease.status == b'I' && lease.expect.is_empty();
+        if fits
+            && free
+            && !Arc::ptr_eq(&lease.settings, &self.settings)
+            && self.pinned.is_none()
+            && let Some(lease) = self.lease.take()
+        {
+            return self.attach(lease);
+        }
+        let Some(lease) = &self.lease else { return Ok(()) };
         if fits || lease.status != b'I' || self.keeps_server() {
             self.acquire_attempts = 0;
             return Ok(());
@@ -90,7 +106,7 @@ impl Session {
         self.follow_reload();
         let host = self.choose_host(target, plan).map_err(Err)?;
         let pool = &self.pools.pools[host];
-        match pool.try_get(self.worker.index) {
+        match pool.try_get(self.worker.index, self.started) {
             Some(lease) => self.attach(lease),
             None => Err(Ok(Stop::Event(Event::Acquire(host)))),
         }
@@ -120,6 +136,9 @@ impl Session {
                     .hint("Drop role=replica to let the primary serve it."))
             }
             Err(stale) => {
+                if let Some(token) = &need.token {
+                    cluster.check_token(token)?;
+                }
                 self.placement.kind = RouteKind::PinnedRead;
                 self.placement.fallback = Some(stale.to_string().into());
                 cluster.primary()
@@ -201,7 +220,7 @@ impl Session {
             Effect::Read | Effect::Transaction | Effect::SessionState => None,
             Effect::Ddl | Effect::Write | Effect::Copy | Effect::Unknown => Some(
                 SqlError::error("25006", "cannot run this statement in a read-only transaction")
-                    .detail(format!("The transaction runs on a replica; it {}.", plan.reason))
+                    .detail(format!("The transaction runs on a replica; reason: {}.", plan.reason))
                     .hint("Begin with /* pgm: primary */ or SET pgm.role = 'primary'."),
             ),
         }
@@ -243,7 +262,14 @@ impl Session {
         self.guards.gauge.set(ClientState::Waiting);
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
-        let result = pool.get(self.worker.index).await;
+        self.handle.wait();
+        let result = tokio::select! {
+            result = pool.get(self.worker.index) => result,
+            () = self.handle.wait_cancelled() => {
+                Err(SqlError::error("57014", "canceling statement due to user request"))
+            }
+        };
+        self.handle.end_wait();
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
@@ -304,6 +330,7 @@ impl Session {
             missing.extend(kept);
             self.shared.settings.intern(Settings::new(missing))
         };
+        self.dialect = self.settings.dialect(&self.greeting);
         if let Some(lease) = &mut self.lease {
             lease.settings = on_server;
         }

@@ -58,7 +58,7 @@ impl Session {
     /// The plan of a text: from the cache, or made now.
     pub(super) fn plan(&self, text: &[u8], planner: &mut Planner) -> Arc<Plan> {
         let facts = self.pools.facts.facts();
-        let dialect = self.settings.dialect();
+        let dialect = self.dialect;
         let Planner { scan, caches } = planner;
         let index = self.pools.database_id;
         if caches.len() <= index {

@@ -5,7 +5,7 @@
 //! Conflicts"), or the read turned out to write (a function declared less volatile than it is).
 
 use super::Session;
-use crate::wire::frame::{self, HEADER_BYTES};
+use super::reply::lost;
 use bytes::BytesMut;
 
 /// Longest request that is kept for a second try.
@@ -26,23 +26,6 @@ impl Session {
         }
     }
 
-    /// The batch at the start of `bytes`, if nothing in it changes the session and its Sync is
-    /// there.
-    pub(super) fn repeatable_batch(bytes: &[u8]) -> Option<&[u8]> {
-        let mut at = 0;
-        while let Some(header) = frame::peek(bytes.get(at..)?) {
-            let message = bytes.get(at..at + header.total)?;
-            let names_statement = header.kind == b'P' && message.get(HEADER_BYTES) != Some(&0);
-            at += header.total;
-            match header.kind {
-                b'S' => return bytes.get(..at),
-                b'P' | b'B' | b'D' | b'E' if !names_statement => {}
-                _ => return None,
-            }
-        }
-        None
-    }
-
     /// Nothing can be repeated any more: something of the answer has reached the client, or
     /// another request was sent after it.
     pub(super) fn forget_repeat(&mut self) {
@@ -57,6 +40,16 @@ impl Session {
         let repeats = !lease.repeatable.is_empty() && REPEATABLE_SQLSTATES.contains(&sqlstate);
         lease.repeating |= repeats;
         repeats
+    }
+
+    /// The leased host does not answer: the read goes elsewhere, if it can be repeated. Other
+    /// statements wait on, for the host may only be slow.
+    pub(super) fn repeat_elsewhere(&mut self) -> bool {
+        let repeatable = self.lease.as_ref().is_some_and(|lease| !lease.repeatable.is_empty());
+        if repeatable {
+            self.server_lost(lost("the host does not answer health checks"));
+        }
+        repeatable
     }
 
     /// Puts the request back in front of what the client sent since.

@@ -1,16 +1,14 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{Session, planning};
+use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
-use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -44,7 +42,8 @@ impl Outgoing<'_> {
 impl Session {
     /// Sends what the server is owed, and reads it once.
     pub(super) fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SqlError>> {
-        if let Err(error) = self.poll_write_server(cx) {
+        let owes = self.lease.as_ref().is_some_and(|lease| lease.owes_bytes());
+        if owes && let Err(error) = self.poll_write_server(cx) {
             return Poll::Ready(Err(error));
         }
         if !self.output.is_empty() {
@@ -89,7 +88,10 @@ impl Session {
                 Poll::Pending => return Ok(()),
             }
         }
-        if let Poll::Ready(Err(error)) = Pin::new(&mut server.stream).poll_flush(cx) {
+        // TLS keeps records back until it is flushed.
+        if server.stream.is_tls()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut server.stream).poll_flush(cx)
+        {
             return Err(lost(&error.to_string()));
         }
         // What came after the last answer (the rest of a COPY that failed) has kept the server.
@@ -129,8 +131,10 @@ impl Session {
                 server.passing -= passing;
                 *at += passing;
             }
-            if matches!(server.expect.front(), Some(Expect::Query | Expect::Execute)) {
-                *at = pass_rows(bytes, *at);
+            match server.expect.front() {
+                Some(Expect::Query) => *at = pass_rows(bytes, *at, b'T'),
+                Some(Expect::Execute) => *at = pass_rows(bytes, *at, b'D'),
+                _ => {}
             }
             let rest = &bytes[*at..];
             let Some(header) = frame::peek(rest) else { return Ok(()) };
@@ -192,6 +196,9 @@ impl Session {
         if self.lease.as_ref().is_some_and(|lease| lease.repeating) && kind != b'Z' {
             return Ok(Fate::Swallow);
         }
+        if matches!(kind, b'E' | b'C' | b'Z') {
+            self.copy_in = CopyIn::No;
+        }
         match kind {
             b'Z' => return self.take_ready(message),
             b'E' => return self.take_error(message, start, outgoing),
@@ -199,6 +206,9 @@ impl Session {
             b'N' => return Ok(self.fate_of_notice()),
             b'A' => return Ok(Fate::Pass),
             _ => {}
+        }
+        if kind == b'G' {
+            self.copy_in = CopyIn::Running;
         }
         if kind == b'C' {
             self.rolled_back = message[HEADER_BYTES..] == *b"ROLLBACK\0";
@@ -214,9 +224,9 @@ impl Session {
                 (Fate::Swallow, false)
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
-            (Some(Expect::Parse { hidden, statement }), b'1') => {
+            (Some(Expect::Parse { name, statement }), b'1') => {
                 statement.note_accepted(self.pools.database_id);
-                (fate(*hidden), true)
+                (fate(name.is_none()), true)
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -302,16 +312,17 @@ impl Session {
 
     /// Drops the answers that an error has made impossible.
     fn skip_batch(&mut self) {
-        let mut failed: Vec<Arc<Statement>> = Vec::new();
+        let mut failed: Vec<Box<[u8]>> = Vec::new();
         let Some(lease) = &mut self.lease else { return };
         let server = &mut **lease;
         loop {
             match server.expect.front() {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
-                Some(Expect::Parse { statement, .. }) => {
+                Some(Expect::Parse { statement, name }) => {
                     server.statements.remove(statement.id);
-                    failed.push(Arc::clone(statement));
+                    failed.extend(name.clone());
                 }
+                Some(Expect::Parsed(name)) => failed.push(name.clone()),
                 Some(_) => {}
                 None => {
                     self.skip_to_sync = true;
@@ -322,8 +333,8 @@ impl Session {
         }
         // What became of the unnamed statement is not worth knowing exactly.
         server.unnamed = None;
-        for statement in &failed {
-            self.forget(statement);
+        for name in &failed {
+            self.forget(name);
         }
     }
 
@@ -347,14 +358,18 @@ impl Session {
 
     fn local_is_next(&self) -> bool {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
-        matches!(front, Some(Expect::Local(_)))
+        matches!(front, Some(Expect::Local(_) | Expect::Parsed(_)))
     }
 
     /// Gives the answers of ours whose turn has come.
     pub(super) fn answer_locals(&mut self) {
         let Some(lease) = &mut self.lease else { return };
-        while let Some(Expect::Local(bytes)) = lease.expect.front() {
-            self.output.extend_from_slice(bytes);
+        loop {
+            match lease.expect.front() {
+                Some(Expect::Local(bytes)) => self.output.extend_from_slice(bytes),
+                Some(Expect::Parsed(_)) => frame::put(&mut self.output, b'1', &[]),
+                _ => return,
+            }
             lease.expect.pop_front();
         }
     }
@@ -375,12 +390,15 @@ impl Session {
     }
 }
 
-/// Passes over whole DataRow and CopyData messages: the bulk of all bytes.
-pub(crate) fn pass_rows(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(&[kind @ (b'D' | b'd'), a, b, c, d]) =
+/// Passes over whole DataRow and CopyData messages, the bulk of all bytes, and messages of one
+/// type more.
+pub(crate) fn pass_rows(bytes: &[u8], mut at: usize, also: u8) -> usize {
+    while let Some(&[kind, a, b, c, d]) =
         bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>)
     {
-        let _ = kind;
+        if !matches!(kind, b'D' | b'd') && kind != also {
+            break;
+        }
         let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
         if total < HEADER_BYTES || total > bytes.len() - at {
             break;
@@ -406,6 +424,6 @@ fn setting_row(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
 }
 
 /// The connection to the server is gone or cannot be understood any more.
-fn lost(detail: &str) -> SqlError {
+pub(super) fn lost(detail: &str) -> SqlError {
     SqlError::error("08006", "the connection to the server was lost").detail(format!("{detail}."))
 }

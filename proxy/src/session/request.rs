@@ -1,13 +1,14 @@
 //! Owns the reading of a client's messages: borders, bounds, and the simple query protocol.
 
 use super::planning::{Planner, unplanned};
-use super::{DeferredBegin, Event, Session, Stop, Virtual};
+use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
+use pgmanifold_router::lexer::{Dialect, Lexer};
 use pgmanifold_router::plan::{Effect, Plan, Transaction};
 use pgmanifold_router::route::Target;
 
@@ -33,6 +34,9 @@ impl Session {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
+            if self.copy_in == CopyIn::Asked {
+                return (at, Stop::CopyAsked);
+            }
             if self.copy_passing > 0 {
                 if rest.is_empty() {
                     return (at, Stop::NeedBytes);
@@ -83,6 +87,7 @@ impl Session {
         let body = &message[HEADER_BYTES..];
         match kind {
             b'X' => return Ok(Stop::Event(Event::Close(None)).into()),
+            b'S' | b'H' if self.copy_in == CopyIn::Running => return Ok(Step::Done),
             b'S' => return Ok(self.take_sync()),
             _ if self.skip_to_sync => return Ok(Step::Done),
             b'Q' => return self.take_query(message, body, planner),
@@ -93,7 +98,11 @@ impl Session {
             b'C' => return self.take_close(message, body),
             b'F' => return Ok(self.take_function_call(message)),
             b'H' => self.send(message),
-            b'd' | b'c' | b'f' => self.send(message),
+            b'd' => self.send(message),
+            b'c' | b'f' => {
+                self.copy_in = CopyIn::No;
+                self.send(message);
+            }
             kind => return Err(FrameError::Kind(kind)),
         }
         Ok(Step::Done)
@@ -140,6 +149,9 @@ impl Session {
         }
         self.keep_for_repeat(message);
         self.send_expecting(message, Expect::Query);
+        if plan.effect == Effect::Copy {
+            self.copy_in = CopyIn::Asked;
+        }
         Ok(Step::Done)
     }
 
@@ -172,7 +184,7 @@ impl Session {
                 let kind = plan.transaction?;
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
-                self.answer_complete("BEGIN");
+                self.answer_complete(if starts(text) { "START TRANSACTION" } else { "BEGIN" });
             }
             (Virtual::Begun(_), Some(Transaction::Commit)) if !chains(text) => {
                 self.end_virtual("COMMIT");
@@ -224,9 +236,8 @@ impl Session {
             );
         }
         let mode = self.pools.database.pool_mode;
-        if mode == PoolMode::Statement
-            && (plan.has_transaction_control || plan.session.pin.is_some())
-        {
+        let spans = plan.has_transaction_control || plan.transaction.is_some();
+        if mode == PoolMode::Statement && (spans || plan.session.pin.is_some()) {
             return Some(
                 SqlError::error("0A000", "not possible with statement pooling")
                     .detail("Transactions and session state need more than one statement.")
@@ -290,7 +301,9 @@ impl Session {
     /// Notes what a statement that is sent will have done.
     pub(super) fn note_effects(&mut self, plan: &Plan) {
         match plan.effect {
-            Effect::Read | Effect::Transaction => {}
+            // COMMIT PREPARED makes visible what another transaction wrote.
+            Effect::Transaction => self.wrote |= plan.transaction == Some(Transaction::TwoPhase),
+            Effect::Read => {}
             Effect::SessionState => self.wrote_async |= plan.session.async_commit,
             Effect::Ddl => {
                 self.did_ddl = true;
@@ -310,7 +323,7 @@ impl Session {
         self.settings_dirty |= session.settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
-            self.custom_names.get_or_insert_default().insert(name.clone());
+            self.custom_names.insert(name.clone());
         }
         if let Some(reason) = session.pin {
             self.pin(reason);
@@ -330,6 +343,16 @@ const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
 
 fn ends_transaction(plan: &Plan) -> bool {
     matches!(plan.transaction, Some(Transaction::Commit | Transaction::Rollback))
+}
+
+/// START TRANSACTION has a command tag of its own.
+fn starts(text: &[u8]) -> bool {
+    let mut lexer = match Lexer::new(text, Dialect::default()) {
+        Ok(lexer) => lexer,
+        Err(_) => return false,
+    };
+    let first = lexer.next_token().ok().flatten();
+    first.is_some_and(|token| token.text(text).eq_ignore_ascii_case(b"start"))
 }
 
 fn chains(text: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! Owns the run-time parameters of a session: how they are kept, compared, and carried from one
 //! server to another.
 
+use crate::pool::manager::ServerGreeting;
 use pgmanifold_router::lexer::Dialect;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,10 +11,11 @@ use std::sync::{Arc, LazyLock, Mutex, Weak};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<Box<str>, Box<str>>,
-    /// How SQL text is read under these parameters.
-    dialect: Dialect,
-    /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet.
-    pub async_commit: bool,
+    /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet. `None` when
+    /// the server's own setting holds.
+    pub async_commit: Option<bool>,
+    /// Transactions are serializable unless they say otherwise; a hot standby has none.
+    pub serializable: bool,
 }
 
 /// Finds the one `Settings` of a content, so that equal parameters are equal pointers: a server
@@ -56,16 +58,23 @@ impl Settings {
             let value = values.get(name).map(|value| value.to_ascii_lowercase());
             matches!(value.as_deref(), Some("off" | "false" | "no" | "0"))
         };
-        let strings = if is_off("standard_conforming_strings") { "off" } else { "on" };
-        let encoding = values.get("client_encoding").map_or("UTF8", AsRef::as_ref);
-        let dialect = Dialect::from_parameters(strings, encoding);
-        let async_commit = is_off("synchronous_commit");
-        Self { values, dialect, async_commit }
+        let async_commit =
+            values.contains_key("synchronous_commit").then(|| is_off("synchronous_commit"));
+        let isolation = values.get("default_transaction_isolation");
+        let serializable =
+            isolation.is_some_and(|level| level.eq_ignore_ascii_case("serializable"));
+        Self { values, async_commit, serializable }
     }
 
-    /// How SQL text is read under these parameters.
-    pub fn dialect(&self) -> Dialect {
-        self.dialect
+    /// How SQL text is read under these parameters; `greeting` says what servers do by default.
+    pub fn dialect(&self, greeting: &ServerGreeting) -> Dialect {
+        let value = |name: &str| match self.get(name) {
+            Some(value) => value.to_ascii_lowercase(),
+            None => greeting.value(name).unwrap_or_default().to_ascii_lowercase(),
+        };
+        let strings = value("standard_conforming_strings");
+        let is_off = matches!(strings.as_str(), "off" | "false" | "no" | "0");
+        Dialect::from_parameters(if is_off { "off" } else { "on" }, &value("client_encoding"))
     }
 
     /// The value of a parameter (name in lower case).
@@ -168,9 +177,17 @@ mod tests {
 
     #[test]
     fn flags_follow_values() {
-        let off = settings(&[("standard_conforming_strings", "Off")]);
-        assert!(!off.dialect().standard_conforming_strings);
-        assert!(settings(&[("Synchronous_Commit", "OFF")]).async_commit);
-        assert!(!settings(&[("synchronous_commit", "local")]).async_commit);
+        let greeting = |value: &str| ServerGreeting {
+            reported: vec![("standard_conforming_strings".into(), value.into())],
+            async_commit: false,
+        };
+        let reads = |own: &[(&str, &str)], server: &str| {
+            settings(own).dialect(&greeting(server)).standard_conforming_strings
+        };
+        assert!(reads(&[], "on") && !reads(&[], "off"));
+        assert!(!reads(&[("standard_conforming_strings", "Off")], "on"));
+        assert_eq!(settings(&[("Synchronous_Commit", "OFF")]).async_commit, Some(true));
+        assert_eq!(settings(&[("synchronous_commit", "local")]).async_commit, Some(false));
+        assert_eq!(settings(&[]).async_commit, None);
     }
 }

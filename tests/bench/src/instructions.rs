@@ -32,7 +32,8 @@ pub(crate) struct Instructions {
     pub(crate) per_query: f64,
 }
 
-/// Counts all workloads for these targets, only those of one client when `quick`; profiles of pgmanifold go to `profile`.
+/// Counts all workloads for these targets, only those of one client when `quick`; profiles of
+/// pgmanifold go to `profile`.
 pub(crate) fn count(
     launcher: &Launcher<'_>,
     kinds: &[Kind],

@@ -174,8 +174,10 @@ fn startup_parameters_follow_the_session() {
         assert_eq!(first.parameter("TimeZone"), Some("Asia/Tokyo"));
         assert_eq!(first.parameter("application_name"), Some("first"));
         let mut second = fixture.raw().await;
-        let show = "select current_setting('application_name') || ',' || current_setting('timezone') \
-                    || ',' || current_setting('work_mem') || ',' || current_setting('my.setting', true) \
+        let show = "select current_setting('application_name') || ',' \
+                    || current_setting('timezone') \
+                    || ',' || current_setting('work_mem') \
+                    || ',' || current_setting('my.setting', true) \
                     || ',' || current_setting('statement_timeout')";
         for _ in 0..4 {
             let answer = first.ask(&raw::query(show), 1).await;

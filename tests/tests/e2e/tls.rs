@@ -237,7 +237,8 @@ fn servers_ask_for_passwords_in_three_ways() {
         }
         for user in ["by_scram", "by_md5", "by_password"] {
             let section = format!(
-                "[[user]]\nname = {USER:?}\nserver_user = {user:?}\nserver_password = {PASSWORD:?}\n"
+                "[[user]]\nname = {USER:?}\nserver_user = {user:?}\n\
+                 server_password = {PASSWORD:?}\n"
             );
             let fixture = Fixture::shared("passwords", |config| config.users(&section)).await;
             fixture.wait_replicas().await;

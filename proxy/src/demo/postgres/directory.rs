@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Every directory and lock file of ours begins so.
 const NAME_PREFIX: &str = "pgmanifold-cluster-";
-/// Beside `pgmanifold-cluster-1-0/` lies `pgmanifold-cluster-1-0.lock`, locked while the owner lives.
+/// Beside `pgmanifold-cluster-1-0/` lies `pgmanifold-cluster-1-0.lock`, locked while the owner
+/// lives.
 const LOCK_SUFFIX: &str = ".lock";
 /// Names tried before giving up.
 const MAX_ATTEMPTS: u32 = 1000;
