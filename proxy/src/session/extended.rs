@@ -5,7 +5,7 @@
 //! one that does not know a statement gets its Parse first.
 
 use super::planning::Planner;
-use super::request::{Step, Taken};
+use super::request::{Step, Taken, aborted};
 use super::{CopyIn, Prepared, Session, Virtual};
 use crate::backend::connection::Expect;
 use crate::backend::prepared::Statement;
@@ -48,6 +48,7 @@ impl Session {
         if let Some(error) = self.refused_on_replica(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
+        let exits = prepared.plan.transaction.is_some();
         self.keep(name, prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
@@ -56,6 +57,10 @@ impl Session {
             self.send_expecting(message, expect);
         } else if !lease.statements.touch(&statement) {
             send_parse(lease, &statement, Some(name.into()));
+        } else if lease.status == b'E' && !exits {
+            // The server would refuse it, but must not lose the statement it has.
+            self.forget(name);
+            return Ok(self.refuse_batch(aborted()));
         } else if lease.expect.is_empty() {
             frame::put(&mut self.output, b'1', &[]);
         } else {

@@ -242,10 +242,7 @@ impl Session {
             );
         }
         match &self.virtual_transaction {
-            Virtual::Failed if !ends_transaction(plan) => Some(SqlError::error(
-                "25P02",
-                "current transaction is aborted, commands ignored until end of transaction block",
-            )),
+            Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
                 Some((**error).clone())
             }
@@ -330,6 +327,12 @@ impl Session {
 
 /// Fails in any open transaction, and changes nothing.
 const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
+
+/// What PostgreSQL says in a failed transaction.
+pub(super) fn aborted() -> SqlError {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    SqlError::error("25P02", message)
+}
 
 fn ends_transaction(plan: &Plan) -> bool {
     matches!(plan.transaction, Some(Transaction::Commit | Transaction::Rollback))
