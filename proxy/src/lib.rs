@@ -5,6 +5,8 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod frontend;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod metrics;
 pub mod pool;

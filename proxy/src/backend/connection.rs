@@ -99,6 +99,9 @@ pub struct Server {
     pub partial: BytesMut,
     /// Bytes of the current frame that still pass unseen.
     pub passing: usize,
+    /// Bytes of a message the server has the beginning of. Only the client that began it can end
+    /// it: what anybody else sent would be taken for the rest.
+    pub unsent: usize,
     /// Answers owed, in order.
     pub expect: VecDeque<Expect>,
     /// The read under way on a replica, while nothing of its answer has reached the client: it can
@@ -149,6 +152,7 @@ impl Server {
             out: BytesMut::new(),
             partial: BytesMut::new(),
             passing: 0,
+            unsent: 0,
             expect: VecDeque::new(),
             repeatable: BytesMut::new(),
             repeating: false,
@@ -172,6 +176,7 @@ impl Server {
             && self.out.is_empty()
             && self.partial.is_empty()
             && self.passing == 0
+            && self.unsent == 0
             && self.dying.is_none()
             && !self.repeating
     }

@@ -139,16 +139,20 @@ impl Coordinator {
         let Report { poll, took, result } = report;
         let Some(record) = self.records.get_mut(poll.host) else { return };
         record.busy = false;
-        match &result {
+        let changed = match &result {
             Ok(seen) => self.host_up(poll, *seen, took, now),
             Err(error) => self.host_down(poll.host, error, now),
-        }
+        };
         self.elect();
         if let (Some(tag), Ok(seen)) = (poll.sample, result) {
             self.take_sample(poll, tag, seen);
         }
         for index in 0..self.records.len() {
             self.measure(index, now);
+        }
+        // Who is woken by it finds all that follows from the report.
+        if changed {
+            self.cluster.finished.send_modify(|_| {});
         }
     }
 
@@ -198,7 +202,8 @@ impl Coordinator {
         }
     }
 
-    fn host_up(&mut self, poll: Poll, seen: Seen, took: Duration, now: Instant) {
+    /// True when the host came up or changed its role.
+    fn host_up(&mut self, poll: Poll, seen: Seen, took: Duration, now: Instant) -> bool {
         let state = &self.cluster.hosts[poll.host];
         let record = &mut self.records[poll.host];
         let role = match seen.at {
@@ -214,7 +219,8 @@ impl Coordinator {
         }
         record.seen = Some(seen);
         record.incarnation = poll.incarnation;
-        if !was_up || old_role != role {
+        let changed = !was_up || old_role != role;
+        if changed {
             tracing::info!(
                 shard = self.cluster.shard.name,
                 host = %state.host.address,
@@ -223,11 +229,12 @@ impl Coordinator {
                 timeline = seen.timeline(),
                 "host up"
             );
-            self.cluster.finished.send_modify(|_| {});
         }
+        changed
     }
 
-    fn host_down(&mut self, index: usize, error: &str, now: Instant) {
+    /// True when the host was not known to be down.
+    fn host_down(&mut self, index: usize, error: &str, now: Instant) -> bool {
         let state = &self.cluster.hosts[index];
         let (was_up, first) = (state.is_up(), state.failures() + state.probes() == 0);
         let ban = state.probe_failed(error, &self.cluster.shard.health, now);
@@ -242,8 +249,8 @@ impl Coordinator {
                 error,
                 "host down"
             );
-            self.cluster.finished.send_modify(|_| {});
         }
+        was_up || first
     }
 
     /// The primary is the host out of recovery with the highest timeline. Two on one timeline, or

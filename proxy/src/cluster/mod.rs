@@ -304,11 +304,11 @@ impl Cluster {
         self.wake.notify_one();
     }
 
-    /// Waits until every host has been probed once, up or down. Cancel safe.
+    /// Waits until every host has been probed once, up or down, and it is decided which is the
+    /// primary. Cancel safe.
     pub async fn checked(&self) {
-        let probed = |host: &HostState| host.probes() + host.failures() > 0;
         let mut finished = self.finished.subscribe();
-        while !self.hosts.iter().all(probed) {
+        while unpack_view(self.view.load(Ordering::Acquire)).1 == PrimaryState::NotChecked {
             if finished.changed().await.is_err() {
                 return;
             }

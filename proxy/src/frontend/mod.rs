@@ -2,7 +2,7 @@
 
 mod auth;
 mod options;
-mod packet;
+pub(crate) mod packet;
 mod scram;
 pub mod startup;
 pub mod tls;

@@ -18,7 +18,7 @@ const NEWEST_MINOR: u32 = 2;
 
 /// A packet, read.
 #[derive(Debug, PartialEq)]
-pub(super) enum Packet {
+pub(crate) enum Packet {
     SslRequest,
     GssencRequest,
     Cancel(CancelKey),
@@ -27,25 +27,25 @@ pub(super) enum Packet {
 
 /// A StartupMessage, read.
 #[derive(Debug, PartialEq)]
-pub(super) struct Startup {
-    pub(super) user: String,
-    pub(super) database: String,
-    pub(super) params: Vec<(String, String)>,
-    pub(super) protocol: Protocol,
+pub(crate) struct Startup {
+    pub(crate) user: String,
+    pub(crate) database: String,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) protocol: Protocol,
     /// What must be said before authentication, when the client asked for more than there is.
-    pub(super) negotiation: Option<Negotiation>,
+    pub(crate) negotiation: Option<Negotiation>,
 }
 
 /// NegotiateProtocolVersion.
 #[derive(Debug, PartialEq)]
-pub(super) struct Negotiation {
+pub(crate) struct Negotiation {
     minor: u32,
     unknown_options: Vec<String>,
 }
 
 impl Negotiation {
     /// Appends the message to `out`.
-    pub(super) fn encode(&self, out: &mut BytesMut) {
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
         put_frame(out, b'v', |out| {
             out.put_u32(3 << 16 | self.minor);
             out.put_u32(u32::try_from(self.unknown_options.len()).expect("invariant: few"));
@@ -61,7 +61,7 @@ impl Negotiation {
 ///
 /// # Errors
 /// A FATAL error for the client.
-pub(super) fn parse(packet: &[u8]) -> Result<Packet, SqlError> {
+pub(crate) fn parse(packet: &[u8]) -> Result<Packet, SqlError> {
     let Some((code, body)) = packet.split_first_chunk::<4>() else {
         return Err(violation("invalid length of startup packet"));
     };

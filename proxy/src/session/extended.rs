@@ -311,7 +311,7 @@ fn push_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u
 }
 
 /// Checks a Parse body after its name: text, terminator, count, and exactly that many types.
-pub(super) fn check_definition(definition: &[u8]) -> Result<&[u8], FrameError> {
+pub(crate) fn check_definition(definition: &[u8]) -> Result<&[u8], FrameError> {
     let (text, tail) = frame::cstr(definition, b'P')?;
     let (count, types) = tail.split_first_chunk::<2>().ok_or(FrameError::Body(b'P'))?;
     if types.len() != usize::from(u16::from_be_bytes(*count)) * 4 {
@@ -321,7 +321,7 @@ pub(super) fn check_definition(definition: &[u8]) -> Result<&[u8], FrameError> {
 }
 
 /// The body of Describe and Close: `S` or `P`, and a name that ends the message.
-fn kind_and_name(body: &[u8], message: u8) -> Result<(u8, &[u8]), FrameError> {
+pub(crate) fn kind_and_name(body: &[u8], message: u8) -> Result<(u8, &[u8]), FrameError> {
     let (&kind, tail) = body.split_first().ok_or(FrameError::Body(message))?;
     let (name, rest) = frame::cstr(tail, message)?;
     if !matches!(kind, b'S' | b'P') || !rest.is_empty() {

@@ -15,14 +15,14 @@
 //! ```
 
 mod batch;
-mod extended;
+pub(crate) mod extended;
 mod finish;
 pub mod knobs;
 mod local;
 mod place;
 mod planning;
 mod repeat;
-mod reply;
+pub(crate) mod reply;
 mod request;
 pub mod settings;
 

@@ -79,6 +79,7 @@ impl Session {
     fn poll_write_server(&mut self, cx: &mut Context<'_>) -> Result<(), SqlError> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let server = &mut **lease;
+        let writes = !server.out.is_empty();
         while !server.out.is_empty() {
             match Pin::new(&mut server.stream).poll_write(cx, &server.out) {
                 Poll::Ready(Ok(0)) => return Err(lost("the server takes no more data")),
@@ -92,6 +93,10 @@ impl Session {
             && let Poll::Ready(Err(error)) = Pin::new(&mut server.stream).poll_flush(cx)
         {
             return Err(lost(&error.to_string()));
+        }
+        // What came after the last answer (the rest of a COPY that failed) has kept the server.
+        if writes && server.expect.is_empty() && !self.batch_open {
+            self.release_server();
         }
         Ok(())
     }
@@ -387,7 +392,7 @@ impl Session {
 
 /// Passes over whole DataRow and CopyData messages, the bulk of all bytes, and messages of one
 /// type more.
-fn pass_rows(bytes: &[u8], mut at: usize, also: u8) -> usize {
+pub(crate) fn pass_rows(bytes: &[u8], mut at: usize, also: u8) -> usize {
     while let Some(&[kind, a, b, c, d]) =
         bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>)
     {

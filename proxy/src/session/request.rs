@@ -38,13 +38,10 @@ impl Session {
                 return (at, Stop::CopyAsked);
             }
             if self.copy_passing > 0 {
-                let passing = self.copy_passing.min(rest.len());
-                if passing == 0 {
+                if rest.is_empty() {
                     return (at, Stop::NeedBytes);
                 }
-                self.send(&rest[..passing]);
-                self.copy_passing -= passing;
-                at += passing;
+                at += self.pass_copy_part(rest);
                 continue;
             }
             let Some(header) = frame::peek(rest) else { return (at, Stop::NeedBytes) };
@@ -55,8 +52,8 @@ impl Session {
                 if header.kind != b'd' {
                     return (at, Stop::NeedBytes);
                 }
-                self.send(rest);
-                self.copy_passing = header.total - rest.len();
+                self.copy_passing = header.total;
+                self.pass_copy_part(rest);
                 return (bytes.len(), Stop::NeedBytes);
             }
             match self.take_message(header.kind, &rest[..header.total], rest, planner) {
@@ -65,6 +62,19 @@ impl Session {
                 Err(error) => return (at, protocol_violation(error)),
             }
         }
+    }
+
+    /// Passes what is there of a CopyData too large to wait for. Its server may have ended the
+    /// COPY meanwhile, and is kept until it has the whole message all the same.
+    fn pass_copy_part(&mut self, rest: &[u8]) -> usize {
+        let passing = self.copy_passing.min(rest.len());
+        self.send(&rest[..passing]);
+        self.copy_passing -= passing;
+        self.forget_repeat();
+        if let Some(lease) = &mut self.lease {
+            lease.unsent = self.copy_passing;
+        }
+        passing
     }
 
     fn take_message(

@@ -61,7 +61,7 @@ pub fn check_frontend(header: Header, max_bytes: usize) -> Result<(), FrameError
         b'S' | b'H' | b'c' | b'X' => (4, 4),
         b'd' => (4, max_bytes),
         b'f' => (5, max_bytes.min(1 << 20)),
-        b'F' => (10, max_bytes),
+        b'F' => (14, max_bytes),
         kind => return Err(FrameError::Kind(kind)),
     };
     if length < min || length > max {
@@ -195,6 +195,7 @@ mod tests {
         };
         assert!(check(b'S', 4) && !check(b'S', 5) && !check(b'S', 3));
         assert!(check(b'Q', 5) && !check(b'Q', 4) && !check(b'Q', (1 << 20) + 1));
+        assert!(check(b'F', 14) && !check(b'F', 13));
         assert!(!check(b'B', 11) && !check(b'E', 8) && !check(0, 4) && !check(b'p', 10));
     }
 

@@ -120,7 +120,10 @@ pub async fn read_frame_buffered(
     }
 }
 
-fn take_frame(buffer: &mut BytesMut, max_body_bytes: usize) -> io::Result<Option<LoginFrame>> {
+pub(crate) fn take_frame(
+    buffer: &mut BytesMut,
+    max_body_bytes: usize,
+) -> io::Result<Option<LoginFrame>> {
     let Some(&[kind, ref length @ ..]) = buffer.first_chunk::<5>() else { return Ok(None) };
     let body_bytes = body_length(*length, max_body_bytes)?;
     if buffer.len() < 5 + body_bytes {

@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Runs a test on a cluster it may break, one test at a time; afterwards it is whole again.
-fn breakable(limit_seconds: u64, test: impl AsyncFnOnce(Arc<PgCluster>)) {
+pub(crate) fn breakable(limit_seconds: u64, test: impl AsyncFnOnce(Arc<PgCluster>)) {
     if is_direct() {
         return;
     }

@@ -1,5 +1,6 @@
 //! The end-to-end tests: real servers, the real proxy, real drivers, one plain primary as oracle.
 
+mod cluster;
 mod consistency;
 mod drivers;
 mod failure;

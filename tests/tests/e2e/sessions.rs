@@ -386,3 +386,37 @@ fn vanished_clients_are_rolled_back() {
         }
     });
 }
+
+/// A COPY that fails while its client is inside a message: the server, which has the message's
+/// beginning, must not get another client's bytes for its rest.
+#[test]
+fn an_unfinished_message_never_meets_another_client() {
+    run(60, async {
+        let fixture = Fixture::shared("unfinished", |config| config.pool("pool_size = 1")).await;
+        exec(&fixture.direct().await, "create table t (n int)").await;
+        let bad_row = raw::copy_data(b"not a number\n");
+        let message = raw::copy_data(&[b'x'; 1000]);
+        let (beginning, rest) = message.split_at(15);
+        for leaves in [false, true] {
+            let mut copier = fixture.raw().await;
+            copier.send(&raw::query("copy t from stdin")).await;
+            copier.until(b'G').await;
+            copier.send(&[&bad_row, beginning].concat()).await;
+            let answer = raw::transcript(&copier.until_ready().await);
+            assert!(answer.starts_with("E ERROR 22P02"), "{answer}");
+
+            let mut other = fixture.raw().await;
+            other.send(&raw::query("insert into t values (7)")).await;
+            if leaves {
+                copier.vanish();
+            } else {
+                copier.send(rest).await;
+                let answer = copier.ask(&raw::query("select 1 from t for update"), 1).await;
+                assert!(answer.contains("SELECT"), "{answer}");
+            }
+            let answer = raw::transcript(&other.until_ready().await);
+            assert!(answer.contains("INSERT 0 1"), "{answer}");
+        }
+        assert_eq!(value(&fixture.direct().await, "select count(*) from t").await, "2");
+    });
+}
