@@ -90,6 +90,9 @@ impl Session {
         }
         let Some(lease) = &self.lease else { return Ok(()) };
         if fits || lease.status != b'I' || self.keeps_server() {
+            if lease.status != b'I' {
+                self.placement.kind = RouteKind::Transaction;
+            }
             self.acquire_attempts = 0;
             return Ok(());
         }

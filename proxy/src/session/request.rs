@@ -132,6 +132,7 @@ impl Session {
             return Ok(self.refuse_query(error));
         }
         if let Some(step) = self.answer_without_server(text, &plan) {
+            self.metrics.query(RouteKind::Local, self.started.elapsed());
             return Ok(step);
         }
         let route = self.route(&plan);
