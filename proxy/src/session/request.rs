@@ -269,6 +269,7 @@ impl Session {
     /// it would have there: a statement that cannot succeed is run in its place.
     pub(super) fn refuse_query(&mut self, error: SqlError) -> Step {
         self.count_refusal(&error);
+        self.leave_unused_server();
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
                 frame::put_query(&mut lease.out, POISON);
@@ -281,6 +282,13 @@ impl Session {
             }
         }
         Step::Done
+    }
+
+    /// Gives back a server that was leased for the request that is refused now.
+    pub(super) fn leave_unused_server(&mut self) {
+        if !self.batch_open {
+            self.release_server();
+        }
     }
 
     pub(super) fn count_refusal(&self, error: &SqlError) {
