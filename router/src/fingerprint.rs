@@ -22,9 +22,6 @@ const USUAL_LITERALS: usize = 16;
 /// Bytes of a run of words that are folded at once.
 const RUN_BYTES: usize = 16;
 
-/// Bytes of a word that are folded one by one: most words that stand alone are not longer.
-const SHORT_BYTES: usize = 4;
-
 /// What stands for a lifted integer.
 const INTEGER_MARK: u8 = 1;
 
@@ -155,6 +152,8 @@ impl Writer<'_> {
                 }
                 Class::Operator if !is_operator(sql.get(at + 1)) => {
                     at += 1;
+                    // Mostly a blank follows: it needs no turn of its own.
+                    at += usize::from(sql.get(at) == Some(&b' '));
                     self.at_statement_start = false;
                     self.put(byte) && self.put(b' ')
                 }
@@ -204,22 +203,13 @@ impl Writer<'_> {
     fn words(&mut self, at: usize) -> Option<usize> {
         let from = self.length;
         let (out, text) = (self.out.get_mut(from..)?, self.sql.get(at..)?);
-        let mut count = fold_word(text.get(..SHORT_BYTES).unwrap_or(text), out);
-        if !run_goes_on(text, count) {
-            return self.word(at, count);
+        if is_short(text) {
+            return self.word(at, 0);
         }
-        let mut before = *text.get(count.checked_sub(1)?)?;
-        let (windows, _) = text.get(count..)?.as_chunks();
-        let (room, _) = out.get_mut(count..)?.as_chunks_mut();
-        for (window, to) in windows.iter().zip(room) {
-            let run = fold_run(before, window, to);
-            count += run;
-            if run < RUN_BYTES {
-                break;
-            }
-            before = window[RUN_BYTES - 1];
-        }
-        match text.get(count.checked_sub(2)?..)? {
+        let mut count = fold_runs(text, out);
+        match text.get(count.saturating_sub(2)..)? {
+            // The text ends before a whole window does.
+            _ if count < 2 => return self.word(at, count),
             // The last word has its blank already.
             [_, b' ', ..] => {}
             // The last letter may open a string, such as E'...'; its turn comes again.
@@ -243,7 +233,7 @@ impl Writer<'_> {
     }
 
     /// Takes over `count` bytes of words, each with its blank.
-    #[inline]
+    #[inline(always)]
     fn end_words(&mut self, from: usize, count: usize) {
         self.length = from + count;
         if self.at_statement_start {
@@ -356,26 +346,50 @@ fn fold_word(text: &[u8], out: &mut [u8]) -> usize {
     most
 }
 
-/// Whether a word goes on at `at`, or another one after a blank.
+/// Whether the word at the start has up to three bytes, or four and no blank behind it: folding it
+/// alone is cheaper then.
 #[inline]
-fn run_goes_on(text: &[u8], at: usize) -> bool {
-    let next = match text.get(at) {
-        Some(b' ') => text.get(at + 1),
-        next => next,
-    };
-    next.is_some_and(|&byte| LOWER[byte as usize] != 0)
+fn is_short(text: &[u8]) -> bool {
+    let goes_on = |byte: u8| LOWER[byte as usize] != 0;
+    match *text {
+        [_, two, three, four, five, ..] => {
+            !(goes_on(two) && goes_on(three) && goes_on(four) && (goes_on(five) || five == b' '))
+        }
+        _ => true,
+    }
 }
 
-/// Folds `window`, which follows the byte `before`, and returns how many of its bytes go on a run
-/// of words with single blanks between them. Written without branches, so that the compiler can
-/// work on all bytes at once. A `$` ends a run, though a word may contain one.
+/// Folds a run of words with single blanks between them as far as whole windows reach, and
+/// returns how many bytes it has. The first byte must begin a word.
+#[inline(never)]
+fn fold_runs(text: &[u8], out: &mut [u8]) -> usize {
+    let (Some(&byte), Some((to, mut room))) = (text.first(), out.split_first_mut()) else {
+        return 0;
+    };
+    *to = LOWER[byte as usize];
+    let mut count = 1;
+    let mut rest = text;
+    while let (Some(window), Some((to, more))) = (rest.first_chunk(), room.split_first_chunk_mut())
+    {
+        let run = fold_run(window, to);
+        count += run;
+        if run < RUN_BYTES {
+            break;
+        }
+        rest = rest.get(RUN_BYTES..).unwrap_or_default();
+        room = more;
+    }
+    count
+}
+
+/// Folds all of `window` but its first byte, which is known, and returns how many bytes go on a
+/// run of words with single blanks between them. Written without branches, so that the compiler
+/// can work on all bytes at once. A `$` ends a run, though a word may contain one.
 #[inline]
-fn fold_run(before: u8, window: &[u8; RUN_BYTES], to: &mut [u8; RUN_BYTES]) -> usize {
-    let mut befores = [before; RUN_BYTES];
-    befores[1..].copy_from_slice(&window[..RUN_BYTES - 1]);
+fn fold_run(window: &[u8; RUN_BYTES + 1], to: &mut [u8; RUN_BYTES]) -> usize {
     let mut stops = [0; RUN_BYTES];
     for i in 0..RUN_BYTES {
-        let (before, byte) = (befores[i], window[i]);
+        let (before, byte) = (window[i], window[i + 1]);
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
         to[i] = if letter { byte | 0x20 } else { byte };
         let starts_word = letter | (byte == b'_') | (byte >= 0x80);
@@ -395,7 +409,7 @@ fn is_operator(byte: Option<&u8>) -> bool {
 /// The end of digits that are followed by nothing a number could go on with.
 #[inline]
 fn plain_integer(sql: &[u8], at: usize) -> Option<usize> {
-    let mut end = at + 1;
+    let mut end = at;
     while let Some(&eight) = sql.get(end..).and_then(<[u8]>::first_chunk) {
         let digits = leading_digits(eight);
         end += digits;
