@@ -4,14 +4,14 @@ CARGO ?= cargo
 # Length of the demo's workload in seconds; without it the demo stays up at a terminal until Ctrl-C.
 FOR ?=
 # Tests share the machine with the servers they start.
-TEST_THREADS ?= 2
+TEST_THREADS ?= 4
 
 .PHONY: help demo test check unit e2e bench test-docker docs
 
 help:
 	@echo "make demo         show the main job on throw-away PostgreSQL servers (FOR=seconds)"
 	@echo "make test         everything: check, then end-to-end tests on real servers and drivers"
-	@echo "make check        format, lints, tidy, unit tests: no servers"
+	@echo "make check        format, lints, tidy, unit tests"
 	@echo "make bench        compare with PgBouncer and a bare relay"
 	@echo "make test-docker  smoke test of the image and the compose file"
 	@echo "make docs         write the documents that are made from code"
@@ -33,7 +33,8 @@ check:
 	$(MAKE) unit
 
 unit:
-	$(CARGO) test --locked -p pgmanifold-router -p pgmanifold -p pgmanifold-rebalancer
+	$(CARGO) test --locked -p pgmanifold-router -p pgmanifold -p pgmanifold-rebalancer \
+		-p pgmanifold-bench
 
 # Process-level tests start the built binary: cargo test alone does not build another package's.
 e2e:

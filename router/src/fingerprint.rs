@@ -11,14 +11,16 @@
 
 use crate::lexer::{CLASS, Class, Dialect, LOWER, LexError, Lexer, Token, TokenKind};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
-use smallvec::SmallVec;
 
 /// Longest normal form that may be cached (8 KiB).
 pub const MAX_NORMAL_BYTES: usize = 8 << 10;
 /// Most lifted literals of a text that may be cached.
 pub const MAX_LITERALS: usize = 1_000;
-/// Literal spans kept without an allocation.
-const INLINE_LITERALS: usize = 16;
+/// Literal spans there is room for from the start.
+const USUAL_LITERALS: usize = 16;
+
+/// Bytes of a run of words that are folded at once.
+const RUN_BYTES: usize = 16;
 
 /// What stands for a lifted integer.
 const INTEGER_MARK: u8 = 1;
@@ -33,7 +35,7 @@ pub struct Scan {
     /// Always `MAX_NORMAL_BYTES` long; the normal form is its first `length` bytes.
     buffer: Box<[u8]>,
     length: usize,
-    literals: SmallVec<[Token; INLINE_LITERALS]>,
+    literals: Vec<Token>,
     hash: u64,
     cacheable: bool,
 }
@@ -46,7 +48,7 @@ impl Scan {
             secrets: RapidSecrets::seed(seed),
             buffer: vec![0; MAX_NORMAL_BYTES].into_boxed_slice(),
             length: 0,
-            literals: SmallVec::new(),
+            literals: Vec::with_capacity(USUAL_LITERALS),
             hash: 0,
             cacheable: false,
         }
@@ -113,7 +115,7 @@ struct Writer<'a> {
     lexer: Lexer<'a>,
     out: &'a mut [u8],
     length: usize,
-    literals: &'a mut SmallVec<[Token; INLINE_LITERALS]>,
+    literals: &'a mut Vec<Token>,
     at_statement_start: bool,
     /// Whether the literals of the current statement are lifted.
     lifts: bool,
@@ -132,9 +134,16 @@ impl Writer<'_> {
                     at += 1;
                     continue;
                 }
-                Class::Word => self.word(&mut at),
-                Class::Prefix if !matches!(sql.get(at + 1), Some(b'\'' | b'&')) => {
-                    self.word(&mut at)
+                class @ (Class::Word | Class::Prefix)
+                    if class == Class::Word || !matches!(sql.get(at + 1), Some(b'\'' | b'&')) =>
+                {
+                    match self.words(at) {
+                        Some(end) => {
+                            at = end;
+                            continue;
+                        }
+                        None => false,
+                    }
                 }
                 Class::Punctuation => {
                     at += 1;
@@ -143,6 +152,8 @@ impl Writer<'_> {
                 }
                 Class::Operator if !is_operator(sql.get(at + 1)) => {
                     at += 1;
+                    // Mostly a blank follows: it needs no turn of its own.
+                    at += usize::from(sql.get(at) == Some(&b' '));
                     self.at_statement_start = false;
                     self.put(byte) && self.put(b' ')
                 }
@@ -159,8 +170,11 @@ impl Writer<'_> {
                     at = end;
                     self.lift(token, INTEGER_MARK)
                 }
-                Class::DoubleQuote => match self.quoted(&mut at) {
-                    Some(fits) => fits,
+                Class::DoubleQuote => match self.quoted(at) {
+                    Some((fits, end)) => {
+                        at = end;
+                        fits
+                    }
                     None => return Err(ScanError::UnterminatedIdentifier),
                 },
                 _ => {
@@ -182,55 +196,58 @@ impl Writer<'_> {
         Ok(true)
     }
 
-    /// Copies and folds an unquoted word in one go.
-    #[inline]
-    fn word(&mut self, at: &mut usize) -> bool {
+    /// Copies and folds the unquoted word at `at`, and the words that follow it with single blanks
+    /// between them: those already stand as they do in the normal form. Returns where they end,
+    /// `None` when they do not fit.
+    #[inline(always)]
+    fn words(&mut self, at: usize) -> Option<usize> {
         let from = self.length;
-        let (Some(out), Some(text)) = (self.out.get_mut(from..), self.sql.get(*at..)) else {
-            return false;
-        };
-        let mut count = 0;
-        for (to, &byte) in out.iter_mut().zip(text) {
-            let folded = LOWER[byte as usize];
-            if folded == 0 {
-                break;
-            }
-            *to = folded;
-            count += 1;
+        let (out, text) = (self.out.get_mut(from..)?, self.sql.get(at..)?);
+        if is_short(text) {
+            return self.word(at, 0);
         }
-        let Some(end) = out.get_mut(count) else { return false };
-        *end = b' ';
-        self.length = from + count + 1;
-        *at += count;
+        let mut count = fold_runs(text, out);
+        match text.get(count.saturating_sub(2)..)? {
+            // The text ends before a whole window does.
+            _ if count < 2 => return self.word(at, count),
+            // The last word has its blank already.
+            [_, b' ', ..] => {}
+            // The last letter may open a string, such as E'...'; its turn comes again.
+            [b' ', _, b'\'' | b'&', ..] => count -= 1,
+            _ => return self.word(at, count),
+        }
+        self.end_words(from, count);
+        Some(at + count)
+    }
+
+    /// Copies and folds the unquoted word at `at` of which `count` bytes are copied already, maybe
+    /// with other words before it.
+    #[inline]
+    fn word(&mut self, at: usize, count: usize) -> Option<usize> {
+        let from = self.length;
+        let (out, text) = (self.out.get_mut(from + count..)?, self.sql.get(at + count..)?);
+        let more = fold_word(text, out);
+        *out.get_mut(more)? = b' ';
+        self.end_words(from, count + more + 1);
+        Some(at + count + more)
+    }
+
+    /// Takes over `count` bytes of words, each with its blank.
+    #[inline(always)]
+    fn end_words(&mut self, from: usize, count: usize) {
+        self.length = from + count;
         if self.at_statement_start {
-            self.first_word(from, from + count);
+            self.at_statement_start = false;
+            self.lifts = self.out.get(from..from + count).is_some_and(lifts_literals);
         }
-        true
     }
 
-    #[cold]
-    fn first_word(&mut self, from: usize, to: usize) {
+    /// Copies a quoted identifier as it stands and returns where it ends, after whether it fits.
+    /// `None` when it has no end.
+    fn quoted(&mut self, at: usize) -> Option<(bool, usize)> {
         self.at_statement_start = false;
-        self.lifts = matches!(
-            self.out.get(from..to),
-            Some(
-                b"select"
-                    | b"insert"
-                    | b"update"
-                    | b"delete"
-                    | b"merge"
-                    | b"values"
-                    | b"table"
-                    | b"with"
-            )
-        );
-    }
-
-    /// Copies a quoted identifier as it stands. `None` when it has no end.
-    fn quoted(&mut self, at: &mut usize) -> Option<bool> {
-        self.at_statement_start = false;
-        let (Some(out), Some(text)) = (self.out.get_mut(self.length..), self.sql.get(*at..)) else {
-            return Some(false);
+        let (Some(out), Some(text)) = (self.out.get_mut(self.length..), self.sql.get(at..)) else {
+            return Some((false, at));
         };
         let mut count = 0;
         let mut quotes = 0;
@@ -241,14 +258,13 @@ impl Writer<'_> {
                 quotes += 1;
                 // An even number of quotes and none to follow: closed.
                 if quotes % 2 == 0 && text.get(count) != Some(&b'"') {
-                    *at += count;
                     self.length += count;
-                    return Some(self.put(b' '));
+                    return Some((self.put(b' '), at + count));
                 }
             }
         }
         // Either the text or the room for it ended first.
-        (count < text.len()).then_some(false)
+        (count < text.len()).then_some((false, at))
     }
 
     #[inline]
@@ -283,8 +299,7 @@ impl Writer<'_> {
             TokenKind::Dot => return self.put(b'.'),
             TokenKind::HintComment => {}
             TokenKind::Word => {
-                let mut at = token.start as usize;
-                return self.word(&mut at);
+                return self.word(token.start as usize, 0).is_some();
             }
             TokenKind::Other => self.odd = true,
             _ => self.at_statement_start = false,
@@ -303,6 +318,89 @@ impl Writer<'_> {
     }
 }
 
+/// Whether the statement that begins with these words has its literals lifted.
+#[inline]
+fn lifts_literals(words: &[u8]) -> bool {
+    words.starts_with(b"select ")
+        || words.starts_with(b"insert ")
+        || words.starts_with(b"update ")
+        || words.starts_with(b"delete ")
+        || words.starts_with(b"merge ")
+        || words.starts_with(b"values ")
+        || words.starts_with(b"table ")
+        || words.starts_with(b"with ")
+}
+
+/// Folds bytes up to the first that cannot stand in a word, and returns how many.
+#[inline]
+fn fold_word(text: &[u8], out: &mut [u8]) -> usize {
+    let most = text.len().min(out.len());
+    let (Some(text), Some(out)) = (text.get(..most), out.get_mut(..most)) else { return 0 };
+    for i in 0..most {
+        let folded = LOWER[text[i] as usize];
+        if folded == 0 {
+            return i;
+        }
+        out[i] = folded;
+    }
+    most
+}
+
+/// Whether the word at the start has up to three bytes, or four and no blank behind it: folding it
+/// alone is cheaper then.
+#[inline]
+fn is_short(text: &[u8]) -> bool {
+    let goes_on = |byte: u8| LOWER[byte as usize] != 0;
+    match *text {
+        [_, two, three, four, five, ..] => {
+            !(goes_on(two) && goes_on(three) && goes_on(four) && (goes_on(five) || five == b' '))
+        }
+        _ => true,
+    }
+}
+
+/// Folds a run of words with single blanks between them as far as whole windows reach, and
+/// returns how many bytes it has. The first byte must begin a word.
+#[inline(never)]
+fn fold_runs(text: &[u8], out: &mut [u8]) -> usize {
+    let (Some(&byte), Some((to, mut room))) = (text.first(), out.split_first_mut()) else {
+        return 0;
+    };
+    *to = LOWER[byte as usize];
+    let mut count = 1;
+    let mut rest = text;
+    while let (Some(window), Some((to, more))) = (rest.first_chunk(), room.split_first_chunk_mut())
+    {
+        let run = fold_run(window, to);
+        count += run;
+        if run < RUN_BYTES {
+            break;
+        }
+        rest = rest.get(RUN_BYTES..).unwrap_or_default();
+        room = more;
+    }
+    count
+}
+
+/// Folds all of `window` but its first byte, which is known, and returns how many bytes go on a
+/// run of words with single blanks between them. Written without branches, so that the compiler
+/// can work on all bytes at once. A `$` ends a run, though a word may contain one.
+#[inline]
+fn fold_run(window: &[u8; RUN_BYTES + 1], to: &mut [u8; RUN_BYTES]) -> usize {
+    let mut stops = [0; RUN_BYTES];
+    for i in 0..RUN_BYTES {
+        let (before, byte) = (window[i], window[i + 1]);
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        to[i] = if letter { byte | 0x20 } else { byte };
+        let starts_word = letter | (byte == b'_') | (byte >= 0x80);
+        let digit = byte.wrapping_sub(b'0') < 10;
+        let goes_on = (digit | (byte == b' ')) & (before != b' ');
+        stops[i] = if starts_word | goes_on { 0 } else { 0xff };
+    }
+    // Counts to RUN_BYTES when nothing stops it.
+    u128::from_le_bytes(stops).trailing_zeros() as usize / 8
+}
+
 #[inline]
 fn is_operator(byte: Option<&u8>) -> bool {
     byte.is_some_and(|&byte| CLASS[byte as usize] == Class::Operator)
@@ -311,14 +409,29 @@ fn is_operator(byte: Option<&u8>) -> bool {
 /// The end of digits that are followed by nothing a number could go on with.
 #[inline]
 fn plain_integer(sql: &[u8], at: usize) -> Option<usize> {
-    let mut end = at + 1;
-    while let Some(&byte) = sql.get(end) {
-        if !byte.is_ascii_digit() {
-            return (LOWER[byte as usize] == 0 && byte != b'.').then_some(end);
+    let mut end = at;
+    while let Some(&eight) = sql.get(end..).and_then(<[u8]>::first_chunk) {
+        let digits = leading_digits(eight);
+        end += digits;
+        if digits < 8 {
+            break;
         }
+    }
+    while sql.get(end).is_some_and(u8::is_ascii_digit) {
         end += 1;
     }
-    Some(end)
+    let goes_on = sql.get(end).is_some_and(|&byte| LOWER[byte as usize] != 0 || byte == b'.');
+    (!goes_on).then_some(end)
+}
+
+/// How many of eight bytes are digits before the first other one.
+#[inline]
+fn leading_digits(eight: [u8; 8]) -> usize {
+    // Digits become 0 to 9, and 0x76 more sets the high bit of all others below 0x80. Carries only
+    // reach bytes behind the first other one.
+    let values = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
+    let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+    others.trailing_zeros() as usize / 8
 }
 
 #[cfg(test)]

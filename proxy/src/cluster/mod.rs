@@ -324,7 +324,7 @@ impl Cluster {
         }
         let wait = finished.wait_for(|finished| finished.number > after);
         let limit = self.shard.health.timeout + self.shard.health.sample_interval;
-        match tokio::time::timeout(limit, wait).await {
+        match crate::timer::timeout(limit, wait).await {
             Ok(Ok(finished)) => Ok(*finished),
             _ => {
                 self.primary()?;

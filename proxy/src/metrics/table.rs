@@ -67,8 +67,6 @@ families! {
         "Requests (query strings, or extended-query batches up to Sync) by where they went.";
     QUERY_SECONDS Histogram "pgmanifold_query_seconds" ["database", "route"]
         "Time from the last byte of a request to the last byte of its answer, waiting included.";
-    SERVER_SECONDS Histogram "pgmanifold_server_seconds" ["database", "route"]
-        "The part of it spent with a server.";
     POOL_WAIT_SECONDS Histogram "pgmanifold_pool_wait_seconds" ["database"]
         "Time a client waited for a server connection, when none was free at once.";
     CHECKOUT_TIMEOUTS Counter "pgmanifold_checkout_timeouts_total" ["database"]

@@ -116,7 +116,6 @@ pub struct WorkerMetrics {
 #[derive(Debug, Default, Clone)]
 struct Latencies {
     total: [Timings; ROUTES.len()],
-    server: [Timings; ROUTES.len()],
     pool_wait: Timings,
 }
 
@@ -141,11 +140,6 @@ impl WorkerMetrics {
     pub fn query(&self, kind: RouteKind, total: Duration) {
         self.queries[kind as usize].fetch_add(1, Relaxed);
         self.with_latencies(|latencies| latencies.total[kind as usize].record(total));
-    }
-
-    /// Notes the part of a request that was spent with a server.
-    pub fn server(&self, kind: RouteKind, time: Duration) {
-        self.with_latencies(|latencies| latencies.server[kind as usize].record(time));
     }
 
     /// Notes a wait for a server connection.
@@ -222,9 +216,8 @@ impl WorkerMetrics {
         }
         let mut latencies = Latencies::default();
         self.with_latencies(|live| latencies = live.clone());
-        for ((total, server), route) in latencies.total.iter().zip(&latencies.server).zip(ROUTES) {
+        for (total, route) in latencies.total.iter().zip(ROUTES) {
             samples.timings(&table::QUERY_SECONDS, &[database, route], total);
-            samples.timings(&table::SERVER_SECONDS, &[database, route], server);
         }
         samples.timings(&table::POOL_WAIT_SECONDS, &[database], &latencies.pool_wait);
     }

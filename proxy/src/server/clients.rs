@@ -36,8 +36,10 @@ pub struct ClientHandle {
 #[derive(Debug, Default)]
 struct Lent {
     server: Option<Arc<ServerInfo>>,
-    /// The session waits for a server.
+    /// A request waits to be sent.
     waiting: bool,
+    /// It was cancelled.
+    request_cancelled: bool,
     /// A cancel request was sent to it: it may still arrive, so nobody else may use the server.
     cancelled: bool,
 }
@@ -45,23 +47,29 @@ struct Lent {
 impl ClientHandle {
     /// Notes the server the session has leased.
     pub fn lend(&self, server: &Arc<ServerInfo>) {
-        let server = Some(Arc::clone(server));
-        *lock(&self.lent) = Lent { server, ..Lent::default() };
+        let mut lent = lock(&self.lent);
+        lent.server = Some(Arc::clone(server));
+        lent.cancelled = false;
     }
 
-    /// Notes that the session waits for a server. To be followed by `wait_cancelled`.
+    /// Notes that a request of the session waits to be sent: for a server, or for the server to be
+    /// made ready. A cancel request is meant for it, and not for what the server does meanwhile.
     pub fn wait(&self) {
         lock(&self.lent).waiting = true;
     }
 
-    /// Completes when the waiting session is cancelled.
+    /// Completes when the waiting request is cancelled. Cancel safe.
     pub async fn wait_cancelled(&self) {
-        self.cancelled_waiting.notified().await;
+        while !lock(&self.lent).request_cancelled {
+            self.cancelled_waiting.notified().await;
+        }
     }
 
-    /// Notes that the session waits no more.
-    pub fn end_wait(&self) {
-        lock(&self.lent).waiting = false;
+    /// Notes that nothing waits any more. True when the request was cancelled while it waited.
+    pub fn end_wait(&self) -> bool {
+        let mut lent = lock(&self.lent);
+        lent.waiting = false;
+        std::mem::take(&mut lent.request_cancelled)
     }
 
     /// Notes that the session has no server any more. True when a cancel request was sent to it.
@@ -71,11 +79,13 @@ impl ClientHandle {
         std::mem::take(&mut lent.cancelled)
     }
 
-    /// The server a cancel request must go to. A session that waits for one is cancelled here.
+    /// The server a cancel request must go to. A request that was not sent yet is cancelled here.
     pub fn cancel_target(&self) -> Option<Arc<ServerInfo>> {
         let mut lent = lock(&self.lent);
-        if std::mem::take(&mut lent.waiting) {
+        if lent.waiting {
+            lent.request_cancelled = true;
             self.cancelled_waiting.notify_one();
+            return None;
         }
         lent.cancelled |= lent.server.is_some();
         lent.server.clone()

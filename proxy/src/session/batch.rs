@@ -6,6 +6,7 @@ use super::planning::{Planner, unplanned};
 use super::request::Step;
 use super::{Session, Stop};
 use crate::backend::connection::{Expect, Hidden};
+use crate::metrics::RouteKind;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use pgmanifold_router::hint::Role;
 use pgmanifold_router::plan::{Effect, Plan, Transaction};
@@ -74,6 +75,9 @@ impl Session {
         }
         self.begin_clock();
         let stays = self.lease.as_ref().is_some_and(|lease| lease.status != b'I');
+        if stays {
+            self.placement.kind = RouteKind::Transaction;
+        }
         if stays || self.keeps_server() {
             self.batch_open = true;
             return Ok(None);

@@ -5,8 +5,8 @@
 //! one that does not know a statement gets its Parse first.
 
 use super::planning::Planner;
-use super::request::{Step, Taken};
-use super::{CopyIn, Prepared, Session, Virtual};
+use super::request::{Step, Taken, aborted};
+use super::{CopyIn, Prepared, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::backend::prepared::Statement;
 use crate::pool::Lease;
@@ -47,6 +47,9 @@ impl Session {
         }
         if let Some(error) = self.refused_on_replica(&prepared.plan) {
             return Ok(self.refuse_batch(error));
+        }
+        if let Some(step) = self.refuse_known_in_aborted(name, &prepared) {
+            return Ok(step);
         }
         self.keep(name, prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
@@ -199,6 +202,7 @@ impl Session {
     /// it has done on a server is undone as it would have been there.
     pub(super) fn refuse_batch(&mut self, error: SqlError) -> Step {
         self.count_refusal(&error);
+        self.leave_unused_server();
         self.skip_to_sync = true;
         match &mut self.lease {
             Some(lease) => {
@@ -222,6 +226,21 @@ impl Session {
             Some(known) if *known.statement.body == *definition => Arc::clone(&known.statement),
             _ => Statement::private(definition),
         }
+    }
+
+    /// In a failed transaction a server refuses every Parse, but one of a statement that it has
+    /// already must not be sent to it. Whether the transaction has failed is only known when no
+    /// answer is owed.
+    fn refuse_known_in_aborted(&mut self, name: &[u8], prepared: &Prepared) -> Option<Step> {
+        let lease = self.lease.as_mut()?;
+        let applies = lease.status == b'E' && prepared.plan.transaction.is_none();
+        if !applies || name.is_empty() || !lease.statements.touch(&prepared.statement) {
+            return None;
+        }
+        if lease.expect.is_empty() {
+            return Some(self.refuse_batch(aborted()));
+        }
+        Some(Stop::Drain.into())
     }
 
     /// A named statement that this database has accepted before is parsed when a server is needed

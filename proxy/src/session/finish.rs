@@ -24,8 +24,13 @@ const RESET_TIMEOUT: Duration = Duration::from_secs(5);
 impl Session {
     /// Starts the clock of a request, unless an earlier one is still under way.
     pub(super) fn begin_clock(&mut self) {
-        if self.lease.is_none() {
-            self.started = Instant::now();
+        match &self.lease {
+            None => self.started = Instant::now(),
+            Some(lease) if lease.expect.is_empty() && !self.batch_open => {
+                self.started = Instant::now();
+                self.guards.gauge.set(ClientState::Active);
+            }
+            Some(_) => {}
         }
     }
 
@@ -40,6 +45,9 @@ impl Session {
             self.started = now;
         }
         if status != b'I' {
+            if last {
+                self.guards.gauge.set(ClientState::IdleInTransaction);
+            }
             return;
         }
         if visible {

@@ -177,6 +177,8 @@ pub struct Session {
     /// When the first message of the current request came.
     started: Instant,
     placement: Placement,
+    /// A request waits to be sent; cancel requests are meant for it.
+    waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
     repeating_on_primary: bool,
     /// State of a small random generator.
@@ -257,6 +259,7 @@ impl Session {
             last_write_async: false,
             started: Instant::now(),
             placement: Placement::default(),
+            waits: false,
             repeating_on_primary: false,
             seed: rand::random(),
         }

@@ -23,6 +23,10 @@ pub(super) struct Placement {
     pub(super) fallback: Option<Cow<'static, str>>,
 }
 
+fn cancelled() -> SqlError {
+    SqlError::error("57014", "canceling statement due to user request")
+}
+
 impl Default for Placement {
     fn default() -> Self {
         Self { kind: RouteKind::PrimaryRead, fallback: None }
@@ -52,6 +56,7 @@ impl Session {
     /// Makes sure the session has a server for a request with this target.
     pub(super) fn place(&mut self, target: Target, plan: &Plan) -> Placed {
         if let Some(error) = self.refused.take() {
+            self.end_waiting();
             return Err(Err(*error));
         }
         if self.lease.is_some() {
@@ -59,8 +64,21 @@ impl Session {
         } else {
             self.lease_for(target, plan)?;
         }
+        if self.end_waiting() {
+            return Err(Err(cancelled()));
+        }
         self.send_begin();
         Ok(())
+    }
+
+    fn start_waiting(&mut self) {
+        self.waits = true;
+        self.handle.wait();
+    }
+
+    /// True when the request was cancelled while it waited.
+    fn end_waiting(&mut self) -> bool {
+        std::mem::take(&mut self.waits) && self.handle.end_wait()
     }
 
     /// The session has a server already: it is used again if it may be.
@@ -90,6 +108,9 @@ impl Session {
         }
         let Some(lease) = &self.lease else { return Ok(()) };
         if fits || lease.status != b'I' || self.keeps_server() {
+            if lease.status != b'I' {
+                self.placement.kind = RouteKind::Transaction;
+            }
             self.acquire_attempts = 0;
             return Ok(());
         }
@@ -195,6 +216,7 @@ impl Session {
             lease.expect.push_back(Expect::Hidden(Hidden::Apply));
             self.lease = Some(lease);
             // What follows must not run if a parameter is refused, so it waits.
+            self.start_waiting();
             return Err(Ok(Stop::Drain));
         }
         self.lease = Some(lease);
@@ -262,14 +284,11 @@ impl Session {
         self.guards.gauge.set(ClientState::Waiting);
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
-        self.handle.wait();
+        self.start_waiting();
         let result = tokio::select! {
             result = pool.get(self.worker.index) => result,
-            () = self.handle.wait_cancelled() => {
-                Err(SqlError::error("57014", "canceling statement due to user request"))
-            }
+            () = self.handle.wait_cancelled() => Err(cancelled()),
         };
-        self.handle.end_wait();
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {

@@ -132,6 +132,7 @@ impl Session {
             return Ok(self.refuse_query(error));
         }
         if let Some(step) = self.answer_without_server(text, &plan) {
+            self.metrics.query(RouteKind::Local, self.started.elapsed());
             return Ok(step);
         }
         let route = self.route(&plan);
@@ -252,10 +253,7 @@ impl Session {
             );
         }
         match &self.virtual_transaction {
-            Virtual::Failed if !ends_transaction(plan) => Some(SqlError::error(
-                "25P02",
-                "current transaction is aborted, commands ignored until end of transaction block",
-            )),
+            Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
                 Some((**error).clone())
             }
@@ -271,6 +269,7 @@ impl Session {
     /// it would have there: a statement that cannot succeed is run in its place.
     pub(super) fn refuse_query(&mut self, error: SqlError) -> Step {
         self.count_refusal(&error);
+        self.leave_unused_server();
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
                 frame::put_query(&mut lease.out, POISON);
@@ -283,6 +282,13 @@ impl Session {
             }
         }
         Step::Done
+    }
+
+    /// Gives back a server that was leased for the request that is refused now.
+    pub(super) fn leave_unused_server(&mut self) {
+        if !self.batch_open {
+            self.release_server();
+        }
     }
 
     pub(super) fn count_refusal(&self, error: &SqlError) {
@@ -340,6 +346,12 @@ impl Session {
 
 /// Fails in any open transaction, and changes nothing.
 const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
+
+/// What PostgreSQL says in a failed transaction.
+pub(super) fn aborted() -> SqlError {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    SqlError::error("25P02", message)
+}
 
 fn ends_transaction(plan: &Plan) -> bool {
     matches!(plan.transaction, Some(Transaction::Commit | Transaction::Rollback))

@@ -50,6 +50,51 @@ fn different_form() {
     }
 }
 
+/// Runs of words are folded many bytes at once; each text here also reaches beyond that.
+#[test]
+fn runs_of_words() {
+    let tail = " from a_rather_long_name where x";
+    for (text, form) in [
+        ("SELECT Abc Def", "select abc def"),
+        ("SELECT Abc  Def", "select abc def"),
+        ("SELECT Abc\tDef", "select abc def"),
+        ("SELECT Abc 123 Def", "select abc \x01def"),
+        ("SELECT Abc1 D2ef a$b $1", "select abc1 d2ef a$b $1"),
+        ("SELECT Abcdef E'x' B'1'", "select abcdef \x04\x05"),
+        ("SELECT Abcdef U&'x' N'1'", "select abcdef \x08\x07"),
+        ("SELECT Abcdef e&f", "select abcdef e & f"),
+        ("SELECT Abcdef u&f", "select abcdef u & f"),
+        ("SELECT Abcdef ae'x'", "select abcdef ae \x03"),
+        ("SELECT Abcdef d'x'", "select abcdef d \x03"),
+        ("SELECT Abcdef\u{c9}\u{e9} \u{e9}X", "select abcdef\u{c9}\u{e9} \u{e9}x"),
+        ("SELECT Abcdef \x7f [`{ X", "select abcdef \x7f [` { x"),
+    ] {
+        for end in ["", tail] {
+            let spaced = match form.ends_with(|byte: char| byte.is_control()) {
+                true => tail.trim_start(),
+                false => tail,
+            };
+            let want = match end {
+                "" => form.to_owned(),
+                _ => format!("{form}{spaced}"),
+            };
+            assert_eq!(normal(&format!("{text}{end}")).trim_end(), want, "{text}{end}");
+        }
+    }
+}
+
+#[test]
+fn every_split_of_a_run_gives_one_form() {
+    let words = "SELECT abalance FROM Pgbench_Accounts WHERE aid AND Bid OR tidY IS NULL";
+    let folded = words.to_ascii_lowercase();
+    for cut in 0..words.len() {
+        let (text, form) = (&words[cut..], &folded[cut..]);
+        assert_eq!(normal(&format!("select a, {text}")), format!("select a ,{} ", form.trim()));
+        let (text, form) = (&words[..cut], &folded[..cut]);
+        assert_eq!(normal(text).trim_end(), form.trim_end());
+    }
+}
+
 #[test]
 fn exact_form_and_spans() {
     let mut scan = Scan::new(7);

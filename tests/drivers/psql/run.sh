@@ -12,7 +12,7 @@ run_client() {
     psql "$url" -X -v table="psql_$1" -f "$here/checklist.sql" >"$work/$1.out" 2>&1
     sed -e "s/psql_$1/TABLE/g" -e 's/^psql:[^ ]*: //' "$work/$1.out" >"$work/$1.clean"
     # A cancellation: psql passes the interrupt on as a cancel request.
-    timeout -s INT 1 psql "$url" -X -q -c '\set VERBOSITY sqlstate' \
+    timeout -s INT 3 psql "$url" -X -q -c '\set VERBOSITY sqlstate' \
         -c 'SELECT pg_sleep(30)' >"$work/$1.cancel" 2>&1
     touch "$work/$1.done"
 }
