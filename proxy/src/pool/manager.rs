@@ -223,6 +223,7 @@ impl State {
                 lock(&self.pools).insert(key.clone(), Arc::clone(pools));
             } else {
                 pools.outdated.store(true, Ordering::Relaxed);
+                pools.pools.iter().for_each(|pool| pool.retire());
             }
         }
     }

@@ -77,6 +77,8 @@ struct Inner {
     open: usize,
     /// Connections being opened.
     connecting: usize,
+    /// A reload has replaced this pool: what comes back is closed.
+    retired: bool,
     waiters: VecDeque<Waiter>,
 }
 
@@ -155,6 +157,7 @@ impl Pool {
             idle: (0..workers).map(|_| Vec::new()).collect(),
             open: 0,
             connecting: 0,
+            retired: false,
             waiters: VecDeque::new(),
         };
         Arc::new(Self {
@@ -272,7 +275,23 @@ impl Pool {
                 Err(Err(_)) => unreachable!("a server was sent"),
             }
         }
-        inner.idle[worker].push(server);
+        if !inner.retired {
+            inner.idle[worker].push(server);
+            return;
+        }
+        drop(inner);
+        drop(server);
+    }
+
+    /// Closes what lies idle, and from now on what comes back. Sessions go on with what they
+    /// have leased.
+    pub fn retire(&self) {
+        let idle: Vec<_> = {
+            let mut inner = self.lock();
+            inner.retired = true;
+            inner.idle.iter_mut().map(std::mem::take).collect()
+        };
+        drop(idle);
     }
 
     /// Closes what is idle for too long or too old, and opens up to `min_idle`.

@@ -62,8 +62,22 @@ impl Found {
 }
 
 impl Session {
-    /// Makes sure that the batch that goes on with `rest` has a server. `None` when it has.
+    /// Makes sure that the batch that goes on with `rest` has a server, and that a message with
+    /// this plan may run there. `None` when all is well.
     pub(super) fn place_batch(
+        &mut self,
+        rest: &[u8],
+        plan: Option<&Arc<Plan>>,
+        planner: &mut Planner,
+    ) -> Result<Option<Step>, FrameError> {
+        if let Some(step) = self.open_batch(rest, plan, planner)? {
+            return Ok(Some(step));
+        }
+        let refused = plan.and_then(|plan| self.refused_on_replica(plan));
+        Ok(refused.map(|error| self.refuse_batch(error)))
+    }
+
+    fn open_batch(
         &mut self,
         rest: &[u8],
         plan: Option<&Arc<Plan>>,

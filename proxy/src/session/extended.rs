@@ -45,9 +45,6 @@ impl Session {
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
         }
-        if let Some(error) = self.refused_on_replica(&prepared.plan) {
-            return Ok(self.refuse_batch(error));
-        }
         if let Some(step) = self.refuse_known_in_aborted(name, &prepared) {
             return Ok(step);
         }
@@ -89,9 +86,6 @@ impl Session {
         }
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
-        }
-        if let Some(error) = self.refused_on_replica(&prepared.plan) {
-            return Ok(self.refuse_batch(error));
         }
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;

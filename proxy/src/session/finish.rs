@@ -81,7 +81,8 @@ impl Session {
         self.last_write_async =
             self.wrote_async || self.settings.async_commit.unwrap_or(self.greeting.async_commit);
         self.wrote_async = false;
-        if let Some(key) = self.knobs.key() {
+        let hinted = self.written_key.take();
+        for key in self.knobs.key().into_iter().chain(hinted.as_deref()) {
             self.pools.keys.record(key, mark, self.last_write_async);
         }
     }

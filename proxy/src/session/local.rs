@@ -100,7 +100,12 @@ impl Session {
     /// Takes a sample that covers everything written so far.
     pub(super) async fn take_token(&mut self) {
         let cluster = Arc::clone(&self.pools.cluster);
-        match cluster.token().await {
+        let token = if self.last_write_async {
+            cluster.insert_token().await
+        } else {
+            cluster.token().await
+        };
+        match token {
             Ok(token) => self.token = Some(token.to_string().into()),
             Err(error) => self.refused = Some(Box::new(error)),
         }

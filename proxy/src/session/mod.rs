@@ -167,6 +167,8 @@ pub struct Session {
     /// What the statements of the current transaction did.
     wrote: bool,
     wrote_async: bool,
+    /// The causality key a writing statement named in its hint.
+    written_key: Option<Box<str>>,
     did_ddl: bool,
     /// The last command that completed was ROLLBACK.
     rolled_back: bool,
@@ -251,6 +253,7 @@ impl Session {
             draining: false,
             wrote: false,
             wrote_async: false,
+            written_key: None,
             did_ddl: false,
             rolled_back: false,
             settings_dirty: false,

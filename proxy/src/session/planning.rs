@@ -3,8 +3,7 @@
 
 use super::{Prepared, Session};
 use pgmanifold_router::fingerprint::Scan;
-use pgmanifold_router::hint::Hints;
-use pgmanifold_router::plan::{Effect, Plan, SessionEffect};
+use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::plan_cache::PlanCache;
 use pgmanifold_router::planner;
 use pgmanifold_router::route::Route;
@@ -38,20 +37,7 @@ pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8], &mut Planner) -> T)
 
 /// The plan of a request that has no text to look at.
 pub(super) fn unplanned(reason: &'static str) -> Plan {
-    Plan {
-        effect: Effect::Unknown,
-        reason: reason.into(),
-        statements: 1,
-        transaction: None,
-        has_transaction_control: false,
-        session: SessionEffect::default(),
-        needs_transaction: false,
-        local: None,
-        misplaced_local: false,
-        hints: Hints::default(),
-        hint_error: None,
-        cacheable: false,
-    }
+    Plan { effect: Effect::Unknown, reason: reason.into(), statements: 1, ..Plan::default() }
 }
 
 impl Session {

@@ -1,5 +1,6 @@
 //! Owns the reading of a client's messages: borders, bounds, and the simple query protocol.
 
+use super::knobs::Scope;
 use super::planning::{Planner, unplanned};
 use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
@@ -316,6 +317,12 @@ impl Session {
                 self.wrote = true;
             }
             Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
+        }
+        if self.wrote
+            && plan.hints.causality.is_some()
+            && let Scope::Key(key) = self.knobs.scope(&plan.hints)
+        {
+            self.written_key = Some(key.into());
         }
         let session = &plan.session;
         if !session.settings && session.pin.is_none() && !session.drops_prepared {

@@ -184,14 +184,27 @@ async fn stale_pairs(
     writer: &Client,
     reader: &Client,
     pairs: usize,
+    between: impl AsyncFnMut(),
+) -> usize {
+    hinted_pairs("", writer, reader, pairs, between).await
+}
+
+/// As `stale_pairs`, with a hint in front of both statements.
+async fn hinted_pairs(
+    hint: &str,
+    writer: &Client,
+    reader: &Client,
+    pairs: usize,
     mut between: impl AsyncFnMut(),
 ) -> usize {
+    let write = format!("{hint} update counter set n = n + 1 where id = 60 returning n");
+    let read = format!("{hint} select n from counter where id = 60");
     let mut stale = 0;
     for _ in 0..pairs {
-        let rows = client::rows(writer, "update counter set n = n + 1 where id = 60 returning n");
+        let rows = client::rows(writer, &write);
         let written = rows.await.expect("write")[0][0].clone();
         between().await;
-        let read = value(reader, "select n from counter where id = 60").await;
+        let read = value(reader, &read).await;
         stale += usize::from(Some(read) != written);
     }
     stale
@@ -210,6 +223,10 @@ fn sessions_with_one_causality_key_see_each_others_writes() {
         assert_eq!(value(&reader, "show pgm.causality").await, "user:42");
         let stale = stale_pairs(&writer, &reader, 300, async || {}).await;
         assert_eq!(stale, 0, "with the same key");
+        let (writer, reader) = (fixture.client().await, fixture.client().await);
+        let hint = "/* pgm: causality='user:43' */";
+        let stale = hinted_pairs(hint, &writer, &reader, 300, async || {}).await;
+        assert_eq!(stale, 0, "with the same key in hints");
 
         // Without a promise the paused replica is read: the test can fail.
         exec(&other, "set pgm.causality = 'off'").await;
