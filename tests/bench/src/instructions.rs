@@ -7,8 +7,9 @@ use crate::pgbench::{Length, run};
 use crate::process::output;
 use crate::target::{Kind, Launcher};
 use crate::workload::{Mode, Script, Workload};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What is counted: a row's transactions of all clients in the warm-up, the short, the long run.
@@ -68,6 +69,7 @@ fn count_one(
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
         "--instr-atstart=no".to_owned(),
+        "--separate-threads=yes".to_owned(),
         format!("--callgrind-out-file={}", out.display()),
     ];
     let target = launcher.start_under(kind, &wrapper)?;
@@ -82,25 +84,43 @@ fn count_one(
     control(&["-i", "on"])?;
     control(&["-z"])?;
     let mut done = [0.0_f64; 2];
-    let mut spent = [0.0_f64; 2];
+    let mut spent = [BTreeMap::new(), BTreeMap::new()];
     for (index, length) in [short, long].into_iter().enumerate() {
         done[index] = run(&target, workload, length, launcher.site())?.transactions;
         control(&["-d"])?;
-        let dump = out.with_extension((index + 1).to_string());
-        spent[index] = totals(&dump)?;
+        spent[index] = totals_by_thread(&out, index + 1)?;
     }
+    // Only the thread that did the work: what monitors do at their own pace is not a query's.
+    let growth = |thread: &String| {
+        let before = spent[0].get(thread).copied().unwrap_or_default();
+        spent[1].get(thread).copied().unwrap_or_default() - before
+    };
+    let busiest = spent[1].keys().max_by(|a, b| growth(a).total_cmp(&growth(b)));
+    let Some(thread) = busiest else { return fail("callgrind wrote no counts") };
     if let Some(folder) = profile {
-        annotate(&out.with_extension("2"), folder, workload)?;
+        annotate(&PathBuf::from(format!("{}.2-{thread}", out.display())), folder, workload)?;
     }
     drop(target);
-    Ok((spent[1] - spent[0]) / (done[1] - done[0]) / workload.queries())
+    Ok(growth(thread) / (done[1] - done[0]) / workload.queries())
 }
 
-/// The sum line of a dump.
-fn totals(dump: &Path) -> Result<f64> {
-    let text = fs::read_to_string(dump).context(dump.display())?;
-    let line = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
-    line.unwrap_or_default().trim().parse().context(format!("totals of {}", dump.display()))
+/// The sums of dump number `number`, by thread. Threads that did nothing have none.
+fn totals_by_thread(out: &Path, number: usize) -> Result<BTreeMap<String, f64>> {
+    let folder = out.parent().unwrap_or(Path::new("."));
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{name}.{number}-");
+    let mut totals = BTreeMap::new();
+    for entry in fs::read_dir(folder).context(folder.display())? {
+        let entry = entry.context(folder.display())?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some(thread) = file.strip_prefix(&prefix) else { continue };
+        let text = fs::read_to_string(entry.path()).context(entry.path().display())?;
+        let line = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
+        if let Some(total) = line.and_then(|line| line.trim().parse().ok()) {
+            totals.insert(thread.to_owned(), total);
+        }
+    }
+    Ok(totals)
 }
 
 fn annotate(dump: &Path, folder: &Path, workload: Workload) -> Result<()> {
