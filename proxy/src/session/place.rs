@@ -134,7 +134,6 @@ impl Session {
     }
 
     fn choose_host(&mut self, target: Target, plan: &Plan) -> Result<usize, SqlError> {
-        let cluster = Arc::clone(&self.pools.cluster);
         self.placement.fallback = None;
         let repeating = std::mem::take(&mut self.repeating_on_primary);
         if target == Target::Primary || repeating {
@@ -143,10 +142,11 @@ impl Session {
                 Effect::Transaction => RouteKind::Transaction,
                 _ => RouteKind::Write,
             };
-            return cluster.primary();
+            return self.pools.cluster.primary();
         }
-        let need = self.freshness(plan);
-        match cluster.pick_replica(&need, self.next_seed()) {
+        let (need, seed) = (self.freshness(plan), self.next_seed());
+        let cluster = &self.pools.cluster;
+        match cluster.pick_replica(&need, seed) {
             Ok(host) => {
                 self.placement.kind = RouteKind::ReplicaRead;
                 Ok(host)
