@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub struct SqlError {
     /// FATAL closes the connection after it was sent.
     pub severity: Severity,
-    /// Five characters; see the manual, appendix A, and docs/errors.md for class `PGM`.
+    /// Five characters; see the manual, appendix A.
     pub sqlstate: Cow<'static, str>,
     /// Lowercase primary message.
     pub message: Cow<'static, str>,
