@@ -47,6 +47,9 @@ pub const KNOBS: &[Knob] = &[
     },
 ];
 
+/// Longest causality key.
+const KEY_BYTES_MAX: usize = 256;
+
 /// Whose writes a read must see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<'a> {
@@ -117,6 +120,11 @@ impl Knobs {
                 })?
             }
             "causality" => {
+                if value.is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+                    let message = "parameter \"pgm.causality\" is too long";
+                    return Err(SqlError::error("22023", message)
+                        .detail(format!("A key has at most {KEY_BYTES_MAX} bytes.")));
+                }
                 next.causality = value.map_or_else(|| self.defaults.causality.clone(), Into::into);
             }
             "max_lag" => {
@@ -259,6 +267,11 @@ mod tests {
         assert_eq!(knobs.set("role", Some("x"), false, false).unwrap_err().sqlstate, "22023");
         assert_eq!(knobs.set("max_lag", Some("x"), false, false).unwrap_err().sqlstate, "22023");
         assert_eq!(knobs.set("min_lsn", Some("x"), false, false).unwrap_err().sqlstate, "22023");
+        let long = "k".repeat(KEY_BYTES_MAX + 1);
+        assert_eq!(
+            knobs.set("causality", Some(&long), false, false).unwrap_err().sqlstate,
+            "22023"
+        );
         assert_eq!(knobs.set("lsn", Some("x"), false, false).unwrap_err().sqlstate, "55P02");
         knobs.set("max_lag", Some("2s"), false, false).unwrap();
         assert_eq!(knobs.show("max_lag").unwrap(), "2000ms");

@@ -1,6 +1,8 @@
 //! Owns `SqlError`: an error a client may see, with SQLSTATE, Detail and Hint.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
+use pgwire::messages::Message;
+use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use std::borrow::Cow;
 
 /// An error (or notice) in PostgreSQL's terms.
@@ -28,6 +30,9 @@ pub enum Severity {
     /// Not an error.
     Notice,
 }
+
+/// Longest field of an error, in characters; the rest is cut off.
+const FIELD_CHARS_MAX: usize = 8 * 1024;
 
 impl SqlError {
     /// An ERROR.
@@ -68,33 +73,29 @@ impl SqlError {
 
     /// Appends the ErrorResponse (or NoticeResponse) frame to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
-        let (kind, severity) = match self.severity {
-            Severity::Error => (b'E', "ERROR"),
-            Severity::Fatal => (b'E', "FATAL"),
-            Severity::Notice => (b'N', "NOTICE"),
+        let severity = match self.severity {
+            Severity::Error => "ERROR",
+            Severity::Fatal => "FATAL",
+            Severity::Notice => "NOTICE",
         };
-        let start = out.len();
-        out.put_u8(kind);
-        out.put_u32(0);
-        let mut field = |code: u8, text: &str| {
-            out.put_u8(code);
-            out.extend(text.bytes().filter(|&byte| byte != 0));
-            out.put_u8(0);
-        };
-        field(b'S', severity);
-        field(b'V', severity);
-        field(b'C', &self.sqlstate);
-        field(b'M', &self.message);
-        if let Some(detail) = &self.detail {
-            field(b'D', detail);
+        let optional = [(b'D', self.detail.as_deref()), (b'H', self.hint.as_deref())];
+        let fields = [(b'S', severity), (b'V', severity), (b'C', &*self.sqlstate)]
+            .into_iter()
+            .chain([(b'M', &*self.message)])
+            .chain(optional.into_iter().filter_map(|(code, text)| Some((code, text?))))
+            .map(|(code, text)| (code, shown(text)))
+            .collect();
+        match self.severity {
+            Severity::Notice => NoticeResponse::new(fields).encode(out),
+            Severity::Error | Severity::Fatal => ErrorResponse::new(fields).encode(out),
         }
-        if let Some(hint) = &self.hint {
-            field(b'H', hint);
-        }
-        out.put_u8(0);
-        let length = u32::try_from(out.len() - start - 1).expect("invariant: errors are short");
-        out[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
+        .expect("invariant: errors are short");
     }
+}
+
+/// A text as a field: a zero byte would end it, and what a client sent may be long.
+fn shown(text: &str) -> String {
+    text.chars().filter(|&letter| letter != '\0').take(FIELD_CHARS_MAX).collect()
 }
 
 impl std::fmt::Display for SqlError {

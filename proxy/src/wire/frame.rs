@@ -1,9 +1,12 @@
 //! Owns message borders: headers are read, bodies are left alone, so that rows pass undecoded.
-//! Also writes the few short messages that the relay needs at full speed.
+//! Also writes the few short messages that the relay needs at full speed;
+//! pgwire builds the others.
 //!
 //! Manual: "Frontend/Backend Protocol", section "Message Formats".
 
 use bytes::{BufMut, BytesMut};
+use pgwire::messages::Message;
+use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 
 /// Bytes of type and length that precede every message body after start-up.
 pub const HEADER_BYTES: usize = 5;
@@ -128,17 +131,18 @@ pub fn put_command_complete(out: &mut BytesMut, tag: &str) {
 /// Appends a RowDescription of one text column.
 pub fn put_text_column(out: &mut BytesMut, name: &str) {
     const TEXT_OID: u32 = 25;
-    let mut tail = [0u8; 18];
-    tail[6..10].copy_from_slice(&TEXT_OID.to_be_bytes());
-    tail[10..12].copy_from_slice(&(-1i16).to_be_bytes());
-    tail[12..16].copy_from_slice(&(-1i32).to_be_bytes());
-    put(out, b'T', &[&1u16.to_be_bytes(), name.as_bytes(), &[0], &tail]);
+    let column = FieldDescription::new(name.to_owned(), 0, 0, TEXT_OID, -1, -1, 0);
+    let row = RowDescription::new(vec![column]);
+    row.encode(out).expect("invariant: names of ours are short");
 }
 
 /// Appends a DataRow of one text value.
 pub fn put_text_row(out: &mut BytesMut, value: &str) {
     let length = u32::try_from(value.len()).expect("invariant: values shown are short");
-    put(out, b'D', &[&1u16.to_be_bytes(), &length.to_be_bytes(), value.as_bytes()]);
+    let mut data = BytesMut::with_capacity(4 + value.len());
+    data.put_u32(length);
+    data.put_slice(value.as_bytes());
+    DataRow::new(data, 1).encode(out).expect("invariant: values shown are short");
 }
 
 /// The fields of an ErrorResponse or NoticeResponse body, by code.
