@@ -143,3 +143,6 @@ fn verdict<'a>(name: &str, mut candidates: impl Iterator<Item = &'a Overload>) -
         false => Call::Harmless,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,3 +103,6 @@ fn unreadable(error: ReadError) -> Plan {
     }
     plan
 }
+
+#[cfg(test)]
+mod tests;
