@@ -190,6 +190,10 @@ pub struct Session {
 /// Bytes kept in `input` or `output` between requests; larger buffers are given back.
 const KEPT_BUFFER_BYTES: usize = 4 * 1024;
 
+/// While so many answers are owed, the client is not read: what it sends without a byte for the
+/// server (Close of a statement) meets no full socket that would hold it up.
+const OWED_ANSWERS_MAX: usize = 100_000;
+
 /// Everything a session begins with.
 pub struct Beginning {
     /// The client's connection, logged in.
@@ -399,7 +403,8 @@ impl Session {
         if self.draining || self.copy_in == CopyIn::Asked {
             return self.input.is_empty();
         }
-        self.output.is_empty() && self.lease.as_ref().is_none_or(|lease| lease.out.is_empty())
+        let takes = |lease: &Lease| lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX;
+        self.output.is_empty() && self.lease.as_ref().is_none_or(takes)
     }
 
     /// Writes what the client is owed.
