@@ -6,6 +6,7 @@ mod drivers;
 mod failure;
 mod golden;
 mod hostile;
+mod leak;
 mod limits;
 mod operation;
 mod protocol;
