@@ -9,6 +9,7 @@ mod hostile;
 mod limits;
 mod operation;
 mod protocol;
+mod session_state;
 mod sessions;
 mod tls;
 mod tokio_driver;
