@@ -65,9 +65,16 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     let (to, from) = (&mut plan.session, outcome.session);
     to.settings |= from.settings;
     to.setting_names.extend(from.setting_names);
-    to.pin = to.pin.or(from.pin);
+    // What no query can tell of later must not be forgotten for what one can.
+    to.pin = match from.pin {
+        Some(PinReason::Load | PinReason::Unclassified) => from.pin,
+        pin => to.pin.or(pin),
+    };
     to.sequence_state |= from.sequence_state;
     to.drops_prepared |= from.drops_prepared;
+    to.unpins |= from.unpins;
+    to.probes |= from.probes;
+    to.local_settings |= from.local_settings;
     to.async_commit |= from.async_commit;
 }
 

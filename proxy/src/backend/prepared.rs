@@ -129,6 +129,17 @@ impl ServerStatements {
         self.known.remove(&id);
     }
 
+    /// Forgets what is not among the names the server has. False when the server has a name that
+    /// is not known here.
+    pub fn keep_only(&mut self, names: &[Box<str>]) -> bool {
+        let has = |statement: &Statement| {
+            let name = statement.name.strip_suffix(b"\0").unwrap_or(&statement.name);
+            names.iter().any(|known| known.as_bytes() == name)
+        };
+        self.known.retain(|_, (statement, _)| has(statement));
+        self.known.len() == names.iter().filter(|name| !name.is_empty()).count()
+    }
+
     /// Forgets all (DEALLOCATE ALL, DISCARD ALL).
     pub fn clear(&mut self) {
         self.known.clear();

@@ -211,7 +211,11 @@ impl Session {
             self.copy_in = CopyIn::Running;
         }
         if kind == b'C' {
-            self.rolled_back = message[HEADER_BYTES..] == *b"ROLLBACK\0";
+            let tag = &message[HEADER_BYTES..];
+            self.rolled_back = *tag == *b"ROLLBACK\0";
+            if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+                self.dropping = None;
+            }
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;

@@ -160,7 +160,9 @@ impl Session {
     /// FunctionCall: an old way to call any function, so it runs on the primary as a write.
     fn take_function_call(&mut self, message: &[u8]) -> Step {
         self.begin_clock();
-        let plan = unplanned("function call message");
+        let mut plan = unplanned("function call message");
+        plan.session.settings = true;
+        plan.session.probes = true;
         if let Err(step) = self.place(Target::Primary, &plan) {
             return match step {
                 Ok(stop) => stop.into(),
@@ -208,7 +210,7 @@ impl Session {
     }
 
     fn may_defer_begin(&self) -> bool {
-        self.pools.database.pool_mode == PoolMode::Transaction && self.pinned.is_none()
+        self.pools.database.pool_mode == PoolMode::Transaction && !self.pins.any()
     }
 
     fn end_virtual(&mut self, tag: &str) {
@@ -246,7 +248,7 @@ impl Session {
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
         }
-        if plan.session.sequence_state && self.pinned.is_none() && !self.in_write_transaction() {
+        if plan.session.sequence_state && !self.pins.any() && !self.in_write_transaction() {
             return Some(
                 SqlError::error("0A000", "currval and lastval need the transaction of nextval")
                     .detail("Outside of it another session's value could be read.")
@@ -315,6 +317,8 @@ impl Session {
             Effect::Ddl => {
                 self.did_ddl = true;
                 self.wrote = true;
+                // It may make or drop temporary objects, by its text or by the search_path.
+                self.pins.doubt();
             }
             Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
         }
@@ -324,11 +328,9 @@ impl Session {
         {
             self.written_key = Some(key.into());
         }
-        let session = &plan.session;
-        if !session.settings && session.pin.is_none() && !session.drops_prepared {
-            return;
+        if plan.effect != Effect::Read || plan.session.settings {
+            self.note_session_effects(plan);
         }
-        self.note_session_effects(plan);
     }
 
     fn note_session_effects(&mut self, plan: &Plan) {
@@ -339,11 +341,20 @@ impl Session {
             self.custom_names.insert(name.clone());
         }
         if let Some(reason) = session.pin {
-            self.pin(reason);
+            self.pins.may_take(reason);
+        }
+        if session.unpins {
+            self.pins.may_end();
+        }
+        if session.probes {
+            self.pins.doubt();
+            self.statements_dirty = true;
         }
         if session.drops_prepared {
-            self.prepared = None;
-            self.server_tainted = true;
+            if let Some(prepared) = self.prepared.take() {
+                self.dropping.get_or_insert(prepared);
+            }
+            self.statements_dirty = true;
             if let Some(lease) = &mut self.lease {
                 lease.statements.clear();
             }

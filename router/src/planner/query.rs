@@ -139,6 +139,9 @@ impl Finder<'_> {
             | "pg_advisory_lock_shared"
             | "pg_try_advisory_lock"
             | "pg_try_advisory_lock_shared" => self.pin(PinReason::AdvisoryLock),
+            "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => {
+                self.outcome.session.unpins = true;
+            }
             "currval" | "lastval" => self.outcome.session.sequence_state = true,
             "set_config" => self.set_config(at),
             "current_setting" => self.current_setting(at),

@@ -106,9 +106,10 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         "listen" => {
             Outcome::new(Effect::SessionState, "listens to a channel").pinned(PinReason::Listen)
         }
-        "unlisten" => Outcome::new(Effect::SessionState, "stops listening"),
+        "unlisten" => unpins(Outcome::new(Effect::SessionState, "stops listening")),
         "load" => Outcome::new(Effect::SessionState, "loads a library").pinned(PinReason::Load),
-        "fetch" | "move" | "close" => Outcome::write("uses a cursor of the session"),
+        "fetch" | "move" => Outcome::write("uses a cursor of the session"),
+        "close" => unpins(Outcome::write("uses a cursor of the session")),
         "do" => anonymous_block(text, from, to),
         "call" => procedure_call(text, facts, from, to),
         "create" => create(text, facts, from, to),
@@ -192,11 +193,16 @@ fn create(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
     }
 }
 
+fn unpins(mut outcome: Outcome) -> Outcome {
+    outcome.session.unpins = true;
+    outcome
+}
+
 fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
     let name = if text.is(from + 1, "prepare") { from + 2 } else { from + 1 };
     let mut outcome = Outcome::new(Effect::SessionState, "drops a statement prepared by name");
     outcome.session.drops_prepared = text.is(name, "all");
-    outcome
+    unpins(outcome)
 }
 
 /// The body of DO is a string: anything may happen in it, and some things can be seen.
@@ -208,19 +214,9 @@ fn anonymous_block(text: &Text<'_>, from: usize, to: usize) -> Outcome {
     outcome.session.settings = true;
     outcome.session.async_commit = mentions("synchronous_commit") || mentions("execute");
     outcome.session.sequence_state = mentions("currval") || mentions("lastval");
-    for (word, pin) in [
-        ("temp", PinReason::TempObject),
-        ("advisory_lock", PinReason::AdvisoryLock),
-        ("listen", PinReason::Listen),
-        ("prepare", PinReason::SqlPrepare),
-        ("with hold", PinReason::HoldCursor),
-        ("load", PinReason::Load),
-    ] {
-        if mentions(word) {
-            outcome = outcome.pinned(pin);
-        }
-    }
-    outcome
+    outcome.session.probes = true;
+    // A library stays loaded, and no query tells.
+    if mentions("load '") { outcome.pinned(PinReason::Load) } else { outcome }
 }
 
 fn procedure_call(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
@@ -228,6 +224,7 @@ fn procedure_call(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Out
     outcome.effect = Effect::Write;
     outcome.reason = "calls a procedure".into();
     outcome.session.settings = true;
+    outcome.session.probes = true;
     outcome
 }
 

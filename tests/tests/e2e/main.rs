@@ -10,6 +10,7 @@ mod leak;
 mod limits;
 mod operation;
 mod protocol;
+mod session_state;
 mod sessions;
 mod tls;
 mod tokio_driver;

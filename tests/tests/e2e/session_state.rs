@@ -1,0 +1,316 @@
+//! What a session was promised, statement by statement: several sessions over fewer servers do the
+//! same as sessions with a server of their own, and nothing stays tied when its reason has ended.
+
+use pgmanifold_tests::client::{self, code, exec, rows, text, value};
+use pgmanifold_tests::cluster::{self, USER};
+use pgmanifold_tests::config::ConfigText;
+use pgmanifold_tests::fixture::{Fixture, is_direct};
+use pgmanifold_tests::{eventually, run};
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// Sessions of one test; the pool has two servers on the primary.
+const SESSIONS: usize = 5;
+
+/// A session through the proxy beside one with a server of its own, each in its own database.
+struct Twin {
+    through: Client,
+    own: Client,
+}
+
+/// What a query string answered, comparable.
+async fn answer(client: &Client, sql: &str) -> String {
+    match rows(client, sql).await {
+        Ok(rows) => format!("{rows:?}"),
+        Err(error) => match error.as_db_error() {
+            Some(db) => format!("{} {}", db.code().code(), db.message()),
+            None => text(&error),
+        },
+    }
+}
+
+impl Twin {
+    /// Runs a query string in both and compares the answers.
+    async fn same(&self, sql: &str) -> String {
+        let (through, own) = (answer(&self.through, sql).await, answer(&self.own, sql).await);
+        assert_eq!(through, own, "{sql}");
+        own
+    }
+}
+
+struct Bench {
+    fixture: Fixture,
+    database: String,
+}
+
+impl Bench {
+    async fn new(test: &str, adjust: impl FnOnce(ConfigText) -> ConfigText) -> Self {
+        let two = |config: ConfigText| adjust(config.pool("pool_size = 2"));
+        let fixture = Fixture::shared(test, two).await;
+        let database = cluster::create_database(&fixture.cluster, test);
+        Self { fixture, database }
+    }
+
+    /// Runs SQL in both databases, beside all sessions.
+    async fn prepare(&self, sql: &str) {
+        exec(&self.fixture.direct().await, sql).await;
+        exec(&self.own().await, sql).await;
+        if !is_direct() {
+            // Facts of the new functions are there when another load has ended.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    }
+
+    async fn own(&self) -> Client {
+        client::connect(&self.fixture.cluster.primary.address(), USER, &self.database).await
+    }
+
+    async fn twin(&self) -> Twin {
+        Twin { through: self.fixture.client().await, own: self.own().await }
+    }
+
+    /// Several sessions do the same, one statement of each in turn; `{n}` is the session's number.
+    async fn in_turns(&self, script: &[&str]) {
+        let mut twins = Vec::new();
+        for _ in 0..SESSIONS {
+            twins.push(self.twin().await);
+        }
+        // A transaction is one turn: it has its server to itself.
+        let ends = |line: &&str| *line == "commit" || *line == "rollback";
+        let mut rest = script;
+        while let Some((first, _)) = rest.split_first() {
+            let end =
+                if *first == "begin" { rest.iter().position(|line| ends(&line)) } else { None };
+            let (turn, next) = rest.split_at(end.unwrap_or(0) + 1);
+            for (number, twin) in twins.iter().enumerate() {
+                for line in turn {
+                    twin.same(&line.replace("{n}", &number.to_string())).await;
+                }
+            }
+            rest = next;
+        }
+        self.released().await;
+    }
+
+    fn pinned(&self) -> f64 {
+        let labels = format!("database=\"{}\"", self.fixture.database);
+        self.fixture.metric("pgmanifold_pinned_sessions", &labels)
+    }
+
+    /// Nothing is tied any more, and every server is back in its pool.
+    async fn released(&self) {
+        if is_direct() {
+            return;
+        }
+        eventually("nothing is pinned", Duration::from_secs(5), async || self.pinned() == 0.0)
+            .await;
+        let active = async || self.fixture.metric("pgmanifold_servers", "state=\"active\"") == 0.0;
+        eventually("servers are back", Duration::from_secs(5), active).await;
+    }
+}
+
+#[test]
+fn pins_end_with_their_reason() {
+    run(60, async {
+        let bench = Bench::new("unpin", |config| config).await;
+        let twin = bench.twin().await;
+        for (take, reason, end) in [
+            ("create temp table tt (n int)", "temp_object", "drop table tt"),
+            ("create temp table tt (n int)", "temp_object", "discard temp"),
+            ("create temp view tt as select 1 as n", "temp_object", "drop view tt"),
+            ("create temp sequence tt", "temp_object", "discard all"),
+            (
+                "create function pg_temp.f() returns int language sql as 'select 1'",
+                "temp_object",
+                "drop function pg_temp.f()",
+            ),
+            ("create type pg_temp.ttt as enum ('a')", "temp_object", "drop type pg_temp.ttt"),
+            ("select 1 as n into temp tt", "temp_object", "drop table tt"),
+            ("select pg_advisory_lock(1)", "advisory_lock", "select pg_advisory_unlock(1)"),
+            (
+                "select pg_advisory_lock(1), pg_advisory_lock_shared(2)",
+                "advisory_lock",
+                "select pg_advisory_unlock_all()",
+            ),
+            ("select pg_try_advisory_lock(1)", "advisory_lock", "discard all"),
+            ("begin; declare c cursor with hold for select 1; commit", "hold_cursor", "close c"),
+            ("begin; declare c cursor with hold for select 1; commit", "hold_cursor", "close all"),
+            ("prepare p as select 1", "sql_prepare", "deallocate p"),
+            ("prepare p as select 1", "sql_prepare", "deallocate all"),
+            (
+                "do $$ begin perform pg_advisory_lock(1); end $$",
+                "advisory_lock",
+                "do $$ begin perform pg_advisory_unlock(1); end $$",
+            ),
+            (
+                "set search_path = pg_temp; create table tt (n int)",
+                "temp_object",
+                "drop table tt; reset search_path",
+            ),
+        ] {
+            twin.same(take).await;
+            twin.same("select 1").await;
+            if !is_direct() {
+                let held = bench.pinned();
+                assert_eq!(held, 1.0, "{take}");
+                let reason = format!("reason=\"{reason}\"");
+                assert_eq!(bench.fixture.metric("pgmanifold_pinned_sessions", &reason), 1.0);
+            }
+            twin.same("begin").await;
+            twin.same("savepoint s").await;
+            twin.same(end).await;
+            let refused = twin.same("rollback").await;
+            assert_eq!(refused, "[]", "{end}");
+            twin.same(end).await;
+            bench.released().await;
+        }
+    });
+}
+
+#[test]
+fn what_was_not_taken_ties_nobody() {
+    run(60, async {
+        let bench = Bench::new("unpinned", |config| config).await;
+        let holder = bench.twin().await;
+        holder.same("select pg_advisory_lock(7)").await;
+        let twin = bench.twin().await;
+        for sql in [
+            "select pg_try_advisory_lock(7)",
+            "create temp table tt (n int) on commit drop",
+            "begin; create temp table tt (n int); rollback",
+            "begin; create temp table tt (n int) on commit drop; insert into tt values (1); commit",
+            "create temp table tt (n no_such_type)",
+            "prepare p as select * from no_such_table",
+            "begin; declare c cursor with hold for select 1; rollback",
+            "begin; savepoint s; create temp table tt (n int); rollback to s; commit",
+            "select pg_advisory_lock(8); select pg_advisory_unlock(8)",
+            "begin; select pg_advisory_xact_lock(9); commit",
+            "do $$ begin create temp table tt (n int) on commit drop; end $$",
+            "declare c cursor with hold for select 1/0",
+            "listen x; unlisten x",
+        ] {
+            twin.same(sql).await;
+            twin.same("rollback; select 1").await;
+            if !is_direct() {
+                assert_eq!(bench.pinned(), 1.0, "only the holder: {sql}");
+            }
+        }
+        holder.same("select pg_advisory_unlock(7)").await;
+        bench.released().await;
+    });
+}
+
+#[test]
+fn discard_resets_and_releases() {
+    run(60, async {
+        let bench = Bench::new("discard", |config| config).await;
+        bench
+            .in_turns(&[
+                "set application_name = 'a{n}'",
+                "set my.var = 'v{n}'",
+                "show application_name",
+                "begin",
+                "discard all",
+                "rollback",
+                "show application_name",
+                "begin",
+                "set local work_mem = '1{n}MB'; show work_mem",
+                "commit",
+                "show work_mem",
+                "discard all",
+                "show application_name",
+                "select coalesce(current_setting('my.var', true), '')",
+                "discard plans",
+                "discard sequences",
+                "discard temp",
+                "begin",
+                "discard temp",
+                "discard plans",
+                "discard sequences",
+                "commit",
+            ])
+            .await;
+    });
+}
+
+#[test]
+fn settings_follow_transactions_and_savepoints() {
+    run(60, async {
+        let bench = Bench::new("guc", |config| config).await;
+        bench
+            .in_turns(&[
+                "set work_mem = '1{n}MB'",
+                "begin",
+                "set work_mem = '2{n}MB'",
+                "savepoint a",
+                "set work_mem = '3{n}MB'",
+                "rollback to a",
+                "show work_mem",
+                "release a",
+                "commit",
+                "show work_mem",
+                "begin",
+                "select set_config('work_mem', '4{n}MB', true), set_config('my.a', 'x{n}', false)",
+                "show work_mem",
+                "commit",
+                "show work_mem",
+                "select current_setting('my.a')",
+                "begin",
+                "set my.a = 'y{n}'",
+                "select 1/0",
+                "set my.a = 'z{n}'",
+                "commit",
+                "select current_setting('my.a')",
+                "set work_mem = 'nonsense'",
+                "show work_mem",
+                "begin; set timezone = 'Asia/Tokyo'; commit; show timezone",
+                "begin; set timezone = 'Asia/Seoul'; rollback; show timezone",
+                "set local work_mem = '9MB'",
+                "show work_mem",
+                "set session characteristics as transaction isolation level serializable",
+                "show transaction_isolation",
+                "reset default_transaction_isolation",
+                "show transaction_isolation",
+                "reset all",
+                "show timezone",
+                "show work_mem",
+                "set role other",
+                "select current_user, session_user",
+                "reset role",
+                "select current_user, session_user",
+                "set session authorization other",
+                "set session authorization app",
+                "select current_user, session_user",
+            ])
+            .await;
+    });
+}
+
+#[test]
+fn statements_prepared_by_protocol_outlive_what_failed() {
+    run(60, async {
+        let bench = Bench::new("keepstmt", |config| config).await;
+        let twin = bench.twin().await;
+        let through = twin.through.prepare("select 40 + 2").await.expect("prepares");
+        exec(&twin.through, "begin").await;
+        let refused = twin.through.batch_execute("discard all").await.expect_err("in transaction");
+        assert_eq!(code(&refused), "25001");
+        exec(&twin.through, "rollback").await;
+        for _ in 0..3 {
+            let row = twin.through.query_one(&through, &[]).await.expect("still prepared");
+            assert_eq!(row.get::<_, i32>(0), 42);
+        }
+        exec(&twin.through, "discard all").await;
+        let gone = twin.through.query_one(&through, &[]).await.expect_err("gone");
+        assert_eq!(code(&gone), "26000");
+        // Others' statements of the same text are not hurt, nor is the server closed for it.
+        for _ in 0..4 {
+            let other = bench.fixture.client().await;
+            let statement = other.prepare("select 40 + 2").await.expect("prepares");
+            assert_eq!(other.query_one(&statement, &[]).await.expect("runs").get::<_, i32>(0), 42);
+            exec(&other, "deallocate all").await;
+        }
+        assert_eq!(value(&bench.fixture.client().await, "select 1").await, "1");
+        bench.released().await;
+    });
+}
