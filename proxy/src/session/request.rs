@@ -336,6 +336,7 @@ impl Session {
     fn note_session_effects(&mut self, plan: &Plan) {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
+        self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
             self.custom_names.insert(name.clone());
