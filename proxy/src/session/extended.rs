@@ -98,6 +98,9 @@ impl Session {
         self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(&prepared);
         self.note_effects(&prepared.plan);
+        if prepared.plan.session.names_bound {
+            self.note_bound_names(values);
+        }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             self.send_expecting(message, Expect::Bind);

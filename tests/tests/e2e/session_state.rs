@@ -439,3 +439,89 @@ fn one_text_in_several_search_paths() {
         bench.released().await;
     });
 }
+
+#[test]
+fn functions_may_change_the_session() {
+    run(60, async {
+        let bench = Bench::new("bodies", |config| config).await;
+        bench
+            .prepare(
+                "create function set_it(v text) returns void language plpgsql as $$ begin \
+                 perform set_config('my.inside', v, false); set work_mem = '7MB'; end $$;\
+                 create function outer_set(v text) returns void language sql as \
+                 'select set_it(v)';\
+                 create function take(n int) returns void language plpgsql as \
+                 'begin perform pg_advisory_lock(n); end';\
+                 create function give(n int) returns void language sql as \
+                 'select pg_advisory_unlock(n)';\
+                 create function make_temp() returns void language plpgsql as \
+                 'begin execute ''create temp table made (n int)''; end';\
+                 create function any_name(k text, v text) returns void language plpgsql as \
+                 'begin perform set_config(''my.'' || k, v, false); end';\
+                 create view setting as select set_it('from view')::text as s;\
+                 create procedure proc(v text) language plpgsql as \
+                 'begin perform set_it(v); commit; set work_mem = ''8MB''; end'",
+            )
+            .await;
+        bench
+            .in_turns(&[
+                "select outer_set('v{n}')",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "call proc('p{n}')",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "begin",
+                "select set_it('undone')",
+                "rollback",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "select s from setting",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "do $$ begin perform set_config('my.done', 'd{n}', false); end $$",
+                "select current_setting('my.done')",
+                "select pg_advisory_lock({n}), pg_advisory_unlock({n})",
+                "reset all",
+                "select coalesce(current_setting('my.done'), ''), current_setting('work_mem')",
+            ])
+            .await;
+        let twin = bench.twin().await;
+        for (take, end) in
+            [("select take(3)", "select give(3)"), ("select make_temp()", "drop table made")]
+        {
+            twin.same(take).await;
+            twin.same("select 1").await;
+            assert!(is_direct() || bench.pinned() == 1.0, "{take}");
+            twin.same(end).await;
+            bench.released().await;
+        }
+        // A name nobody can read beforehand: the session keeps its server.
+        let (other, third) = (bench.twin().await, bench.twin().await);
+        for twin in [&twin, &other] {
+            twin.same("select any_name('x', 'secret')").await;
+        }
+        for twin in [&twin, &other] {
+            twin.same("select current_setting('my.x')").await;
+        }
+        drop((twin, other));
+        bench.released().await;
+        for _ in 0..4 {
+            third.same("select coalesce(current_setting('my.x', true), '') = 'secret'").await;
+        }
+    });
+}
+
+#[test]
+fn names_bound_later_are_found() {
+    run(60, async {
+        let bench = Bench::new("bound", |config| config.pool("pool_size = 1")).await;
+        let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+        for (client, wanted) in [(&one, "first"), (&two, "second")] {
+            let sql = "select set_config($1, $2, false)";
+            client.query(sql, &[&"my.bound", &wanted]).await.expect("sets");
+        }
+        for _ in 0..3 {
+            for (client, wanted) in [(&one, "first"), (&two, "second")] {
+                assert_eq!(value(client, "select current_setting('my.bound')").await, wanted);
+            }
+        }
+        bench.released().await;
+    });
+}
