@@ -29,7 +29,10 @@ pub(super) fn classify(
     to: usize,
     how: Use,
 ) -> Outcome {
-    let mut finder = Finder { text, facts, how, outcome: Outcome::new(Effect::Read, "reads only") };
+    let outcome = Outcome::new(Effect::Read, "reads only");
+    let first = (from..to).find(|&at| !text.is_kind(at, TokenKind::OpenParen)).unwrap_or(from);
+    let in_query = matches!(text.word(first), "select" | "with" | "values" | "call");
+    let mut finder = Finder { text, facts, how, in_query, outcome };
     if let Some(reason) = facts.everywhere() {
         finder.not_a_read(reason.clone());
     }
@@ -50,6 +53,8 @@ struct Finder<'a> {
     text: &'a Text<'a>,
     facts: &'a Facts,
     how: Use,
+    /// What looks like a call is one.
+    in_query: bool,
     outcome: Outcome,
 }
 
@@ -171,7 +176,15 @@ impl Finder<'_> {
             Call::Volatile => self.not_a_read(format!("calls volatile function {name}")),
             // A word of SQL's own, unless somebody has made a function of that name.
             Call::Unknown if schema.is_none() && calls::is_syntax(text, at) => {}
-            Call::Unknown => self.not_a_read(format!("calls unknown function {name}")),
+            Call::Unknown => {
+                // It may be newer than the facts, and do anything. Elsewhere than in a query it
+                // is more likely the name of a table before its columns.
+                if self.in_query && text.word_before(at) != "into" {
+                    self.outcome.session.settings = true;
+                    self.outcome.session.probes = true;
+                }
+                self.not_a_read(format!("calls unknown function {name}"));
+            }
         }
     }
 
