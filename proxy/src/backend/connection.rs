@@ -34,8 +34,12 @@ pub enum Expect {
     Parsed(Box<[u8]>),
     /// A Bind.
     Bind,
-    /// A Describe: ends with RowDescription or NoData.
+    /// A Describe of a portal: ends with RowDescription or NoData.
     Describe,
+    /// A Describe of the statement with this name of the client's.
+    DescribeStatement(Box<[u8]>),
+    /// A Describe of ours, of a statement: nothing passes, the answer is kept for comparison.
+    Verify,
     /// An Execute: ends with CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// A Close; `hidden` when we evicted a statement.
@@ -121,6 +125,14 @@ pub struct Server {
     pub statements: ServerStatements,
     /// What the unnamed statement is.
     pub unnamed: Option<Arc<Statement>>,
+    /// What the server said of the statement it was asked about last: parameters and columns.
+    pub description: Vec<u8>,
+    /// Which statement that was, when we asked.
+    pub verified: Option<u64>,
+    /// The statement that is bound now, where its client prepared it later than this server.
+    pub reused: Option<u64>,
+    /// The batch that binds it, while it may be run again with the statement analysed anew.
+    pub again: BytesMut,
     /// The FATAL error that announced its end.
     pub dying: Option<SqlError>,
     /// When it is too old to be used again.
@@ -162,6 +174,10 @@ impl Server {
             reported: login.params,
             statements: ServerStatements::new(prepared_limit),
             unnamed: None,
+            description: Vec::new(),
+            verified: None,
+            reused: None,
+            again: BytesMut::new(),
             dying: None,
             expires: now + lifetime,
             idle_since: now,
@@ -193,6 +209,8 @@ impl Server {
             self.out = BytesMut::new();
         }
         self.repeatable.clear();
+        self.again.clear();
+        (self.reused, self.verified) = (None, None);
         if self.partial.capacity() > KEPT_BUFFER_BYTES {
             self.partial = BytesMut::new();
         }

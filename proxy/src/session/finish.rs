@@ -67,6 +67,7 @@ impl Session {
         self.knobs.end_transaction(!self.rolled_back);
         self.rolled_back = false;
         self.pins.transaction_ended();
+        self.local_settings = false;
         if self.dropping.is_some() && last {
             self.restore_prepared();
         }
@@ -246,6 +247,8 @@ impl Session {
                 | Expect::PoisonBatch(_)
                 | Expect::Bind
                 | Expect::Describe
+                | Expect::DescribeStatement(_)
+                | Expect::Verify
                 | Expect::Execute
                 | Expect::Close { .. } => {
                     if !std::mem::replace(&mut told, true) {

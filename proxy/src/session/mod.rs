@@ -25,6 +25,7 @@ mod planning;
 mod repeat;
 pub(crate) mod reply;
 mod request;
+mod reuse;
 pub mod settings;
 
 use crate::backend::prepared::Statement;
@@ -61,6 +62,8 @@ struct Prepared {
     plan: Arc<Plan>,
     /// Version of the catalog facts the plan was made with.
     facts_version: u64,
+    /// What the client may know of it.
+    origin: Arc<reuse::Origin>,
 }
 
 /// The transaction as the client sees it, while no server takes part in it.
@@ -175,6 +178,8 @@ pub struct Session {
     /// The last command that completed was ROLLBACK.
     rolled_back: bool,
     settings_dirty: bool,
+    /// The transaction may have parameters of its own (SET LOCAL).
+    local_settings: bool,
     /// Statements prepared by protocol may be gone from the server.
     statements_dirty: bool,
     /// The server knows statements that nobody remembers: it is not used again.
@@ -270,6 +275,7 @@ impl Session {
             did_ddl: false,
             rolled_back: false,
             settings_dirty: false,
+            local_settings: false,
             statements_dirty: false,
             server_tainted: false,
             dropping: None,

@@ -10,7 +10,8 @@ use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
 use pgmanifold_router::lexer::{Dialect, Lexer};
-use pgmanifold_router::plan::{Effect, Plan, Transaction};
+use pgmanifold_router::plan::{Effect, PinReason, Plan, Transaction};
+use pgmanifold_router::planner::is_custom_name;
 use pgmanifold_router::route::Target;
 
 /// What became of one message.
@@ -336,9 +337,10 @@ impl Session {
     fn note_session_effects(&mut self, plan: &Plan) {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
+        self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
-            self.custom_names.insert(name.clone());
+            self.note_custom_name(name);
         }
         if let Some(reason) = session.pin {
             self.pins.may_take(reason);
@@ -361,6 +363,35 @@ impl Session {
         }
     }
 }
+
+impl Session {
+    /// A parameter that no catalog lists may be set.
+    fn note_custom_name(&mut self, name: &str) {
+        if self.custom_names.contains(name) {
+            return;
+        }
+        if self.custom_names.len() >= CUSTOM_NAMES_MAX {
+            self.pins.hold(PinReason::Unclassified);
+            return;
+        }
+        self.custom_names.insert(name.into());
+    }
+
+    /// `set_config($1, …)`: the name is among the values of the Bind.
+    pub(super) fn note_bound_names(&mut self, values: &[u8]) {
+        for value in frame::bound_values(values).unwrap_or_default() {
+            let name = std::str::from_utf8(value).map(str::to_ascii_lowercase);
+            if let Ok(name) = name
+                && is_custom_name(&name)
+            {
+                self.note_custom_name(&name);
+            }
+        }
+    }
+}
+
+/// Most parameters outside the catalog that follow a session; with more, it keeps its server.
+const CUSTOM_NAMES_MAX: usize = 1_000;
 
 /// Fails in any open transaction, and changes nothing.
 const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
