@@ -128,6 +128,8 @@ impl Session {
             let sql = settings::read_back_sql(self.custom_names.iter().map(AsRef::as_ref));
             frame::put_query(&mut lease.out, sql.as_bytes());
             lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
+            // A simple Query destroys the unnamed statement.
+            lease.unnamed = None;
             return;
         }
         self.guards.gauge.set(ClientState::Idle);

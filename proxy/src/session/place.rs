@@ -214,6 +214,8 @@ impl Session {
         if let Some(sql) = sql {
             frame::put_query(&mut lease.out, sql.as_bytes());
             lease.expect.push_back(Expect::Hidden(Hidden::Apply));
+            // A simple Query destroys the unnamed statement.
+            lease.unnamed = None;
             self.lease = Some(lease);
             // What follows must not run if a parameter is refused, so it waits.
             self.start_waiting();
@@ -229,6 +231,8 @@ impl Session {
         let Some(lease) = &mut self.lease else { return };
         frame::put_query(&mut lease.out, &begin.text);
         lease.expect.push_back(Expect::Hidden(Hidden::Begin));
+        // A simple Query destroys the unnamed statement.
+        lease.unnamed = None;
         self.virtual_transaction = Virtual::None;
     }
 
