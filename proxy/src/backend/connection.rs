@@ -8,6 +8,7 @@ use crate::config::model::Host;
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
+use crate::wire::frame;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
@@ -147,6 +148,14 @@ pub struct Server {
 const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 impl Server {
+    /// Puts a simple query of ours on its way. It destroys the server's unnamed statement, as any
+    /// simple query does.
+    pub fn query(&mut self, sql: &[u8], expect: Expect) {
+        frame::put_query(&mut self.out, sql);
+        self.expect.push_back(expect);
+        self.unnamed = None;
+    }
+
     /// Wraps a connection that has just logged in.
     pub fn new(
         login: ServerLogin,

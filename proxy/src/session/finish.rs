@@ -164,8 +164,7 @@ impl Session {
         if self.statements_dirty {
             sql.push_str(held::STATEMENTS_SQL);
         }
-        frame::put_query(&mut lease.out, sql.as_bytes());
-        lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
+        lease.query(sql.as_bytes(), Expect::Hidden(Hidden::ReadSettings));
     }
 
     /// Closes the server's connection.

@@ -9,7 +9,6 @@ use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
-use crate::wire::frame;
 use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::route::{self, Route, SessionView, Target};
 use std::borrow::Cow;
@@ -212,8 +211,7 @@ impl Session {
         };
         lease.settings = Arc::clone(&self.settings);
         if let Some(sql) = sql {
-            frame::put_query(&mut lease.out, sql.as_bytes());
-            lease.expect.push_back(Expect::Hidden(Hidden::Apply));
+            lease.query(sql.as_bytes(), Expect::Hidden(Hidden::Apply));
             self.lease = Some(lease);
             // What follows must not run if a parameter is refused, so it waits.
             self.start_waiting();
@@ -227,8 +225,7 @@ impl Session {
     fn send_begin(&mut self) {
         let Virtual::Begun(begin) = &self.virtual_transaction else { return };
         let Some(lease) = &mut self.lease else { return };
-        frame::put_query(&mut lease.out, &begin.text);
-        lease.expect.push_back(Expect::Hidden(Hidden::Begin));
+        lease.query(&begin.text, Expect::Hidden(Hidden::Begin));
         self.virtual_transaction = Virtual::None;
     }
 

@@ -276,8 +276,7 @@ impl Session {
         self.leave_unused_server();
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
-                frame::put_query(&mut lease.out, POISON);
-                lease.expect.push_back(Expect::Poison(Box::new(error)));
+                lease.query(POISON, Expect::Poison(Box::new(error)));
             }
             _ => {
                 self.fail_virtual();
