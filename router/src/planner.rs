@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 mod calls;
 mod keywords;
+mod notify;
 mod outcome;
 mod query;
 mod session;
@@ -54,7 +55,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     }
     if several {
         plan.has_transaction_control |= outcome.transaction.is_some();
-        plan.misplaced_local |= outcome.local.is_some();
+        plan.misplaced_local |= outcome.local.is_some_and(|command| command.is_setting());
     } else {
         plan.transaction = outcome.transaction;
         plan.local = outcome.local;
@@ -69,6 +70,8 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.sequence_state |= from.sequence_state;
     to.drops_prepared |= from.drops_prepared;
     to.async_commit |= from.async_commit;
+    to.listening |= from.listening;
+    to.discards_all |= from.discards_all;
 }
 
 fn read_hints(text: &Text<'_>) -> (Hints, Option<Box<str>>) {

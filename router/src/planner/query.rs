@@ -140,6 +140,7 @@ impl Finder<'_> {
             | "pg_try_advisory_lock"
             | "pg_try_advisory_lock_shared" => self.pin(PinReason::AdvisoryLock),
             "currval" | "lastval" => self.outcome.session.sequence_state = true,
+            "pg_listening_channels" => self.outcome.session.listening = true,
             "set_config" => self.set_config(at),
             "current_setting" => self.current_setting(at),
             _ => {}
