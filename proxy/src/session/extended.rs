@@ -37,7 +37,8 @@ impl Session {
         let statement = self.statement(name, definition);
         let facts_version = self.pools.facts.facts().version();
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
-        if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
+        let local = self.local_command(&prepared.plan).is_some();
+        if local || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
@@ -79,7 +80,12 @@ impl Session {
         if let Some(error) = self.refusal(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
-        if let Some(command) = &prepared.plan.local {
+        if self.listening.is_some()
+            && let Some(step) = self.before_bind(&prepared.plan)
+        {
+            return Ok(step);
+        }
+        if let Some(command) = self.local_command(&prepared.plan) {
             self.local_portal = Some(Box::new((portal.into(), command.clone())));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
@@ -93,6 +99,9 @@ impl Session {
         self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(&prepared);
         self.note_effects(&prepared.plan);
+        if self.listening.is_some() {
+            self.note_bind(prepared.statement.text(), &prepared.plan);
+        }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         make_known(lease, name, &prepared.statement);
         if name.is_empty() {
@@ -127,7 +136,7 @@ impl Session {
         let Some(prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
-        if let Some(command) = &prepared.plan.local {
+        if let Some(command) = self.local_command(&prepared.plan) {
             self.describe_local(command, true);
             return Ok(Step::Done);
         }
@@ -158,6 +167,7 @@ impl Session {
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
+        self.before_execute();
         self.send_expecting(message, Expect::Execute);
         if std::mem::take(&mut self.copy_bound) {
             self.copy_in = CopyIn::Asked;
@@ -182,6 +192,11 @@ impl Session {
     }
 
     pub(super) fn take_sync(&mut self) -> Step {
+        if self.listening.is_some()
+            && let Some(stop) = self.before_sync()
+        {
+            return stop.into();
+        }
         self.skip_to_sync = false;
         self.batch_open = false;
         if self.lease.is_some() {

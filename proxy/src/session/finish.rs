@@ -161,6 +161,7 @@ impl Session {
         let mut expect = std::mem::take(&mut lease.expect);
         let repeatable = std::mem::take(&mut lease.repeatable);
         self.copy_in = CopyIn::No;
+        self.listening_ends(false);
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
         if std::mem::take(&mut self.wrote) {

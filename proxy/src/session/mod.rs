@@ -18,6 +18,8 @@ mod batch;
 pub(crate) mod extended;
 mod finish;
 pub mod knobs;
+mod listen;
+mod listening;
 mod local;
 mod place;
 mod planning;
@@ -103,6 +105,8 @@ enum Event {
     Acquire(usize),
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
+    /// The connection that listens for all must answer first.
+    Hub,
     /// The session is over; the error, if any, is for the client.
     Close(Option<SqlError>),
 }
@@ -183,6 +187,10 @@ pub struct Session {
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
     repeating_on_primary: bool,
+    /// What the session listens to through the hub of its database.
+    listening: Option<Box<listening::Listening>>,
+    /// A LISTEN went to the session's own server.
+    listens_natively: bool,
     /// State of a small random generator.
     seed: u64,
 }
@@ -268,6 +276,8 @@ impl Session {
             placement: Placement::default(),
             waits: false,
             repeating_on_primary: false,
+            listening: None,
+            listens_natively: false,
             seed: rand::random(),
         }
     }
@@ -283,6 +293,7 @@ impl Session {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
                 Event::Token => Box::pin(self.take_token()).await,
+                Event::Hub => Box::pin(self.wait_for_hub()).await,
                 Event::Close(error) => {
                     Box::pin(self.close(error)).await;
                     return;
@@ -303,6 +314,12 @@ impl Session {
                 }
                 progressed |= self.input.len() != before;
                 server_waits = false;
+            }
+            if self.listening.is_some() {
+                match self.poll_listening() {
+                    Ok(delivered) => progressed |= delivered,
+                    Err(event) => return Poll::Ready(event),
+                }
             }
             let owes = self.output.capacity() > 0 || self.client.is_tls();
             if owes && self.poll_write_client(cx).is_err() {

@@ -23,7 +23,7 @@ pub(super) struct Placement {
     pub(super) fallback: Option<Cow<'static, str>>,
 }
 
-fn cancelled() -> SqlError {
+pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
 }
 
@@ -316,7 +316,7 @@ impl Session {
     }
 
     /// After a reload the session goes on with the new pools, between transactions.
-    fn follow_reload(&mut self) {
+    pub(super) fn follow_reload(&mut self) {
         if self.pools.is_current() {
             return;
         }

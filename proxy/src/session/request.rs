@@ -38,6 +38,9 @@ impl Session {
             if self.copy_in == CopyIn::Asked {
                 return (at, Stop::CopyAsked);
             }
+            if self.listening.is_some() && self.waits_for_listening() {
+                return (at, Stop::Drain);
+            }
             if self.copy_passing > 0 {
                 if rest.is_empty() {
                     return (at, Stop::NeedBytes);
@@ -132,6 +135,11 @@ impl Session {
         if let Some(error) = self.refusal(&plan) {
             return Ok(self.refuse_query(error));
         }
+        if self.listening.is_some()
+            && let Some(step) = self.before_query(&plan)
+        {
+            return Ok(step);
+        }
         if let Some(step) = self.answer_without_server(text, &plan) {
             self.metrics.query(RouteKind::Local, self.started.elapsed());
             return Ok(step);
@@ -145,6 +153,9 @@ impl Session {
         }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);
+        if self.listening.is_some() {
+            self.note_query(text, &plan);
+        }
         self.unnamed = None;
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
@@ -175,7 +186,7 @@ impl Session {
     /// Requests that need no server: our own commands, empty strings, and transaction control
     /// while no server takes part in the transaction.
     fn answer_without_server(&mut self, text: &[u8], plan: &Plan) -> Option<Step> {
-        if let Some(command) = &plan.local {
+        if let Some(command) = self.local_command(plan) {
             return Some(self.run_local_query(command));
         }
         if self.lease.is_some() {
@@ -214,6 +225,7 @@ impl Session {
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
         self.knobs.end_transaction(tag == "COMMIT");
+        self.listening_ends(tag == "COMMIT");
         self.answer_complete(tag);
     }
 
@@ -245,6 +257,11 @@ impl Session {
                     .detail("Transactions and session state need more than one statement.")
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
+        }
+        if self.listening.is_some()
+            && let Some(error) = self.refused_while_listening(plan)
+        {
+            return Some(error);
         }
         if plan.session.sequence_state && self.pinned.is_none() && !self.in_write_transaction() {
             return Some(
@@ -339,6 +356,7 @@ impl Session {
             self.custom_names.insert(name.clone());
         }
         if let Some(reason) = session.pin {
+            self.listens_natively |= session.listening;
             self.pin(reason);
         }
         if session.drops_prepared {

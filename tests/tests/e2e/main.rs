@@ -7,6 +7,7 @@ mod failure;
 mod golden;
 mod hostile;
 mod limits;
+mod notify;
 mod operation;
 mod protocol;
 mod sessions;
