@@ -57,7 +57,11 @@ struct Round {
 impl Hub {
     /// Serves until `retired` completes and nobody listens any more. To be run on the control
     /// runtime.
-    pub async fn run(self: Arc<Self>, connector: Arc<Connector>, retired: impl Future<Output = ()>) {
+    pub async fn run(
+        self: Arc<Self>,
+        connector: Arc<Connector>,
+        retired: impl Future<Output = ()>,
+    ) {
         tokio::pin!(retired);
         let mut is_retired = false;
         let mut pause = RETRY_MIN;
@@ -81,8 +85,11 @@ impl Hub {
                     let round = link.round.take().map_or_else(Vec::new, |round| round.requests);
                     let mut table = self.lock();
                     if !table.is_idle() {
-                        tracing::warn!(database = self.database.name, reason,
-                            "listening connection lost");
+                        tracing::warn!(
+                            database = self.database.name,
+                            reason,
+                            "listening connection lost"
+                        );
                     }
                     table.lose(round);
                 }
@@ -142,6 +149,7 @@ impl Hub {
             && own != wanted
         {
             let sql = format!("SET client_encoding TO '{}'", wanted.replace('\'', "''"));
+            self.number_round();
             link.begin(Vec::new(), &sql);
         }
         Ok(link)
@@ -154,7 +162,7 @@ impl Hub {
         let mut used = Instant::now();
         loop {
             if link.round.is_none()
-                && let Some((requests, sql)) = self.lock().next_round()
+                && let Some((requests, sql)) = self.next_round()
             {
                 link.begin(requests, &sql);
             }
@@ -186,6 +194,18 @@ impl Hub {
         }
     }
 
+    fn next_round(&self) -> Option<(Vec<Request>, String)> {
+        let round = self.lock().next_round()?;
+        self.number_round();
+        Some(round)
+    }
+
+    /// To be called before the round trip is sent.
+    fn number_round(&self) {
+        let number = self.lock().senders.begin();
+        self.begun.store(number, Ordering::Release);
+    }
+
     /// Finds out what nobody tells: that the other side is silent, or no primary any more.
     fn look_after(&self, link: &mut Link, used: Instant) -> Option<String> {
         let moved = self.cluster.generation() != link.generation
@@ -197,7 +217,10 @@ impl Hub {
             return Some("nobody listens".to_owned());
         }
         match &link.round {
-            None => link.begin(Vec::new(), ""),
+            None => {
+                self.number_round();
+                link.begin(Vec::new(), "");
+            }
             Some(round) if round.sent.elapsed() > ANSWER_TIMEOUT => {
                 return Some(format!("no answer for {} ms", ANSWER_TIMEOUT.as_millis()));
             }
@@ -217,7 +240,7 @@ impl Hub {
             let body = &link.input[HEADER_BYTES..header.total];
             match header.kind {
                 b'A' => match notification(body) {
-                    Some(notification) => self.deliver(notification),
+                    Some(notification) => self.deliver(notification, link.host),
                     None => return Err("the server sent a malformed notification".to_owned()),
                 },
                 b'E' => {
@@ -232,6 +255,7 @@ impl Hub {
                 b'Z' => {
                     if let Some(round) = link.round.take() {
                         let mut table = self.lock();
+                        table.senders.end();
                         match round.error {
                             None => table.fulfil(round.requests),
                             Some(error) => table.fail(round.requests, &error),
@@ -274,6 +298,7 @@ fn notification(body: &[u8]) -> Option<Notification> {
     let (_, nothing) = frame::cstr(rest, b'A').ok()?;
     nothing.is_empty().then(|| Notification {
         server_pid: u32::from_be_bytes(*pid),
+        client: None,
         text: text.into(),
         channel_bytes: channel.len(),
     })

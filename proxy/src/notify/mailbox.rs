@@ -12,6 +12,8 @@ const ENTRY_BYTES: usize = 64;
 pub struct Notification {
     /// Process id of the backend that notified.
     pub server_pid: u32,
+    /// The client it did that for, when that is certain.
+    pub client: Option<u32>,
     /// Channel, zero byte, payload, zero byte.
     pub text: Box<[u8]>,
     /// Length of the channel's name.

@@ -11,14 +11,17 @@
 
 mod listener;
 mod mailbox;
+mod sender;
 
 pub use mailbox::{Ended, Mailbox, Notification};
+pub use sender::{RoundNumber, Sender};
 
 use crate::cluster::Cluster;
 use crate::config::model::Database;
 use crate::wire::error::SqlError;
 use hashbrown::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sender::Senders;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
@@ -35,6 +38,8 @@ pub struct Hub {
     wake: Notify,
     connected: AtomicBool,
     delivered: AtomicU64,
+    /// Number of the last round trip that has begun.
+    begun: AtomicU32,
 }
 
 /// Who listens to what, and what is asked of the connection.
@@ -48,6 +53,7 @@ struct Table {
     left: Vec<Channel>,
     /// Why the connection cannot be made.
     failure: Option<SqlError>,
+    senders: Senders,
 }
 
 /// Who wants a channel.
@@ -94,6 +100,7 @@ impl Hub {
             wake: Notify::new(),
             connected: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
+            begun: AtomicU32::new(0),
         })
     }
 
@@ -128,8 +135,7 @@ impl Hub {
     pub fn why_silent(&self) -> SqlError {
         let failure = self.lock().failure.clone();
         failure.unwrap_or_else(|| {
-            SqlError::error("57P03", "the listening connection does not answer")
-                .hint("Try again.")
+            SqlError::error("57P03", "the listening connection does not answer").hint("Try again.")
         })
     }
 
@@ -152,8 +158,9 @@ impl Hub {
     }
 
     /// Hands a notification to those who want it.
-    fn deliver(&self, notification: Notification) {
+    fn deliver(&self, mut notification: Notification, host: usize) {
         let table = self.lock();
+        notification.client = table.senders.client(host, notification.server_pid);
         let Some(listeners) = table.channels.get(notification.channel()) else { return };
         let notification = Arc::new(notification);
         for mailbox in &listeners.mailboxes {
@@ -279,6 +286,3 @@ fn put_statement(sql: &mut String, verb: &str, channel: &[u8]) {
     sql.push_str(&name);
     sql.push_str("\";");
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,8 +3,8 @@
 
 use super::Shared;
 use crate::cluster::{Cluster, Role};
-use crate::notify::Hub;
 use crate::metrics::{Samples, SourceGuard, table};
+use crate::notify::Hub;
 use crate::pool::manager::State;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -38,6 +38,9 @@ impl Session {
         let facts_version = self.pools.facts.facts().version();
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
         let local = self.local_command(&prepared.plan).is_some();
+        if local && let Some(error) = self.refused_in_aborted(&prepared.plan) {
+            return Ok(self.refuse_batch(error));
+        }
         if local || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
@@ -86,12 +89,18 @@ impl Session {
             return Ok(step);
         }
         if let Some(command) = self.local_command(&prepared.plan) {
+            if let Some(error) = self.refused_in_aborted(&prepared.plan) {
+                return Ok(self.refuse_batch(error));
+            }
             self.local_portal = Some(Box::new((portal.into(), command.clone())));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
         }
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
+        }
+        if self.listening.is_some() && self.sender_is_uncertain(&prepared.plan) {
+            return Ok(Stop::Event(super::Event::Hub).into());
         }
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;

@@ -55,7 +55,7 @@ impl Session {
         }
         // After a message of ours a request of the client waits for this very server.
         let answered = visible || !self.draining;
-        if last && answered && !self.batch_open {
+        if last && answered && !self.batch_open && !self.holds_ready() {
             self.release_at(now);
         }
     }
@@ -67,6 +67,9 @@ impl Session {
         self.rolled_back = false;
         if self.wrote {
             self.mark_write();
+            if let Some(lease) = &mut self.lease {
+                lease.heard_after = self.pools.hub.wrote();
+            }
             self.wrote = !last;
         }
         if self.did_ddl {

@@ -14,7 +14,7 @@ use crate::timer::timeout;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
 use bytes::BytesMut;
-use pgmanifold_router::plan::{LocalCommand, Plan, Transaction};
+use pgmanifold_router::plan::{Effect, LocalCommand, Plan, Transaction};
 use pgmanifold_router::savepoint;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,10 +62,14 @@ impl Session {
         if plan.session.listening && self.local_command(plan).is_none() {
             return Some(
                 SqlError::error("0A000", "cannot run this statement while the session listens")
-                    .detail("It concerns LISTEN in a form that only the server would understand, \
-                             and pgmanifold listens for the session.")
-                    .hint("Send LISTEN, UNLISTEN and SELECT pg_listening_channels() as queries of \
-                           their own, or use pool_mode = \"session\"."),
+                    .detail(
+                        "It concerns LISTEN in a form that only the server would understand, \
+                             and pgmanifold listens for the session.",
+                    )
+                    .hint(
+                        "Send LISTEN, UNLISTEN and SELECT pg_listening_channels() as queries of \
+                           their own, or use pool_mode = \"session\".",
+                    ),
             );
         }
         if !listening.has_actions() {
@@ -83,6 +87,13 @@ impl Session {
                            NOTIFY";
             SqlError::error("0A000", message)
         })
+    }
+
+    /// In a failed transaction what the server would have refused is refused.
+    pub(super) fn refused_in_aborted(&self, plan: &Plan) -> Option<SqlError> {
+        let is_setting = plan.local.as_ref().is_none_or(LocalCommand::is_setting);
+        let failed = self.lease.as_ref().is_some_and(|lease| lease.status == b'E');
+        (failed && !is_setting && !self.batch_open).then(aborted)
     }
 
     /// LISTEN or UNLISTEN, as a statement of the transaction or as one of its own.
@@ -186,9 +197,8 @@ impl Session {
         let Some(listening) = &mut self.listening else { return };
         let Some(order) = listening.bound.take() else { return };
         let is_execution = |owed: &&Expect| matches!(owed, Expect::Execute);
-        let owed = self.lease.as_ref().map_or(0, |lease| {
-            lease.expect.iter().filter(is_execution).count()
-        });
+        let owed =
+            self.lease.as_ref().map_or(0, |lease| lease.expect.iter().filter(is_execution).count());
         listening.send(order, owed);
     }
 
@@ -231,6 +241,16 @@ impl Session {
     pub(super) fn listening_ends(&mut self, committed: bool) {
         if let Some(listening) = &mut self.listening {
             listening.end_all(committed);
+        }
+    }
+
+    /// Something was executed, by the client or by us.
+    pub(super) fn listening_executed(&mut self, tag: &[u8]) {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        if let Some(Expect::Query | Expect::Execute) = front
+            && let Some(listening) = &mut self.listening
+        {
+            listening.executed(tag);
         }
     }
 
@@ -280,7 +300,7 @@ impl Session {
 
     /// Nothing is owed to the client, and no transaction is open.
     fn is_outside(&self) -> bool {
-        self.output.is_empty()
+        self.output.len() < DELIVERY_BYTES
             && !self.batch_open
             && !self.skip_to_sync
             && matches!(self.virtual_transaction, Virtual::None | Virtual::Lost(_))
@@ -303,14 +323,38 @@ impl Session {
     }
 
     fn put_notification(&self, notification: &Notification, out: &mut BytesMut) {
-        // A client must not take another's notification for its own.
-        let pid = Some(notification.server_pid).filter(|pid| *pid != self.handle.id).unwrap_or(0);
+        let pid = match notification.client {
+            Some(client) => client,
+            // A client must not take another's notification for its own.
+            None if notification.server_pid == self.handle.id => 0,
+            None => notification.server_pid,
+        };
         frame::put(out, b'A', &[&pid.to_be_bytes(), &notification.text]);
+    }
+
+    /// A session that listens must know its own notifications: before it writes on a connection,
+    /// what others sent there must have come.
+    pub(super) fn sender_is_uncertain(&self, plan: &Plan) -> bool {
+        let writes = match plan.effect {
+            Effect::Read | Effect::Transaction | Effect::SessionState => false,
+            Effect::Write | Effect::Ddl | Effect::Copy | Effect::Unknown => true,
+        };
+        let listening = self.listening.as_ref();
+        writes
+            && listening.is_some_and(|known| known.is_active() || known.has_actions())
+            && self.lease.as_ref().is_some_and(|lease| {
+                lease.info.cancel.is_some() && !self.pools.hub.is_certain(&lease.info)
+            })
+    }
+
+    /// A ReadyForQuery is kept back.
+    pub(super) fn holds_ready(&self) -> bool {
+        self.listening.as_ref().is_some_and(|listening| listening.holds_ready)
     }
 
     /// Waits for the hub: for what a LISTEN asks for, or for the session's own notifications.
     pub(super) async fn wait_for_hub(&mut self) {
-        if self.listening.as_ref().is_some_and(|listening| listening.holds_ready) {
+        if self.holds_ready() {
             self.take_own_notifications().await;
         } else {
             self.subscribe().await;
@@ -354,6 +398,9 @@ impl Session {
         self.put_notifications(&mut output);
         frame::put_ready(&mut output, b'I');
         self.output = output;
+        if !self.batch_open {
+            self.release_server();
+        }
     }
 
     /// The state of listening, made when it is first needed. One that holds nothing is made anew

@@ -225,7 +225,9 @@ impl Listening {
             }
             wanted
         });
-        mailbox.retain(|channel| active.contains_key(channel) || asked.contains(&Channel::from(channel)));
+        mailbox.retain(|channel| {
+            active.contains_key(channel) || asked.contains(&Channel::from(channel))
+        });
     }
 
     /// A savepoint that is not known was made before the first action.

@@ -315,15 +315,15 @@ impl Session {
                 progressed |= self.input.len() != before;
                 server_waits = false;
             }
+            let owes = self.output.capacity() > 0 || self.client.is_tls();
+            if owes && self.poll_write_client(cx).is_err() {
+                return Poll::Ready(Event::Close(None));
+            }
             if self.listening.is_some() {
                 match self.poll_listening() {
                     Ok(delivered) => progressed |= delivered,
                     Err(event) => return Poll::Ready(event),
                 }
-            }
-            let owes = self.output.capacity() > 0 || self.client.is_tls();
-            if owes && self.poll_write_client(cx).is_err() {
-                return Poll::Ready(Event::Close(None));
             }
             if self.lease.is_some() && !server_waits {
                 match self.poll_server(cx) {

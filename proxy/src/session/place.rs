@@ -204,6 +204,7 @@ impl Session {
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
         self.guards.gauge.set(ClientState::Active);
         self.handle.lend(&lease.info);
+        self.pools.hub.uses(&lease.info, self.handle.id, lease.heard_after);
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
             None

@@ -213,10 +213,8 @@ impl Session {
         if kind == b'G' {
             self.copy_in = CopyIn::Running;
         }
-        if matches!(kind, b'C' | b'I' | b's')
-            && let Some(listening) = &mut self.listening
-        {
-            listening.executed(&message[HEADER_BYTES..]);
+        if matches!(kind, b'C' | b'I' | b's') && self.listening.is_some() {
+            self.listening_executed(&message[HEADER_BYTES..]);
         }
         if kind == b'C' {
             self.rolled_back = message[HEADER_BYTES..] == *b"ROLLBACK\0";

@@ -38,9 +38,6 @@ impl Session {
             if self.copy_in == CopyIn::Asked {
                 return (at, Stop::CopyAsked);
             }
-            if self.listening.is_some() && self.waits_for_listening() {
-                return (at, Stop::Drain);
-            }
             if self.copy_passing > 0 {
                 if rest.is_empty() {
                     return (at, Stop::NeedBytes);
@@ -49,6 +46,9 @@ impl Session {
                 continue;
             }
             let Some(header) = frame::peek(rest) else { return (at, Stop::NeedBytes) };
+            if self.listening.is_some() && self.waits_for_listening() {
+                return (at, Stop::Drain);
+            }
             if let Err(error) = frame::check_frontend(header, self.shared.max_message_bytes()) {
                 return (at, protocol_violation(error));
             }
@@ -150,6 +150,9 @@ impl Session {
                 Ok(stop) => stop.into(),
                 Err(error) => self.refuse_query(error),
             });
+        }
+        if self.listening.is_some() && self.sender_is_uncertain(&plan) {
+            return Ok(Stop::Event(Event::Hub).into());
         }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);

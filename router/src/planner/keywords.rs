@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn lists_are_sorted() {
-        for list in [RESERVED, RESERVED_BUT_FUNCTIONS, BUILTIN_SYNTAX, BEFORE_PARENTHESIS, OTHER_KEYWORDS] {
+        for list in
+            [RESERVED, RESERVED_BUT_FUNCTIONS, BUILTIN_SYNTAX, BEFORE_PARENTHESIS, OTHER_KEYWORDS]
+        {
             assert!(list.is_sorted());
         }
     }

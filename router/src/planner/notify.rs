@@ -39,12 +39,10 @@ pub(super) fn mark_question(text: &Text<'_>, from: usize, to: usize, outcome: &m
     if !outcome.session.listening || !text.is(from, "select") {
         return;
     }
-    let at = if text.raw(from + 1) == b"*" && text.is(from + 2, "from") { from + 3 } else { from + 1 };
-    let at = if text.is(at, "pg_catalog") && text.is_kind(at + 1, TokenKind::Dot) {
-        at + 2
-    } else {
-        at
-    };
+    let at =
+        if text.raw(from + 1) == b"*" && text.is(from + 2, "from") { from + 3 } else { from + 1 };
+    let at =
+        if text.is(at, "pg_catalog") && text.is_kind(at + 1, TokenKind::Dot) { at + 2 } else { at };
     if to == at + 3 && text.is(at, "pg_listening_channels") && text.partner(at + 1) == Some(at + 2)
     {
         answered_here(outcome, LocalCommand::ListeningChannels);
