@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod limits;
 mod notify;
+mod notify_storm;
 mod operation;
 mod protocol;
 mod sessions;
