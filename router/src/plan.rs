@@ -96,9 +96,14 @@ pub struct SessionEffect {
     /// May switch `synchronous_commit` off (the flushed LSN then does not cover the commit). A
     /// return to the server's default, by RESET or DISCARD, does not count.
     pub async_commit: bool,
+    /// Has to do with what the session listens to (LISTEN, UNLISTEN, `pg_listening_channels`).
+    pub listening: bool,
+    /// DISCARD ALL.
+    pub discards_all: bool,
 }
 
-/// Commands of pgmanifold's own that no server sees: `SET pgm.x`, `RESET pgm.x`, `SHOW pgm.x`.
+/// Commands that no server sees: pgmanifold's own `SET pgm.x`, `RESET pgm.x` and `SHOW pgm.x`, and
+/// those about notifications, which pgmanifold may answer for the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalCommand {
     /// `SET [SESSION | LOCAL] pgm.name = value`; `None` is DEFAULT (and RESET).
@@ -117,6 +122,28 @@ pub enum LocalCommand {
         /// Parameter name without the `pgm.` prefix, lower case.
         name: Box<str>,
     },
+    /// `LISTEN channel`.
+    Listen {
+        /// The channel, as the server would fold and cut its name.
+        channel: Box<str>,
+    },
+    /// `UNLISTEN channel`, or `UNLISTEN *`.
+    Unlisten {
+        /// The channel; `None` for all.
+        channel: Option<Box<str>>,
+    },
+    /// `SELECT pg_listening_channels()`, also with `* FROM`.
+    ListeningChannels,
+}
+
+impl LocalCommand {
+    /// True for the commands about `pgm.` settings, which no server understands.
+    pub fn is_setting(&self) -> bool {
+        match self {
+            Self::Set { .. } | Self::Show { .. } => true,
+            Self::Listen { .. } | Self::Unlisten { .. } | Self::ListeningChannels => false,
+        }
+    }
 }
 
 /// Everything known about a query string before its values are.
@@ -136,7 +163,7 @@ pub struct Plan {
     pub session: SessionEffect,
     /// The text only makes sense inside a transaction block (DECLARE without HOLD).
     pub needs_transaction: bool,
-    /// Set when the text is exactly one command of pgmanifold's own.
+    /// Set when the text is exactly one command that no server need see.
     pub local: Option<LocalCommand>,
     /// A parameter of pgmanifold's own is named where no server may see it: among several
     /// statements or in `set_config`. Such a text is to be refused.

@@ -5,6 +5,7 @@
 use crate::backend::connect::{Connector, ServerLogin};
 use crate::backend::prepared::{ServerStatements, Statement};
 use crate::config::model::Host;
+use crate::notify::{RoundNumber, Sender};
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
@@ -83,6 +84,8 @@ pub struct ServerInfo {
     pub connector: Arc<Connector>,
     /// Key for cancel requests, when the server gave one.
     pub cancel: Option<CancelKey>,
+    /// Whom it worked for last.
+    pub sender: Sender,
 }
 
 impl std::fmt::Debug for ServerInfo {
@@ -140,6 +143,8 @@ pub struct Server {
     pub expires: Instant,
     /// Since when it lies idle.
     pub idle_since: Instant,
+    /// The hub's round trip after which what was sent on this connection has been heard.
+    pub heard_after: RoundNumber,
     /// Its place in the pool, given back when dropped.
     pub slot: Slot,
 }
@@ -166,7 +171,13 @@ impl Server {
     ) -> Self {
         let now = Instant::now();
         let (prepared_limit, lifetime) = limits;
-        let info = ServerInfo { host, host_index, connector, cancel: login.cancel };
+        let info = ServerInfo {
+            host,
+            host_index,
+            connector,
+            cancel: login.cancel,
+            sender: Sender::default(),
+        };
         Self {
             stream: login.stream,
             info: Arc::new(info),
@@ -190,6 +201,7 @@ impl Server {
             dying: None,
             expires: now + lifetime,
             idle_since: now,
+            heard_after: 0,
             slot,
         }
     }

@@ -264,4 +264,6 @@ pub struct Database {
     pub prepared_statements: usize,
     /// Period of reloading catalog facts (functions, views).
     pub facts_interval: Duration,
+    /// Most notifications that wait for one session, in bytes.
+    pub notify_queue_bytes: usize,
 }

@@ -286,5 +286,6 @@ fn database(reader: &Reader<'_>, general: &General, shards: &[Arc<Shard>]) -> Op
         checkout_timeout: reader.duration_ms("checkout_timeout_ms"),
         prepared_statements: reader.count("prepared_statements"),
         facts_interval: reader.duration_ms("facts_interval_ms"),
+        notify_queue_bytes: reader.count("notify_queue_bytes"),
     })
 }

@@ -78,6 +78,15 @@ families! {
     PINNED Gauge "pgmanifold_pinned_sessions" ["database", "reason"]
         "Sessions that keep their server between transactions now; one with two reasons is \
          counted under both.";
+    LISTENER_CONNECTIONS Gauge "pgmanifold_listener_connections" ["database"]
+        "Server connections that listen for all sessions of the database: 1, or 0 when nobody \
+         listens.";
+    LISTENING_SESSIONS Gauge "pgmanifold_listening_sessions" ["database"]
+        "Sessions that listen to at least one channel through that connection.";
+    LISTENING_CHANNELS Gauge "pgmanifold_listening_channels" ["database"]
+        "Channels that connection listens to.";
+    NOTIFICATIONS Counter "pgmanifold_notifications_total" ["database"]
+        "Notifications handed to sessions: one for each session that listens to the channel.";
     CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
         "Bytes received from clients after login.";
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]

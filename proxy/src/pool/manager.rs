@@ -7,6 +7,7 @@ use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
 use crate::config::model::{Config, Database, Shard, User};
 use crate::frontend::startup::Frontends;
 use crate::metrics::Metrics;
+use crate::notify::Hub;
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::wire::tls::TlsConfigError;
@@ -64,7 +65,9 @@ struct DatabaseEntry {
     database: Arc<Database>,
     cluster: Arc<Cluster>,
     facts: Arc<FactsStore>,
+    hub: Arc<Hub>,
     _refresh: Background,
+    _listener: Background,
 }
 
 /// The pools of one database and user, one per host, and what its sessions need beside them.
@@ -81,6 +84,8 @@ pub struct UserPools {
     pub keys: Arc<CausalityKeys>,
     /// What the catalog says.
     pub facts: Arc<FactsStore>,
+    /// Listens for all sessions.
+    pub hub: Arc<Hub>,
     /// By host index.
     pub pools: Vec<Arc<Pool>>,
     connector: Arc<Connector>,
@@ -260,6 +265,7 @@ impl State {
             cluster: Arc::clone(&entry.cluster),
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
+            hub: Arc::clone(&entry.hub),
             pools: host_pools,
             connector: Arc::clone(&self.connector),
             outdated: AtomicBool::new(false),
@@ -277,6 +283,11 @@ impl State {
     /// All clusters.
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.shards.iter().map(|entry| &entry.cluster)
+    }
+
+    /// What listens for the sessions of each database.
+    pub fn hubs(&self) -> impl Iterator<Item = &Arc<Hub>> {
+        self.databases.values().map(|entry| &entry.hub)
     }
 
     /// Server connections of a host, over all pools.
@@ -314,12 +325,19 @@ fn start_database(
         let (facts, connector) = (Arc::clone(&facts), Arc::clone(connector));
         async move { facts.run(connector, stopped.wait()).await }
     });
+    let hub = Hub::new(Arc::clone(&shard.cluster), Arc::clone(database));
+    let listener = Background::spawn(around.control, |stopped| {
+        let (hub, connector) = (Arc::clone(&hub), Arc::clone(connector));
+        async move { hub.run(connector, stopped.wait()).await }
+    });
     DatabaseEntry {
         id: around.next_database_id.fetch_add(1, Ordering::Relaxed),
         database: Arc::clone(database),
         cluster: Arc::clone(&shard.cluster),
         facts,
+        hub,
         _refresh: refresh,
+        _listener: listener,
     }
 }
 

@@ -128,7 +128,8 @@ impl ClientHandle {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Has the session look at what changed for it.
+    pub fn wake(&self) {
         if let Some(waker) = &*lock(&self.waker) {
             waker.wake_by_ref();
         }

@@ -4,6 +4,7 @@
 use super::Shared;
 use crate::cluster::{Cluster, Role};
 use crate::metrics::{Samples, SourceGuard, table};
+use crate::notify::Hub;
 use crate::pool::manager::State;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,9 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
         let state = shared.state();
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
+        }
+        for hub in state.hubs() {
+            collect_hub(hub, samples);
         }
     })
 }
@@ -49,6 +53,16 @@ fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples)
             samples.gauge(&table::SERVERS, &[shard, &address, word], count as f64);
         }
     }
+}
+
+fn collect_hub(hub: &Hub, samples: &mut Samples) {
+    let numbers = hub.numbers();
+    let labels = [hub.database_name()];
+    let connected = f64::from(u8::from(numbers.connected));
+    samples.gauge(&table::LISTENER_CONNECTIONS, &labels, connected);
+    samples.gauge(&table::LISTENING_SESSIONS, &labels, numbers.sessions as f64);
+    samples.gauge(&table::LISTENING_CHANNELS, &labels, numbers.channels as f64);
+    samples.counter(&table::NOTIFICATIONS, &labels, numbers.delivered);
 }
 
 /// What is missing before every client can be served; one line each.

@@ -38,7 +38,11 @@ impl Session {
         let facts_version = self.pools.facts.facts().version();
         let origin = Arc::new(Origin::new(self.stamp()));
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version, origin };
-        if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
+        let local = self.local_command(&prepared.plan).is_some();
+        if local && let Some(error) = self.refused_in_aborted(&prepared.plan) {
+            return Ok(self.refuse_batch(error));
+        }
+        if local || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
@@ -81,7 +85,15 @@ impl Session {
         if let Some(error) = self.refusal(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
-        if let Some(command) = &prepared.plan.local {
+        if self.listening.is_some()
+            && let Some(step) = self.before_bind(&prepared.plan)
+        {
+            return Ok(step);
+        }
+        if let Some(command) = self.local_command(&prepared.plan) {
+            if let Some(error) = self.refused_in_aborted(&prepared.plan) {
+                return Ok(self.refuse_batch(error));
+            }
             self.local_portal = Some(Box::new((portal.into(), command.clone())));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
@@ -92,6 +104,9 @@ impl Session {
         if let Some(step) = self.make_known(name, &prepared, rest) {
             return Ok(step);
         }
+        if self.listening.is_some() && self.sender_is_uncertain(&prepared.plan) {
+            return Ok(Stop::Event(super::Event::Hub).into());
+        }
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;
         }
@@ -100,6 +115,9 @@ impl Session {
         self.note_effects(&prepared.plan);
         if prepared.plan.session.names_bound {
             self.note_bound_names(values);
+        }
+        if self.listening.is_some() {
+            self.note_bind(prepared.statement.text(), &prepared.plan);
         }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
@@ -134,7 +152,7 @@ impl Session {
         let Some(prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
-        if let Some(command) = &prepared.plan.local {
+        if let Some(command) = self.local_command(&prepared.plan) {
             self.describe_local(command, true);
             return Ok(Step::Done);
         }
@@ -167,6 +185,7 @@ impl Session {
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
+        self.before_execute();
         self.send_expecting(message, Expect::Execute);
         if std::mem::take(&mut self.copy_bound) {
             self.copy_in = CopyIn::Asked;
@@ -191,6 +210,11 @@ impl Session {
     }
 
     pub(super) fn take_sync(&mut self) -> Step {
+        if self.listening.is_some()
+            && let Some(stop) = self.before_sync()
+        {
+            return stop.into();
+        }
         self.skip_to_sync = false;
         self.batch_open = false;
         if self.lease.is_some() {

@@ -56,7 +56,7 @@ impl Session {
         }
         // After a message of ours a request of the client waits for this very server.
         let answered = visible || !self.draining;
-        if last && answered && !self.batch_open {
+        if last && answered && !self.batch_open && !self.holds_ready() {
             self.release_at(now);
         }
     }
@@ -73,6 +73,9 @@ impl Session {
         }
         if self.wrote {
             self.mark_write();
+            if let Some(lease) = &mut self.lease {
+                lease.heard_after = self.pools.hub.wrote();
+            }
             self.wrote = !last;
         }
         if self.did_ddl {
@@ -187,6 +190,7 @@ impl Session {
         let mut expect = std::mem::take(&mut lease.expect);
         let repeatable = std::mem::take(&mut lease.repeatable);
         self.copy_in = CopyIn::No;
+        self.listening_ends(false);
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
         if std::mem::take(&mut self.wrote) {

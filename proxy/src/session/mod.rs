@@ -19,6 +19,8 @@ pub(crate) mod extended;
 mod finish;
 pub mod held;
 pub mod knobs;
+mod listen;
+mod listening;
 mod local;
 mod place;
 mod planning;
@@ -108,6 +110,8 @@ enum Event {
     Acquire(usize),
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
+    /// The connection that listens for all must answer first.
+    Hub,
     /// The session is over; the error, if any, is for the client.
     Close(Option<SqlError>),
 }
@@ -195,6 +199,10 @@ pub struct Session {
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
     repeating_on_primary: bool,
+    /// What the session listens to through the hub of its database.
+    listening: Option<Box<listening::Listening>>,
+    /// A LISTEN went to the session's own server.
+    listens_natively: bool,
     /// State of a small random generator.
     seed: u64,
 }
@@ -285,6 +293,8 @@ impl Session {
             placement: Placement::default(),
             waits: false,
             repeating_on_primary: false,
+            listening: None,
+            listens_natively: false,
             seed: rand::random(),
         }
     }
@@ -300,6 +310,7 @@ impl Session {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
                 Event::Token => Box::pin(self.take_token()).await,
+                Event::Hub => Box::pin(self.wait_for_hub()).await,
                 Event::Close(error) => {
                     Box::pin(self.close(error)).await;
                     return;
@@ -324,6 +335,12 @@ impl Session {
             let owes = self.output.capacity() > 0 || self.client.is_tls();
             if owes && self.poll_write_client(cx).is_err() {
                 return Poll::Ready(Event::Close(None));
+            }
+            if self.listening.is_some() {
+                match self.poll_listening() {
+                    Ok(delivered) => progressed |= delivered,
+                    Err(event) => return Poll::Ready(event),
+                }
             }
             if self.lease.is_some() && !server_waits {
                 match self.poll_server(cx) {

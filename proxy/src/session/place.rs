@@ -23,7 +23,7 @@ pub(super) struct Placement {
     pub(super) fallback: Option<Cow<'static, str>>,
 }
 
-fn cancelled() -> SqlError {
+pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
 }
 
@@ -203,6 +203,7 @@ impl Session {
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
         self.guards.gauge.set(ClientState::Active);
         self.handle.lend(&lease.info);
+        self.pools.hub.uses(&lease.info, self.handle.id, lease.heard_after);
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
             None
@@ -303,7 +304,7 @@ impl Session {
     }
 
     /// After a reload the session goes on with the new pools, between transactions.
-    fn follow_reload(&mut self) {
+    pub(super) fn follow_reload(&mut self) {
         if self.pools.is_current() {
             return;
         }
@@ -332,6 +333,7 @@ impl Session {
             }
             None => true,
         });
+        self.listens_natively = found.has(PinReason::Listen);
         self.pins.looked(found);
         self.settings_dirty = false;
         if std::mem::take(&mut self.statements_dirty)

@@ -146,8 +146,11 @@ impl Session {
             };
             let start = *at;
             *at += header.total;
+            let kept = header.kind == b'Z'
+                && self.listening.is_some()
+                && self.keeps_ready(message, start, outgoing);
             let fate = self.take_answer(header.kind, message, start, outgoing)?;
-            if fate == Fate::Swallow {
+            if fate == Fate::Swallow || kept {
                 outgoing.cut(start, *at, &mut self.output);
             }
             if self.local_is_next() {
@@ -215,6 +218,9 @@ impl Session {
         if kind == b'G' {
             self.copy_in = CopyIn::Running;
         }
+        if matches!(kind, b'C' | b'I' | b's') && self.listening.is_some() {
+            self.listening_executed(&message[HEADER_BYTES..]);
+        }
         if kind == b'C' {
             let tag = &message[HEADER_BYTES..];
             self.rolled_back = *tag == *b"ROLLBACK\0";
@@ -270,6 +276,24 @@ impl Session {
         Ok(fate)
     }
 
+    /// Puts notifications before a ReadyForQuery of the client. True when it must wait for them.
+    fn keeps_ready(&mut self, message: &[u8], start: usize, outgoing: &mut Outgoing<'_>) -> bool {
+        let visible = self.lease.as_ref().is_some_and(|lease| {
+            let front = lease.expect.front();
+            !lease.repeating
+                && matches!(front, Some(Expect::Query | Expect::Sync | Expect::Poison(_)))
+        });
+        let Some(&status) = message.last().filter(|_| visible) else { return false };
+        let last = self.lease.as_ref().is_some_and(|lease| lease.expect.len() == 1);
+        let mut before = BytesMut::new();
+        let kept = self.listening_at_ready((status, last), &mut before);
+        if !before.is_empty() {
+            outgoing.cut(start, start, &mut self.output);
+            self.output.extend_from_slice(&before);
+        }
+        kept
+    }
+
     fn take_ready(&mut self, message: &[u8]) -> Result<Fate, SqlError> {
         let &[_, _, _, _, _, status] = message else {
             return Err(lost("the server sent a malformed message"));
@@ -302,6 +326,9 @@ impl Session {
     ) -> Result<Fate, SqlError> {
         let body = &message[HEADER_BYTES..];
         let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
+        if let Some(listening) = &mut self.listening {
+            listening.failed = true;
+        }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
             lease.dying = Some(ServerError::decode(body).into());

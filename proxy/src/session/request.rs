@@ -47,6 +47,9 @@ impl Session {
                 continue;
             }
             let Some(header) = frame::peek(rest) else { return (at, Stop::NeedBytes) };
+            if self.listening.is_some() && self.waits_for_listening() {
+                return (at, Stop::Drain);
+            }
             if let Err(error) = frame::check_frontend(header, self.shared.max_message_bytes()) {
                 return (at, protocol_violation(error));
             }
@@ -133,6 +136,11 @@ impl Session {
         if let Some(error) = self.refusal(&plan) {
             return Ok(self.refuse_query(error));
         }
+        if self.listening.is_some()
+            && let Some(step) = self.before_query(&plan)
+        {
+            return Ok(step);
+        }
         if let Some(step) = self.answer_without_server(text, &plan) {
             self.metrics.query(RouteKind::Local, self.started.elapsed());
             return Ok(step);
@@ -144,8 +152,14 @@ impl Session {
                 Err(error) => self.refuse_query(error),
             });
         }
+        if self.listening.is_some() && self.sender_is_uncertain(&plan) {
+            return Ok(Stop::Event(Event::Hub).into());
+        }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);
+        if self.listening.is_some() {
+            self.note_query(text, &plan);
+        }
         self.unnamed = None;
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
@@ -178,7 +192,7 @@ impl Session {
     /// Requests that need no server: our own commands, empty strings, and transaction control
     /// while no server takes part in the transaction.
     fn answer_without_server(&mut self, text: &[u8], plan: &Plan) -> Option<Step> {
-        if let Some(command) = &plan.local {
+        if let Some(command) = self.local_command(plan) {
             return Some(self.run_local_query(command));
         }
         if self.lease.is_some() {
@@ -217,6 +231,7 @@ impl Session {
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
         self.knobs.end_transaction(tag == "COMMIT");
+        self.listening_ends(tag == "COMMIT");
         self.answer_complete(tag);
     }
 
@@ -248,6 +263,11 @@ impl Session {
                     .detail("Transactions and session state need more than one statement.")
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
+        }
+        if self.listening.is_some()
+            && let Some(error) = self.refused_while_listening(plan)
+        {
+            return Some(error);
         }
         if plan.session.sequence_state && !self.pins.any() && !self.in_write_transaction() {
             return Some(
@@ -342,6 +362,7 @@ impl Session {
             self.note_custom_name(name);
         }
         if let Some(reason) = session.pin {
+            self.listens_natively |= session.listening;
             self.pins.may_take(reason);
         }
         if session.unpins {

@@ -4,7 +4,7 @@ use super::body::{Body, read as read_body};
 use super::outcome::Outcome;
 use super::query::{self, Use};
 use super::text::Text;
-use super::{session, transaction};
+use super::{notify, session, transaction};
 use crate::facts::Facts;
 use crate::lexer::TokenKind;
 use crate::plan::{Effect, PinReason};
@@ -84,7 +84,9 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
     }
     let word = text.word(first);
     if matches!(word, "select" | "with" | "values" | "table") {
-        return query::classify(text, facts, from, to, Use::Run);
+        let mut outcome = query::classify(text, facts, from, to, Use::Run);
+        notify::mark_question(text, from, to, &mut outcome);
+        return outcome;
     }
     if first != from {
         return Outcome::new(Effect::Unknown, "unknown statement in parentheses");
@@ -104,10 +106,8 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         "prepare" => Outcome::new(Effect::SessionState, "prepares a statement by name")
             .pinned(PinReason::SqlPrepare),
         "deallocate" => deallocate(text, from),
-        "listen" => {
-            Outcome::new(Effect::SessionState, "listens to a channel").pinned(PinReason::Listen)
-        }
-        "unlisten" => unpins(Outcome::new(Effect::SessionState, "stops listening")),
+        "listen" => notify::listen(text, from, to),
+        "unlisten" => notify::unlisten(text, from, to),
         "load" => Outcome::new(Effect::SessionState, "loads a library").pinned(PinReason::Load),
         "fetch" | "move" => Outcome::write("uses a cursor of the session"),
         "close" => unpins(Outcome::write("uses a cursor of the session")),

@@ -8,6 +8,8 @@ mod golden;
 mod hostile;
 mod leak;
 mod limits;
+mod notify;
+mod notify_storm;
 mod operation;
 mod protocol;
 mod session_state;

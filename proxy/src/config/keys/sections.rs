@@ -493,4 +493,12 @@ const POOL_KEYS: &[Key] = &[
         Live,
         "Time between two loads of catalog facts (functions, views), which decide what is a read.",
     ),
+    key(
+        "notify_queue_bytes",
+        Integer(65_536, 1 << 30),
+        Value("8388608"),
+        Live,
+        "Most notifications that wait for one session that listens and does not read, or stays in \
+         a transaction. A session over it is closed, because it would miss some.",
+    ),
 ];
