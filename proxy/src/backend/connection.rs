@@ -127,6 +127,8 @@ pub struct Server {
     pub expires: Instant,
     /// Since when it lies idle.
     pub idle_since: Instant,
+    /// Times its host had been given up before it was made.
+    pub host_losses: u32,
     /// Its place in the pool, given back when dropped.
     pub slot: Slot,
 }
@@ -165,6 +167,7 @@ impl Server {
             dying: None,
             expires: now + lifetime,
             idle_since: now,
+            host_losses: 0,
             slot,
         }
     }

@@ -16,9 +16,11 @@
 
 mod batch;
 pub(crate) mod extended;
+mod failover;
 mod finish;
 pub mod knobs;
 mod local;
+mod loss;
 mod place;
 mod planning;
 mod repeat;
@@ -38,6 +40,7 @@ use crate::wire::error::SqlError;
 use crate::wire::frame;
 use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
+use failover::FailoverWait;
 use hashbrown::HashMap;
 use knobs::Knobs;
 use pgmanifold_router::lexer::Dialect;
@@ -101,6 +104,8 @@ enum CopyIn {
 enum Event {
     /// A request waits for a connection to this host.
     Acquire(usize),
+    /// A request waits for a server to be there at all.
+    AwaitServer,
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
     /// The session is over; the error, if any, is for the client.
@@ -183,6 +188,12 @@ pub struct Session {
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
     repeating_on_primary: bool,
+    /// The request is the second try of a read whose server was lost: there is no third.
+    repeated: bool,
+    /// A statement under way may end the transaction.
+    may_end_transaction: bool,
+    /// The wait of a request for a server to be there at all.
+    failover: Option<Box<FailoverWait>>,
     /// State of a small random generator.
     seed: u64,
 }
@@ -268,6 +279,9 @@ impl Session {
             placement: Placement::default(),
             waits: false,
             repeating_on_primary: false,
+            repeated: false,
+            may_end_transaction: false,
+            failover: None,
             seed: rand::random(),
         }
     }
@@ -282,6 +296,12 @@ impl Session {
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
+                Event::AwaitServer => {
+                    if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
+                }
                 Event::Token => Box::pin(self.take_token()).await,
                 Event::Close(error) => {
                     Box::pin(self.close(error)).await;
@@ -295,6 +315,11 @@ impl Session {
         // A socket that had nothing will wake this task when it has: it is not asked twice.
         let (mut client_waits, mut server_waits) = (false, false);
         loop {
+            if self.handle.take_server_doubtful()
+                && let Some(event) = self.doubt_server()
+            {
+                return Poll::Ready(event);
+            }
             let mut progressed = false;
             if !self.input.is_empty() && self.may_take_requests() {
                 let before = self.input.len();
@@ -326,9 +351,6 @@ impl Session {
                     Poll::Ready(None) => (progressed, server_waits) = (true, false),
                     Poll::Pending => client_waits = true,
                 }
-            }
-            if !progressed && self.handle.take_server_silent() && self.repeat_elsewhere() {
-                continue;
             }
             if !progressed {
                 return match self.stop_requested() {
@@ -435,20 +457,6 @@ impl Session {
         }
     }
 
-    /// Ends an idle session when the proxy stops.
-    fn stop_requested(&self) -> Option<Event> {
-        if !self.handle.ends_when_idle() {
-            return None;
-        }
-        let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
-        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
-        if busy && !self.handle.ends_now() {
-            return None;
-        }
-        let message = "terminating connection due to administrator command";
-        Some(Event::Close(Some(SqlError::fatal("57P01", message))))
-    }
-
     /// Puts an answer of ours in its place: after what the server still owes.
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
         match &mut self.lease {
@@ -464,9 +472,9 @@ impl Session {
     /// The transaction status a ReadyForQuery of ours must show.
     fn virtual_status(&self) -> u8 {
         match &self.virtual_transaction {
-            Virtual::None | Virtual::Lost(_) => b'I',
+            Virtual::None => b'I',
             Virtual::Begun(_) => b'T',
-            Virtual::Failed => b'E',
+            Virtual::Failed | Virtual::Lost(_) => b'E',
         }
     }
 
