@@ -130,6 +130,14 @@ impl Fixture {
         }
     }
 
+    /// The value of a series of the proxy's metrics, with its labels as they are printed; 0 when it
+    /// is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.proxy.as_ref().map(front::metrics).unwrap_or_default();
+        let values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.filter_map(|value| value.parse().ok()).next().unwrap_or_default()
+    }
+
     /// Servers' sessions of the test's database, without the launcher's own.
     ///
     /// # Panics
@@ -204,6 +212,10 @@ mod front {
 
     pub(super) fn reload(proxy: &Proxy, config: &str) {
         proxy.0.reload(parse(config)).expect("the proxy takes the configuration");
+    }
+
+    pub(super) fn metrics(proxy: &Proxy) -> String {
+        proxy.0.shared().metrics.scrape()
     }
 
     pub(super) fn stop(proxy: Proxy) {
