@@ -67,7 +67,7 @@ impl UnderWay {
         let write = self.write.batch_execute("insert into t values (4)");
         let transaction = self.transaction.batch_execute("insert into t values (5)");
         let commit = self.commit_only.batch_execute("commit");
-        let (write, transaction, commit) = futures_util::join!(write, transaction, commit);
+        let (write, transaction, commit) = tokio::join!(write, transaction, commit);
         let write = fails(began, "a write", write).await;
         let transaction = fails(began, "in a transaction", transaction).await;
         let commit = fails(began, "a commit", commit).await;
@@ -121,7 +121,7 @@ fn a_stopped_primary_fails_what_runs_there_in_time_and_goes_on_when_it_returns()
             assert_ne!(value(&clients.idle, WHERE).await, "primary");
             fixture.cluster.primary.thaw();
         };
-        let (took, ()) = futures_util::join!(read, rest);
+        let (took, ()) = tokio::join!(read, rest);
         println!("the read was answered after {took:?}");
         eventually("writes run again", NOTICE_LIMIT, async || {
             clients.idle.batch_execute("insert into t values (7)").await.is_ok()

@@ -77,7 +77,7 @@ async fn primary_lost(servers: Arc<PgCluster>, name: &str, fault: Fault, write_f
         }
         began
     };
-    let (result, began) = futures_util::join!(sleeping, breaking);
+    let (result, began) = tokio::join!(sleeping, breaking);
     let error = result.expect_err("lost");
     println!("{fault:?}: a write after {:?}: {}", began.elapsed(), text(&error));
     assert_eq!(code(&error), write_fails_with);
@@ -91,7 +91,7 @@ async fn primary_lost(servers: Arc<PgCluster>, name: &str, fault: Fault, write_f
         relays[0].set(Fault::None);
         Instant::now()
     };
-    let (written, healed) = futures_util::join!(waiting, healing);
+    let (written, healed) = tokio::join!(waiting, healing);
     println!("{fault:?}: written {:?} after the network was back", written - healed);
     assert!(written > healed);
     assert_eq!(value(&open, "select string_agg(n::text, ' ') from t where n <> 2").await, "4");

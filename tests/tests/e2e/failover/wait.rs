@@ -76,7 +76,7 @@ fn statements_wait_for_the_primary_and_then_run() {
             let start = tokio::task::spawn_blocking(move || primary.primary.start());
             start.await.expect("no panic").expect("start");
         };
-        futures_util::join!(join_all(writes), in_deferred, restart);
+        tokio::join!(join_all(writes), in_deferred, restart);
         let rows = "select count(*) || ' ' || min(n) from t";
         assert_eq!(value(&fixture.direct().await, rows).await, "14 0");
         assert_eq!(fixture.metric(WAITING), 0.0);
@@ -140,7 +140,7 @@ fn a_wait_ends_with_the_request_the_client_or_the_proxy() {
             waiting(&fixture, 1).await;
             cancelled.cancel_token().cancel_query(NoTls).await.expect("a cancel request");
         };
-        let (result, ()) = futures_util::join!(cancelled.batch_execute("delete from t"), cancel);
+        let (result, ()) = tokio::join!(cancelled.batch_execute("delete from t"), cancel);
         assert_eq!(code(&result.expect_err("cancelled")), "57014");
         assert_ne!(value(cancelled, WHERE).await, "primary");
         // The client goes away.
