@@ -1,5 +1,6 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
+use super::loss::Fate;
 use super::{CopyIn, Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
@@ -166,7 +167,7 @@ impl Session {
         self.copy_in = CopyIn::No;
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
-        if std::mem::take(&mut self.wrote) {
+        if std::mem::take(&mut self.wrote) && fate != Fate::RolledBack {
             self.mark_write();
         }
         self.settings_dirty = false;

@@ -32,6 +32,14 @@ async fn without_primary(cluster: Arc<PgCluster>, name: &str, lines: &[&str]) ->
     fixture
 }
 
+/// Until then, what is sent may meet a connection that is about to end.
+async fn noticed(fixture: &Fixture) {
+    eventually("no primary", NOTICE_LIMIT, async || {
+        fixture.metric("pgmanifold_primary_state{shard=\"main\",state=\"missing\"}") == 1.0
+    })
+    .await;
+}
+
 async fn waiting(fixture: &Fixture, count: usize) {
     eventually("so many wait", NOTICE_LIMIT, async || fixture.metric(WAITING) == count as f64)
         .await;
@@ -55,6 +63,7 @@ fn statements_wait_for_the_primary_and_then_run() {
         assert_eq!(code(&started.batch_execute("commit; begin").await.unwrap_err()), "25P02");
         exec(&started, "rollback").await;
 
+        noticed(&fixture).await;
         let writes = clients.iter().enumerate().map(|(n, client)| async move {
             if n % 2 == 0 {
                 exec(client, &format!("insert into t values ({n})")).await;
@@ -91,10 +100,7 @@ fn a_wait_has_a_deadline_and_a_queue_a_bound() {
         let fixture = without_primary(servers, "deadline", &lines).await;
         let clients = join_all((0..5).map(|_| fixture.client())).await;
         fixture.cluster.primary.stop(Stop::Fast).expect("stop");
-        eventually("no primary", NOTICE_LIMIT, async || {
-            fixture.metric("pgmanifold_primary_state{shard=\"main\",state=\"missing\"}") == 1.0
-        })
-        .await;
+        noticed(&fixture).await;
         let outcomes = join_all(clients.iter().map(|client| async move {
             let began = Instant::now();
             let error = client.batch_execute("insert into t values (1)").await.expect_err("none");
@@ -133,7 +139,8 @@ fn a_wait_ends_with_the_request_the_client_or_the_proxy() {
         let fixture = without_primary(servers, "ends", &["failover_wait_ms = 60000"]).await;
         let clients = join_all((0..3).map(|_| fixture.client())).await;
         fixture.cluster.primary.kill();
-        let [cancelled, leaving, told] = &clients[..] else { panic!("three clients") };
+        noticed(&fixture).await;
+        let [cancelled, leaving, _] = &clients[..] else { panic!("three clients") };
         // A cancel request.
         let began = Instant::now();
         let cancel = async {
@@ -174,7 +181,7 @@ fn user_functions_are_read_on_replicas_from_the_start_without_a_primary() {
         let hosts: Vec<Address> = servers.servers().map(|server| server.address()).collect();
         let config = ConfigText::new(&hosts, &database)
             .shard("failover_wait_ms = 0")
-            .shard("health_interval_ms = 1000");
+            .shard("health_interval_ms = 10000");
         let fixture = Fixture::with_config(servers, database, &config);
         let began = Instant::now();
         let client = fixture.client().await;
@@ -183,7 +190,7 @@ fn user_functions_are_read_on_replicas_from_the_start_without_a_primary() {
         })
         .await;
         println!("after {:?}", began.elapsed());
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         for _ in 0..20 {
             assert_ne!(value(&client, WHERE).await, "primary");
         }
