@@ -168,10 +168,11 @@ impl Breaker {
         self.lock().error.clone()
     }
 
-    /// A health check has reached the host. Cheap while closed. True when attempts may be made
-    /// again because of it.
-    pub(super) fn healthy(&self) -> bool {
-        if self.open.load(Ordering::Relaxed) == 0 {
+    /// A health check has reached the host; `returned` when the one before had not. Cheap while
+    /// closed. True when an attempt may be made again because of it. Where checks succeed and
+    /// attempts fail all the same, checks are no reason to go on trying.
+    pub(super) fn healthy(&self, returned: bool) -> bool {
+        if self.open.load(Ordering::Relaxed) == 0 || (!returned && self.lock().failures > 1) {
             return false;
         }
         let (before, _) = self.apply(Event::Healthy, Instant::now());
@@ -287,7 +288,7 @@ mod tests {
         assert!(rest > Duration::from_secs(9) && rest <= Duration::from_secs(11), "{rest:?}");
         assert!(breaker.refuses_until(Instant::now()).is_some());
 
-        assert!(breaker.healthy());
+        assert!(breaker.healthy(false));
         let trial = breaker.admit().await.expect("half open");
         let others: Vec<_> = (0..50)
             .map(|_| {
@@ -304,7 +305,8 @@ mod tests {
         let (_, rest) = breaker.admit().await.expect_err("open");
         assert!(rest > Duration::from_secs(19), "twice as long: {rest:?}");
 
-        breaker.healthy();
+        assert!(!breaker.healthy(false), "it was healthy before, and the attempt failed");
+        assert!(breaker.healthy(true));
         let trial = breaker.admit().await.expect("half open");
         let other = tokio::spawn({
             let breaker = Arc::clone(&breaker);
@@ -320,7 +322,7 @@ mod tests {
     async fn an_attempt_that_was_given_up_holds_nobody_up() {
         let breaker = Breaker::default();
         breaker.admit().await.expect("closed").failed("refused", &health());
-        breaker.healthy();
+        breaker.healthy(true);
         drop(breaker.admit().await.expect("half open"));
         breaker.admit().await.expect("the next one may try").succeeded();
         assert_eq!(breaker.circuit(), Circuit::Closed);

@@ -224,7 +224,7 @@ impl Coordinator {
         };
         let (was_up, old_role) = (state.is_up(), state.role());
         state.probe_succeeded(role, seen.timeline(), took, now);
-        let reachable_again = state.breaker.healthy();
+        let reachable_again = state.breaker.healthy(!was_up);
         if restarted(record.seen.as_ref(), &seen) {
             state.void();
             state.ask_probe();

@@ -10,7 +10,7 @@
 //! What the server itself said (57P01 and the like) is passed on with its own code.
 
 use super::reply::lost;
-use super::{Event, Session, Virtual};
+use super::{CopyIn, Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden, Server};
 use crate::wire::error::SqlError;
 use pgmanifold_router::plan::{Plan, Transaction};
@@ -48,10 +48,13 @@ impl Session {
     pub(super) fn fate(&self, server: &Server) -> Fate {
         let begins = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::Begin));
         let in_transaction = server.status != b'I' || server.expect.iter().any(begins);
-        match (in_transaction && !self.may_end_transaction, self.wrote) {
-            (true, _) => Fate::RolledBack,
-            (false, true) => Fate::Unknown,
-            (false, false) => Fate::Unchanged,
+        // Until the client has said that the data are complete, nothing of a COPY is committed.
+        let copying = self.copy_in == CopyIn::Running && server.expect.len() == 1;
+        match (self.may_end_transaction, in_transaction, self.wrote && !copying) {
+            (true, _, _) if self.wrote => Fate::Unknown,
+            (false, true, _) => Fate::RolledBack,
+            (false, false, true) => Fate::Unknown,
+            (true, _, _) | (false, false, false) => Fate::Unchanged,
         }
     }
 

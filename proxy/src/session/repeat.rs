@@ -21,7 +21,8 @@ impl Session {
         let Some(lease) = &mut self.lease else { return };
         let alone = lease.expect.is_empty() && lease.status == b'I';
         lease.repeatable.clear();
-        if effect == Effect::Read && alone && request.len() <= REPEATABLE_BYTES {
+        let single = effect == Effect::Read && self.pinned.is_none();
+        if single && alone && request.len() <= REPEATABLE_BYTES {
             lease.repeatable.extend_from_slice(request);
         }
     }
