@@ -163,6 +163,12 @@ impl Breaker {
         }
     }
 
+    /// Whether an attempt would be refused now. Reads no clock and takes no lock while closed.
+    #[inline]
+    pub(super) fn refuses(&self) -> bool {
+        self.open.load(Ordering::Relaxed) != 0 && self.refuses_until(Instant::now()).is_some()
+    }
+
     /// What the last attempt that failed said.
     pub fn error(&self) -> Option<String> {
         self.lock().error.clone()

@@ -169,8 +169,8 @@ impl Cluster {
     ///
     /// # Errors
     /// 57P03 before the first check and while no primary is up, 55000 when two hosts claim to be
-    /// it or the only one is on an outdated timeline or of another cluster. The detail names the hosts and their last
-    /// errors. Only the error path takes locks.
+    /// it or the only one is on an outdated timeline or of another cluster. The detail names the
+    /// hosts and their last errors. Only the error path takes locks.
     pub fn primary(&self) -> Result<usize, SqlError> {
         match unpack_view(self.view.load(Ordering::Acquire)).1 {
             PrimaryState::Host(index) => Ok(index),
@@ -360,6 +360,7 @@ impl Cluster {
             Standing::NotAReplica => return Err(Stale::NoReplica),
             Standing::Banned => return Err(Stale::Banned),
             Standing::Strange => return Err(Stale::NotFollowing),
+            Standing::Candidate if host.breaker.refuses() => return Err(Stale::Banned),
             Standing::Candidate => {}
         }
         if let Some(token) = &need.token

@@ -101,8 +101,8 @@ families! {
         "Times the host was given up: connections to it were closed and what ran there failed.";
     PRIMARY_STATE Gauge "pgmanifold_primary_state" ["shard", "state"]
         "1 for the state of the shard's primary: up, missing, conflict (two hosts claim to be it), \
-         outdated (the only one is on an older timeline), foreign (it belongs to another cluster) or \
-         not_checked. In all but up, writes wait or are refused.";
+         outdated (the only one is on an older timeline), foreign (it belongs to another cluster) \
+         or not_checked. In all but up, writes wait or are refused.";
     PRIMARY_CHANGES Counter "pgmanifold_primary_changes_total" ["shard"]
         "Times another host or timeline became the primary, the first one included.";
     FAILOVER_WAITING Gauge "pgmanifold_failover_waiting" ["shard"]

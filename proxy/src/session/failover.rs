@@ -83,8 +83,9 @@ impl Session {
     /// Why asking the pool would only meet the error that the request has just met there.
     pub(super) fn in_vain(&self, host: usize) -> Option<SqlError> {
         let wait = self.failover.as_ref()?;
-        let host = self.pools.cluster.hosts().get(host)?;
-        host.breaker.refuses_until(Instant::now())?;
+        let cluster = &self.pools.cluster;
+        let primary = cluster.hosts().get(host).filter(|_| cluster.primary() == Ok(host))?;
+        primary.breaker.refuses_until(Instant::now())?;
         Some(wait.cause.clone())
     }
 

@@ -65,7 +65,7 @@ pub(super) const HOST_OPTIONS: &[Key] = &[
         Value("0"),
         NewConnections,
         "A connection ends when the server's machine has not acknowledged, or not taken, what was \
-         sent for so long. 0 leaves it to the kernel (about 15 minutes): health checks notice a lost \
-         host much sooner. A COPY that waits for a lock on the server ends after this time too.",
+         sent for so long. 0 leaves it to the kernel (about 15 minutes): health checks notice a \
+         lost host much sooner. A COPY that waits for a lock on the server ends after this time too.",
     ),
 ];

@@ -311,9 +311,16 @@ pub const SHARD: Section = Section {
                 Integer(1, HOUR_MS),
                 Value("1000"),
                 Live,
-                "First ban of a failing host. Each further failure doubles it.",
+                "First ban of a failing host from reads, and first pause between attempts to connect \
+                 to it. Each further failure doubles it.",
             ),
-            key("health_ban_max_ms", Integer(1, HOUR_MS), Value("30000"), Live, "Longest ban."),
+            key(
+                "health_ban_max_ms",
+                Integer(1, HOUR_MS),
+                Value("30000"),
+                Live,
+                "Longest ban and longest pause.",
+            ),
             key(
                 "sample_interval_ms",
                 Integer(1, 60_000),

@@ -4,7 +4,7 @@ use super::load::{Crew, Load};
 use crate::failure::breakable;
 use futures_util::future::join_all;
 use pgmanifold::config::model::Address;
-use pgmanifold::demo::postgres::PgCluster;
+use pgmanifold::demo::postgres::{PgCluster, Postgres};
 use pgmanifold_tests::client::{self, code, exec, text, value};
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::fixture::{Fixture, WHERE, is_direct};
@@ -204,6 +204,43 @@ fn a_stopped_primary_that_was_replaced_is_fenced_when_it_returns() {
         let error = client.batch_execute("insert into t values (9)").await.expect_err("fenced");
         println!("a new proxy: {}", text(&error));
         assert_eq!(code(&error), "55000");
+    });
+}
+
+#[test]
+fn what_runs_on_a_primary_that_was_replaced_alive_is_not_committed_there() {
+    if is_direct() {
+        return;
+    }
+    let servers = cluster::private(1);
+    run(60, async {
+        let fixture = setup(servers.clone(), "alive").await;
+        let (open, sleeping) = (fixture.client().await, fixture.client().await);
+        exec(&open, "begin; insert into t values (1)").await;
+        let write = sleeping.batch_execute("insert into t select 2 from pg_sleep(6)");
+        let promotion = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let servers = servers.clone();
+            let promoted = tokio::task::spawn_blocking(move || servers.replicas[0].promote());
+            promoted.await.expect("no panic").expect("promoted");
+            Instant::now()
+        };
+        let (result, promoted) = tokio::join!(write, promotion);
+        let (state, _) = fails(promoted, "a write on the old primary", result).await;
+        assert_eq!(state, "08007");
+        assert!(promoted.elapsed() < HEALTH_INTERVAL + Duration::from_secs(1));
+        let commit = open.batch_execute("commit").await;
+        assert_eq!(fails(promoted, "its transaction", commit).await.0, "40001");
+        exec(&open, "insert into t values (3)").await;
+        let rows = |server: &Postgres| {
+            let rows = "select string_agg(id::text, ' ') from t";
+            server.query_in(&fixture.database, rows).expect("rows")[0][0].clone()
+        };
+        assert_eq!(rows(&servers.replicas[0]).as_deref(), Some("3"));
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        // The server went on with the statement and could not tell anybody: that is what 08007 says.
+        println!("on the old primary: {:?}", rows(&servers.primary));
+        assert!(!rows(&servers.primary).unwrap_or_default().contains(['1', '3']));
     });
 }
 

@@ -166,6 +166,79 @@ fn a_wait_ends_with_the_request_the_client_or_the_proxy() {
     });
 }
 
+/// One statement by the extended protocol.
+fn extended(sql: &str) -> Vec<u8> {
+    [raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0), raw::sync()].concat()
+}
+
+#[test]
+fn a_lost_transaction_is_ended_by_the_extended_protocol_too() {
+    breakable(90, async |servers| {
+        let fixture = without_primary(servers, "extended", &[]).await;
+        let mut clients = Vec::new();
+        for number in 1..=3 {
+            let mut client = fixture.raw().await;
+            let begin = format!("begin; insert into t values ({number})");
+            assert!(client.ask(&raw::query(&begin), 1).await.ends_with("Z T\n"));
+            clients.push(client);
+        }
+        fixture.cluster.primary.kill();
+        noticed(&fixture).await;
+        fixture.cluster.primary.start().expect("start");
+        let [rolls_back, commits, commits_late] = &mut clients[..] else { panic!("three") };
+        let insert = extended("insert into t values (10)");
+        for client in [&mut *rolls_back, &mut *commits_late] {
+            let lost = client.ask(&insert, 1).await;
+            assert!(lost.contains("E ERROR 40001") && lost.ends_with("Z E\n"), "{lost}");
+            let failed = client.ask(&insert, 1).await;
+            assert!(failed.contains("E ERROR 25P02") && failed.ends_with("Z E\n"), "{failed}");
+        }
+        let done = rolls_back.ask(&extended("rollback"), 1).await;
+        assert!(done.contains("C ROLLBACK\\x00\n") && done.ends_with("Z I\n"), "{done}");
+        let lost = commits.ask(&extended("commit"), 1).await;
+        assert!(lost.contains("E ERROR 40001") && lost.ends_with("Z I\n"), "{lost}");
+        let failed = commits_late.ask(&extended("commit"), 1).await;
+        assert!(failed.contains("E ERROR 25P02") && failed.ends_with("Z I\n"), "{failed}");
+        for client in &mut clients {
+            let done = client.ask(&insert, 1).await;
+            assert!(done.contains("C INSERT 0 1") && done.ends_with("Z I\n"), "{done}");
+        }
+        let rows = "select count(*) || ' ' || min(n) from t";
+        assert_eq!(value(&fixture.direct().await, rows).await, "3 10");
+    });
+}
+
+#[test]
+fn reads_wait_too_while_no_server_is_up() {
+    breakable(90, async |servers| {
+        let fixture = without_primary(servers, "nothing", &["failover_wait_ms = 20000"]).await;
+        let clients = join_all((0..3).map(|_| fixture.client())).await;
+        for server in fixture.cluster.servers() {
+            server.kill();
+        }
+        eventually("all are down", NOTICE_LIMIT, async || {
+            let up = |port: u16| {
+                let host = format!("shard=\"main\",host=\"127.0.0.1:{port}\"");
+                fixture.metric(&format!("pgmanifold_host_up{{{host}}}")) == 1.0
+            };
+            !fixture.cluster.servers().any(|server| up(server.port()))
+        })
+        .await;
+        let began = Instant::now();
+        let reads = join_all(clients.iter().map(|client| value(client, WHERE)));
+        let start = async {
+            waiting(&fixture, 3).await;
+            let servers = Arc::clone(&fixture.cluster);
+            let start = tokio::task::spawn_blocking(move || servers.replicas[1].start());
+            start.await.expect("no panic").expect("start");
+            Instant::now()
+        };
+        let (places, started) = tokio::join!(reads, start);
+        println!("{places:?} after {:?}, {:?} after the start", began.elapsed(), started.elapsed());
+        assert!(places.iter().all(|place| place == "replica2"), "{places:?}");
+    });
+}
+
 /// Facts come from a replica when there is no primary: functions of the user are reads there too.
 #[test]
 fn user_functions_are_read_on_replicas_from_the_start_without_a_primary() {
