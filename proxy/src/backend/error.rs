@@ -127,11 +127,11 @@ impl From<ServerError> for SqlError {
     }
 }
 
-/// What they are told who wait for a connection to a host that is given up.
-pub fn given_up(host: &Host) -> SqlError {
-    let message = format!("server \"{}\" is given up", host.address);
+/// What they are told who wait for a connection to a host that is down or given up.
+pub fn turned_away(host: &Host) -> SqlError {
+    let message = format!("server \"{}\" cannot be used", host.address);
     SqlError::error("08006", message)
-        .detail("It does not answer health checks, or is not the primary any more.")
+        .detail("It does not answer a health check, or is not the primary any more.")
 }
 
 /// What they are told whom the breaker of a host does not let try.

@@ -268,17 +268,19 @@ impl Pool {
         server.host_losses != self.cluster.hosts()[self.host_index].losses()
     }
 
-    /// Closes what lies idle and tells all who wait why: the host is given up, and what they wait
-    /// for is elsewhere. Does nothing more when called again.
-    pub fn give_up_host(&self) {
-        let mut inner = self.lock();
-        let idle: Vec<_> = inner.idle.iter_mut().map(std::mem::take).collect();
-        let waiters = std::mem::take(&mut inner.waiters);
-        drop(inner);
-        drop(idle);
+    /// Tells all who wait that the host does not answer: nothing of theirs was sent, so they look
+    /// elsewhere instead of waiting for attempts to connect to run out of time.
+    pub fn turn_away(&self) {
+        let waiters = std::mem::take(&mut self.lock().waiters);
         for waiter in waiters {
-            let _ = waiter.hand.send(Err(error::given_up(&self.host)));
+            let _ = waiter.hand.send(Err(error::turned_away(&self.host)));
         }
+    }
+
+    /// Closes what lies idle: the host is given up.
+    pub fn close_idle(&self) {
+        let idle: Vec<_> = self.lock().idle.iter_mut().map(std::mem::take).collect();
+        drop(idle);
     }
 
     /// Takes a clean connection back: to the first who waits, else to the idle ones.

@@ -113,10 +113,14 @@ fn maintain(shared: &Shared, worker: usize) {
     if !doubtful.is_empty() {
         // First the pools: what they lend from now on is not from before.
         for pools in &pools {
-            let given_up = pools.cluster.hosts().iter().zip(&pools.pools);
-            given_up.filter(|(host, _)| host.is_given_up()).for_each(|(_, pool)| {
-                pool.give_up_host();
-            });
+            for (host, pool) in pools.cluster.hosts().iter().zip(&pools.pools) {
+                if host.is_given_up() {
+                    pool.close_idle();
+                }
+                if !host.is_up() || host.is_given_up() {
+                    pool.turn_away();
+                }
+            }
         }
         let is_doubtful = |host: &Arc<Host>| doubtful.iter().any(|known| Arc::ptr_eq(known, host));
         shared.clients.tell_doubtful(|server| is_doubtful(&server.host));
