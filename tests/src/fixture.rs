@@ -141,6 +141,14 @@ impl Fixture {
         }
     }
 
+    /// The value of a series of the proxy's metrics, with its labels as they are printed; 0 when it
+    /// is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.proxy.as_ref().map(front::metrics).unwrap_or_default();
+        let values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.filter_map(|value| value.parse().ok()).next().unwrap_or_default()
+    }
+
     /// Servers' sessions of the test's database, without the launcher's own.
     ///
     /// # Panics

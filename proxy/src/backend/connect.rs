@@ -88,7 +88,7 @@ impl Connector {
         let tls = tls.ok_or_else(|| ConnectError::Tls("the host is not configured".into()))?;
         let socket = connect_tcp(name, port, Instant::now() + host.connect_timeout).await?;
         let socket = Socket::Tcp(socket);
-        socket.configure().map_err(connect_error)?;
+        socket.configure_for_server(host.tcp_user_timeout).map_err(connect_error)?;
         tls.negotiate(socket, name).await
     }
 }

@@ -145,6 +145,8 @@ pub struct Server {
     pub idle_since: Instant,
     /// The hub's round trip after which what was sent on this connection has been heard.
     pub heard_after: RoundNumber,
+    /// Times its host had been given up before it was made.
+    pub host_losses: u32,
     /// Its place in the pool, given back when dropped.
     pub slot: Slot,
 }
@@ -202,6 +204,7 @@ impl Server {
             expires: now + lifetime,
             idle_since: now,
             heard_after: 0,
+            host_losses: 0,
             slot,
         }
     }

@@ -146,6 +146,8 @@ pub struct Shard {
     pub monitor: MonitorLogin,
     /// How hosts are watched.
     pub health: Health,
+    /// What statements do while there is no server for them.
+    pub failover: Failover,
 }
 
 /// The monitor's login.
@@ -172,6 +174,17 @@ pub struct Health {
     pub ban_max: Duration,
     /// Period of LSN samples while a session waits for replicas to catch up.
     pub sample_interval: Duration,
+    /// Failed checks in a row after which what runs on the host is given up.
+    pub failures_max: u32,
+}
+
+/// What statements do while there is no server for them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failover {
+    /// Longest wait of a statement that was not sent yet; zero for none.
+    pub wait: Duration,
+    /// Most clients that wait so.
+    pub queue_max: usize,
 }
 
 /// One PostgreSQL server.
@@ -183,6 +196,8 @@ pub struct Host {
     pub tls: ServerTls,
     /// Time to connect and log in.
     pub connect_timeout: Duration,
+    /// Bytes not acknowledged for so long end a connection; zero leaves it to the kernel.
+    pub tcp_user_timeout: Duration,
 }
 
 /// TLS towards servers, as libpq's `sslmode`.

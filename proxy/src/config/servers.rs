@@ -2,7 +2,9 @@
 
 use super::address;
 use super::document::{Span, Value, closest, full_name};
-use super::model::{Address, Health, Host, MonitorLogin, ServerTls, ServerTlsMode, Shard};
+use super::model::{
+    Address, Failover, Health, Host, MonitorLogin, ServerTls, ServerTlsMode, Shard,
+};
 use super::resolve::Reader;
 use super::{pem, secrets};
 use std::collections::HashSet;
@@ -23,6 +25,11 @@ pub(crate) fn shard(reader: &Reader<'_>) -> Shard {
         ban_min: reader.duration_ms("health_ban_min_ms"),
         ban_max: reader.duration_ms("health_ban_max_ms"),
         sample_interval: reader.duration_ms("sample_interval_ms"),
+        failures_max: u32::try_from(reader.count("health_failures_max")).unwrap_or(u32::MAX),
+    };
+    let failover = Failover {
+        wait: reader.duration_ms("failover_wait_ms"),
+        queue_max: reader.count("failover_queue_max"),
     };
     if health.ban_min > health.ban_max {
         let help = "the first ban must not be longer than the longest";
@@ -33,7 +40,7 @@ pub(crate) fn shard(reader: &Reader<'_>) -> Shard {
         password: secrets::password(reader, "monitor_password"),
         database: reader.name("monitor_database").unwrap_or_default(),
     };
-    Shard { name, hosts: hosts(reader), monitor, health }
+    Shard { name, hosts: hosts(reader), monitor, health, failover }
 }
 
 fn hosts(reader: &Reader<'_>) -> Vec<Arc<Host>> {
@@ -83,7 +90,12 @@ fn host(reader: &Reader<'_>, key: &str, text: &str, span: &Span) -> Option<Host>
         }
     };
     let tls = server_tls(reader, &address);
-    Some(Host { address, tls, connect_timeout: reader.duration_ms("connect_timeout_ms") })
+    Some(Host {
+        address,
+        tls,
+        connect_timeout: reader.duration_ms("connect_timeout_ms"),
+        tcp_user_timeout: reader.duration_ms("tcp_user_timeout_ms"),
+    })
 }
 
 fn server_tls(reader: &Reader<'_>, address: &Address) -> ServerTls {

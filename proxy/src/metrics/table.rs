@@ -103,6 +103,25 @@ families! {
         "1 for the role the host was last seen in: primary or replica.";
     HOST_BANNED Gauge "pgmanifold_host_banned" ["shard", "host"]
         "1 while the host gets no clients because it failed.";
+    HOST_FENCED Gauge "pgmanifold_host_fenced" ["shard", "host"]
+        "1 while the host claims to be the primary and is not taken for it: nothing is written \
+         there.";
+    HOST_CIRCUIT Gauge "pgmanifold_host_circuit" ["shard", "host", "state"]
+        "1 for the state of the host's circuit breaker: closed, open (no attempt to connect), or \
+         half_open (one attempt at a time).";
+    HOST_LOSSES Counter "pgmanifold_host_losses_total" ["shard", "host"]
+        "Times the host was given up: connections to it were closed and what ran there failed.";
+    PRIMARY_STATE Gauge "pgmanifold_primary_state" ["shard", "state"]
+        "1 for the state of the shard's primary: up, missing, conflict (two hosts claim to be it), \
+         outdated (the only one is on an older timeline), foreign (it belongs to another cluster) \
+         or not_checked. In all but up, writes wait or are refused.";
+    PRIMARY_CHANGES Counter "pgmanifold_primary_changes_total" ["shard"]
+        "Times another host or timeline became the primary, the first one included.";
+    FAILOVER_WAITING Gauge "pgmanifold_failover_waiting" ["shard"]
+        "Clients whose statement waits for a server to be there at all.";
+    FAILOVER_WAITS Counter "pgmanifold_failover_waits_total" ["shard", "result"]
+        "Such waits by their end: served, timeout (`failover_wait_ms`), queue_full \
+         (`failover_queue_max`) or cancelled (also when the client left).";
     REPLICA_LAG_BYTES Gauge "pgmanifold_replica_lag_bytes" ["shard", "host"]
         "WAL the primary has flushed and the replica has not replayed.";
     REPLICA_LAG_SECONDS Gauge "pgmanifold_replica_lag_seconds" ["shard", "host"]

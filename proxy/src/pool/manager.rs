@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Causality keys remembered per shard.
 const CAUSALITY_KEYS_MAX: usize = 100_000;
@@ -165,6 +165,8 @@ pub struct Surroundings<'a> {
     pub workers: usize,
     /// Gives databases their numbers.
     pub next_database_id: &'a AtomicUsize,
+    /// Told when something that runs on a host is lost.
+    pub host_lost: &'a Arc<Notify>,
 }
 
 impl State {
@@ -184,7 +186,12 @@ impl State {
             let known = old.and_then(|old| old.shards.iter().find(|entry| entry.shard == *shard));
             shards.push(match known {
                 Some(entry) => Arc::clone(entry),
-                None => Arc::new(start_shard(shard, &connector, around.control)),
+                None => {
+                    let before = old.and_then(|old| {
+                        old.shards.iter().find(|entry| entry.shard.name == shard.name)
+                    });
+                    Arc::new(start_shard(shard, before, &connector, around))
+                }
             });
         }
         let mut databases = HashMap::new();
@@ -298,9 +305,18 @@ impl State {
     }
 }
 
-fn start_shard(shard: &Arc<Shard>, connector: &Arc<Connector>, control: &Handle) -> ShardEntry {
+fn start_shard(
+    shard: &Arc<Shard>,
+    before: Option<&Arc<ShardEntry>>,
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> ShardEntry {
     let cluster = Cluster::new(Arc::clone(shard));
-    let monitor = Background::spawn(control, |stopped| {
+    cluster.on_loss(around.host_lost);
+    if let Some(before) = before {
+        cluster.take_over(&before.cluster);
+    }
+    let monitor = Background::spawn(around.control, |stopped| {
         cluster::monitor(Arc::clone(&cluster), Arc::clone(connector), stopped.wait())
     });
     ShardEntry {

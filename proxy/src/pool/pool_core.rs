@@ -4,7 +4,7 @@
 
 use crate::backend::connect::Connector;
 use crate::backend::connection::Server;
-use crate::backend::error::ConnectError;
+use crate::backend::error::{self, ConnectError};
 use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
@@ -247,6 +247,9 @@ impl Pool {
     /// Lends a connection, unless the server closed it or spoke unasked while it lay idle.
     /// One that was used a moment ago is not looked at.
     fn check_out(self: &Arc<Self>, mut server: Box<Server>, now: Instant) -> Option<Lease> {
+        if self.is_stale(&server) {
+            return None;
+        }
         if now.saturating_duration_since(server.idle_since) < TRUSTED_IDLE_TIME {
             return Some(Lease::new(server, Arc::clone(self)));
         }
@@ -260,9 +263,29 @@ impl Pool {
         }
     }
 
+    /// Whether the host was given up since the connection was made.
+    fn is_stale(&self, server: &Server) -> bool {
+        server.host_losses != self.cluster.hosts()[self.host_index].losses()
+    }
+
+    /// Tells all who wait that the host does not answer: nothing of theirs was sent, so they look
+    /// elsewhere instead of waiting for attempts to connect to run out of time.
+    pub fn turn_away(&self) {
+        let waiters = std::mem::take(&mut self.lock().waiters);
+        for waiter in waiters {
+            let _ = waiter.hand.send(Err(error::turned_away(&self.host)));
+        }
+    }
+
+    /// Closes what lies idle: the host is given up.
+    pub fn close_idle(&self) {
+        let idle: Vec<_> = self.lock().idle.iter_mut().map(std::mem::take).collect();
+        drop(idle);
+    }
+
     /// Takes a clean connection back: to the first who waits, else to the idle ones.
     pub(super) fn put(&self, mut server: Box<Server>, worker: usize, now: Instant) {
-        if now >= server.expires {
+        if now >= server.expires || self.is_stale(&server) {
             return;
         }
         server.shrink();
@@ -357,6 +380,15 @@ impl Pool {
     }
 
     async fn open_one(self: Arc<Self>, worker: usize) {
+        let host = &self.cluster.hosts()[self.host_index];
+        let attempt = match host.breaker.admit().await {
+            Ok(attempt) => attempt,
+            Err((cause, pause)) => {
+                let refused = error::not_tried(&self.host, cause, pause);
+                return self.attempt_failed(Some(refused));
+            }
+        };
+        let host_losses = host.losses();
         let login = self
             .connector
             .connect(
@@ -369,6 +401,7 @@ impl Pool {
             .await;
         match login {
             Ok(login) => {
+                attempt.succeeded();
                 self.lock().connecting -= 1;
                 self.metrics.connected();
                 self.cluster.report_success(self.host_index);
@@ -376,10 +409,19 @@ impl Pool {
                 let limits = (self.limits.prepared_statements, self.lifetime());
                 let host = Arc::clone(&self.host);
                 let connector = Arc::clone(&self.connector);
-                let server = Server::new(login, (host, self.host_index), connector, limits, slot);
+                let mut server =
+                    Server::new(login, (host, self.host_index), connector, limits, slot);
+                server.host_losses = host_losses;
                 self.put(Box::new(server), worker, Instant::now());
             }
-            Err(error) => self.connect_failed(&error),
+            Err(error) => {
+                if error.is_host_down() {
+                    attempt.failed(&error.to_string(), &self.cluster.shard().health);
+                } else {
+                    attempt.succeeded();
+                }
+                self.connect_failed(&error);
+            }
         }
     }
 

@@ -28,8 +28,8 @@ pub struct ClientHandle {
     lent: Mutex<Lent>,
     /// Wakes the session when it is cancelled while it waits for a server.
     cancelled_waiting: Notify,
-    /// The host of the leased server does not answer any more.
-    server_silent: AtomicBool,
+    /// The host of the leased server has failed a health check, or was given up.
+    server_doubtful: AtomicBool,
     ending: AtomicU8,
     waker: Mutex<Option<Waker>>,
     /// What ties the session to its server.
@@ -116,11 +116,12 @@ impl ClientHandle {
         &self.key
     }
 
-    /// True once after the host of the leased server was found not to answer.
+    /// True once after something was seen of the leased server's host that may concern what runs
+    /// there: the session looks for itself.
     #[inline]
-    pub fn take_server_silent(&self) -> bool {
-        self.server_silent.load(Ordering::Relaxed)
-            && self.server_silent.swap(false, Ordering::Relaxed)
+    pub fn take_server_doubtful(&self) -> bool {
+        self.server_doubtful.load(Ordering::Relaxed)
+            && self.server_doubtful.swap(false, Ordering::Relaxed)
     }
 
     fn end(&self, how: u8) {
@@ -171,7 +172,7 @@ impl Registration {
             key,
             lent: Mutex::default(),
             cancelled_waiting: Notify::new(),
-            server_silent: AtomicBool::new(false),
+            server_doubtful: AtomicBool::new(false),
             ending: AtomicU8::new(GO_ON),
             waker: Mutex::default(),
             pins: SharedReasons::default(),
@@ -220,11 +221,11 @@ impl Clients {
         Arc::clone(lock(&self.counters).entry_ref(name).or_default())
     }
 
-    /// Tells the sessions whose server is on a host for which `is_silent` holds.
-    pub fn tell_silent(&self, is_silent: impl Fn(&ServerInfo) -> bool) {
+    /// Tells the sessions whose server is on a host for which `is_doubtful` holds.
+    pub fn tell_doubtful(&self, is_doubtful: impl Fn(&ServerInfo) -> bool) {
         for handle in lock(&self.connected).values() {
-            if lock(&handle.lent).server.as_ref().is_some_and(|server| is_silent(server)) {
-                handle.server_silent.store(true, Ordering::Relaxed);
+            if lock(&handle.lent).server.as_ref().is_some_and(|server| is_doubtful(server)) {
+                handle.server_doubtful.store(true, Ordering::Relaxed);
                 handle.wake();
             }
         }

@@ -5,6 +5,7 @@ use super::clients::Registration;
 use super::worker::{NewClient, StdSocket, Worker};
 use super::{Place, Shared};
 use crate::backend::exec;
+use crate::cluster::Freshness;
 use crate::config::model::Config;
 use crate::frontend::startup::{self, Incoming, Login, StartupErrorKind};
 use crate::metrics::{ClientGuard, LoginFailure};
@@ -200,24 +201,71 @@ async fn learn_greeting(
     }
     let _ = timeout(FIRST_CHECK_TIMEOUT, pools.cluster.checked()).await;
     let fatal = |error: SqlError| SqlError { severity: Severity::Fatal, ..error };
-    let host = match pools.cluster.primary() {
-        Ok(host) => host,
-        Err(error) => pools
-            .cluster
-            .pick_replica(&crate::cluster::Freshness::default(), rand::random())
-            .map_err(|_| fatal(error))?,
-    };
-    let mut lease = pools.pools[host].get(worker).await.map_err(fatal)?;
-    let sql = lease.settings.difference_sql(settings);
-    if !sql.is_empty() {
-        exec::run(&mut lease, &sql).await.map_err(fatal)?;
+    // The primary; while it is lost, any server that answers.
+    let mut replica = false;
+    loop {
+        let asked = ask_greeting(pools, settings, worker, replica).await;
+        match asked {
+            Err(error) if !replica && may_be_lost(&error) => replica = true,
+            Err(error) => return Err(fatal(error)),
+            Ok(greeting) => {
+                pools.remember_greeting(settings, Arc::clone(&greeting));
+                return Ok(greeting);
+            }
+        }
     }
+}
+
+fn may_be_lost(error: &SqlError) -> bool {
+    error.sqlstate.starts_with("08")
+        || error.sqlstate.starts_with("57P")
+        || *error.sqlstate == *"55000"
+}
+
+async fn ask_greeting(
+    pools: &Arc<UserPools>,
+    settings: &Arc<Settings>,
+    worker: usize,
+    replica: bool,
+) -> Result<Greeting, SqlError> {
+    let cluster = &pools.cluster;
+    let host = if replica {
+        let any = cluster.pick_replica(&Freshness::default(), rand::random());
+        any.map_err(|stale| match cluster.primary() {
+            Err(error) => error,
+            Ok(_) => SqlError::error("57P03", "no server can be reached")
+                .detail(format!("Replicas: {stale}."))
+                .hint("Try again."),
+        })?
+    } else {
+        cluster.primary()?
+    };
+    let mut lease = pools.pools[host].get(worker).await?;
+    let sql = lease.settings.difference_sql(settings);
+    let asking = async {
+        if !sql.is_empty() {
+            exec::run(&mut lease, &sql).await?;
+        }
+        exec::run(&mut lease, "SHOW synchronous_commit").await
+    };
+    let limit = cluster.shard().health.timeout;
+    let sync = timeout(limit, asking).await.unwrap_or_else(|_| {
+        Err(SqlError::error("08006", "the server did not answer")
+            .detail(format!("Waited {} ms.", limit.as_millis())))
+    });
+    let sync = match sync {
+        Ok(sync) => sync,
+        Err(error) => {
+            if may_be_lost(&error) {
+                cluster.suspect(host);
+            }
+            return Err(error);
+        }
+    };
     lease.settings = Arc::clone(settings);
-    let sync = exec::run(&mut lease, "SHOW synchronous_commit").await.map_err(fatal)?;
     let async_commit = sync.as_deref() == Some("off");
     let greeting = Arc::new(ServerGreeting { reported: lease.reported.clone(), async_commit });
     lease.give_back(worker, std::time::Instant::now());
-    pools.remember_greeting(settings, Arc::clone(&greeting));
     Ok(greeting)
 }
 

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Period of closing idle connections and opening spare ones.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,6 +78,8 @@ pub struct Shared {
     draining: AtomicBool,
     workers: usize,
     next_database_id: AtomicUsize,
+    /// Told when something that runs on a host is lost.
+    host_lost: Arc<Notify>,
 }
 
 impl Shared {
@@ -131,8 +133,13 @@ impl Proxy {
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let next_database_id = AtomicUsize::new(0);
         let workers = config.general.workers;
-        let around =
-            Surroundings { control: &control, workers, next_database_id: &next_database_id };
+        let host_lost = Arc::default();
+        let around = Surroundings {
+            control: &control,
+            workers,
+            next_database_id: &next_database_id,
+            host_lost: &host_lost,
+        };
         let state = State::build(config, None, &around)?;
         let config = Arc::clone(&state.config);
         let shared = Arc::new(Shared {
@@ -145,6 +152,7 @@ impl Proxy {
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
             workers,
             next_database_id,
+            host_lost,
         });
         let listeners = accept::bind_all(&config)?;
         let addresses = listeners.iter().map(accept::Bound::address).collect();
@@ -156,7 +164,8 @@ impl Proxy {
             threads.push(thread);
         }
         if let Some(first) = team.first() {
-            control.spawn(worker::ask_for_maintenance(Arc::clone(first)));
+            let host_lost = Arc::clone(&shared.host_lost);
+            control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
         }
         accept::serve(listeners, team, &control, listening.subscribe());
         let observers = observe::register(&shared);
@@ -204,6 +213,7 @@ impl Proxy {
             control: &self.control,
             workers: self.shared.workers,
             next_database_id: &self.shared.next_database_id,
+            host_lost: &self.shared.host_lost,
         };
         let next = State::build(config, Some(&old), &around)?;
         let max_message_bytes = next.config.general.max_message_bytes;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Accepted sockets on their way to a worker.
 const HANDOVER_QUEUE: usize = 1024;
@@ -103,28 +103,43 @@ async fn take_tasks(mut tasks: mpsc::Receiver<Task>, worker: &Arc<Worker>, share
 /// Closes idle server connections, opens spare ones, and tells sessions of hosts that are down.
 fn maintain(shared: &Shared, worker: usize) {
     let state = shared.state();
-    let down: Vec<_> = state
+    let doubtful: Vec<_> = state
         .clusters()
         .flat_map(|cluster| cluster.hosts())
-        .filter(|host| !host.is_up())
+        .filter(|host| !host.is_up() || host.is_given_up())
         .map(|host| &host.host)
         .collect();
-    if !down.is_empty() {
-        let is_down = |host: &Arc<Host>| down.iter().any(|down| Arc::ptr_eq(down, host));
-        shared.clients.tell_silent(|server| is_down(&server.host));
-    }
     let pools = state.all_pools();
+    if !doubtful.is_empty() {
+        // First the pools: what they lend from now on is not from before.
+        for pools in &pools {
+            for (host, pool) in pools.cluster.hosts().iter().zip(&pools.pools) {
+                if host.is_given_up() {
+                    pool.close_idle();
+                }
+                if !host.is_up() || host.is_given_up() {
+                    pool.turn_away();
+                }
+            }
+        }
+        let is_doubtful = |host: &Arc<Host>| doubtful.iter().any(|known| Arc::ptr_eq(known, host));
+        shared.clients.tell_doubtful(|server| is_doubtful(&server.host));
+    }
     for pool in pools.iter().flat_map(|pools| &pools.pools) {
         pool.maintain(worker, Instant::now());
     }
 }
 
 /// Asks the first worker to maintain the pools, all the time. The clock ticks on the control
-/// thread: with a timer armed, an event loop reads the clock at every turn.
-pub(super) async fn ask_for_maintenance(worker: Arc<Worker>) {
+/// thread: with a timer armed, an event loop reads the clock at every turn. A host that is lost is
+/// not left to the next tick.
+pub(super) async fn ask_for_maintenance(worker: Arc<Worker>, host_lost: Arc<Notify>) {
     let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = host_lost.notified() => {}
+        }
         if worker.handover.send(Task::Maintain).await.is_err() {
             return;
         }

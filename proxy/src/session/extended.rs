@@ -26,7 +26,7 @@ impl Session {
         let (name, definition) = frame::cstr(body, b'P')?;
         let text = check_definition(definition)?;
         let plan = self.plan(text, planner);
-        if let Some(error) = self.refusal(&plan) {
+        if let Some(error) = self.refused(&plan, true) {
             return Ok(self.refuse_batch(error));
         }
         if !name.is_empty() && self.find_named(name).is_some() {
@@ -82,7 +82,7 @@ impl Session {
         let Some(prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
-        if let Some(error) = self.refusal(&prepared.plan) {
+        if let Some(error) = self.refused(&prepared.plan, true) {
             return Ok(self.refuse_batch(error));
         }
         if self.listening.is_some()

@@ -1,5 +1,6 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
+use super::loss::Fate;
 use super::{CopyIn, Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
@@ -44,6 +45,8 @@ impl Session {
             let elapsed = now.saturating_duration_since(self.started);
             self.metrics.query(self.placement.kind, elapsed);
             self.started = now;
+            self.repeated = false;
+            self.may_end_transaction &= !last;
         }
         if status != b'I' {
             if last {
@@ -185,7 +188,8 @@ impl Session {
             Some(_) => self.pools.cluster.suspect(lease.host_index()),
             None => self.pools.cluster.report_failure(lease.host_index(), &error.to_string()),
         }
-        let error = self.explain_loss(lease.dying.take().unwrap_or(error), &host);
+        let (said, fate) = (lease.dying.is_some(), self.fate(&lease));
+        let error = self.explain_loss(lease.dying.take().unwrap_or(error), said, fate, &host);
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
         let repeatable = std::mem::take(&mut lease.repeatable);
@@ -193,7 +197,7 @@ impl Session {
         self.listening_ends(false);
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
-        if std::mem::take(&mut self.wrote) {
+        if std::mem::take(&mut self.wrote) && fate != Fate::RolledBack {
             self.mark_write();
         }
         (self.settings_dirty, self.statements_dirty) = (false, false);
@@ -204,15 +208,17 @@ impl Session {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
-        if !repeatable.is_empty() {
+        if !repeatable.is_empty() && !std::mem::replace(&mut self.repeated, true) {
             self.repeat(repeatable);
             return None;
         }
+        self.repeated = false;
         let idle = expect.is_empty() && !self.batch_open;
         if idle && in_transaction {
             self.virtual_transaction = Virtual::Lost(Box::new(error));
             return None;
         }
+        self.lose_transaction(fate);
         self.answer_for_lost_server(&mut expect, &error);
         None
     }
@@ -229,7 +235,7 @@ impl Session {
         expect: &mut std::collections::VecDeque<Expect>,
         error: &SqlError,
     ) {
-        let mut told = false;
+        let (mut told, status) = (false, self.virtual_status());
         for owed in expect.drain(..) {
             match owed {
                 Expect::Local(bytes) if !told => self.output.extend_from_slice(&bytes),
@@ -243,7 +249,7 @@ impl Session {
                     if !std::mem::take(&mut told) {
                         error.encode(&mut self.output);
                     }
-                    frame::put_ready(&mut self.output, b'I');
+                    frame::put_ready(&mut self.output, status);
                 }
                 Expect::Hidden(Hidden::Begin)
                 | Expect::Parse { .. }
@@ -268,21 +274,18 @@ impl Session {
         }
     }
 
-    /// Says what the loss means for the statement.
-    fn explain_loss(&self, error: SqlError, host: &str) -> SqlError {
-        let detail = error.detail.as_deref().unwrap_or_default();
-        let outcome = if self.wrote {
-            "Whether the statement took effect is not known."
-        } else {
-            "Nothing was changed."
-        };
-        let detail = format!("Server {host}: {detail} {outcome}");
-        let hint = if self.wrote {
-            "Check whether the change is there before you repeat it."
-        } else {
-            "Repeat the transaction."
-        };
-        error.detail(detail).hint(hint)
+    /// Ends an idle session when the proxy stops.
+    pub(super) fn stop_requested(&self) -> Option<Event> {
+        if !self.handle.ends_when_idle() {
+            return None;
+        }
+        let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
+        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
+        if busy && !self.handle.ends_now() {
+            return None;
+        }
+        let message = "terminating connection due to administrator command";
+        Some(Event::Close(Some(SqlError::fatal("57P01", message))))
     }
 
     /// Ends the session: a last message for the client, and the server back in a known state.

@@ -16,12 +16,14 @@
 
 mod batch;
 pub(crate) mod extended;
+mod failover;
 mod finish;
 pub mod held;
 pub mod knobs;
 mod listen;
 mod listening;
 mod local;
+mod loss;
 mod place;
 mod planning;
 mod repeat;
@@ -42,6 +44,7 @@ use crate::wire::error::SqlError;
 use crate::wire::frame;
 use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
+use failover::FailoverWait;
 use hashbrown::HashMap;
 use held::Pins;
 use knobs::Knobs;
@@ -108,6 +111,8 @@ enum CopyIn {
 enum Event {
     /// A request waits for a connection to this host.
     Acquire(usize),
+    /// A request waits for a server to be there at all.
+    AwaitServer,
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
     /// The connection that listens for all must answer first.
@@ -203,6 +208,12 @@ pub struct Session {
     listening: Option<Box<listening::Listening>>,
     /// A LISTEN went to the session's own server.
     listens_natively: bool,
+    /// The request is the second try of a read whose server was lost: there is no third.
+    repeated: bool,
+    /// A statement under way may end the transaction.
+    may_end_transaction: bool,
+    /// The wait of a request for a server to be there at all.
+    failover: Option<Box<FailoverWait>>,
     /// State of a small random generator.
     seed: u64,
 }
@@ -295,6 +306,9 @@ impl Session {
             repeating_on_primary: false,
             listening: None,
             listens_natively: false,
+            repeated: false,
+            may_end_transaction: false,
+            failover: None,
             seed: rand::random(),
         }
     }
@@ -309,6 +323,12 @@ impl Session {
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
+                Event::AwaitServer => {
+                    if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
+                }
                 Event::Token => Box::pin(self.take_token()).await,
                 Event::Hub => Box::pin(self.wait_for_hub()).await,
                 Event::Close(error) => {
@@ -323,6 +343,11 @@ impl Session {
         // A socket that had nothing will wake this task when it has: it is not asked twice.
         let (mut client_waits, mut server_waits) = (false, false);
         loop {
+            if self.handle.take_server_doubtful()
+                && let Some(event) = self.doubt_server()
+            {
+                return Poll::Ready(event);
+            }
             let mut progressed = false;
             if !self.input.is_empty() && self.may_take_requests() {
                 let before = self.input.len();
@@ -360,9 +385,6 @@ impl Session {
                     Poll::Ready(None) => (progressed, server_waits) = (true, false),
                     Poll::Pending => client_waits = true,
                 }
-            }
-            if !progressed && self.handle.take_server_silent() && self.repeat_elsewhere() {
-                continue;
             }
             if !progressed {
                 return match self.stop_requested() {
@@ -469,20 +491,6 @@ impl Session {
         }
     }
 
-    /// Ends an idle session when the proxy stops.
-    fn stop_requested(&self) -> Option<Event> {
-        if !self.handle.ends_when_idle() {
-            return None;
-        }
-        let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
-        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
-        if busy && !self.handle.ends_now() {
-            return None;
-        }
-        let message = "terminating connection due to administrator command";
-        Some(Event::Close(Some(SqlError::fatal("57P01", message))))
-    }
-
     /// Puts an answer of ours in its place: after what the server still owes.
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
         match &mut self.lease {
@@ -508,9 +516,9 @@ impl Session {
     /// The transaction status a ReadyForQuery of ours must show.
     fn virtual_status(&self) -> u8 {
         match &self.virtual_transaction {
-            Virtual::None | Virtual::Lost(_) => b'I',
+            Virtual::None => b'I',
             Virtual::Begun(_) => b'T',
-            Virtual::Failed => b'E',
+            Virtual::Failed | Virtual::Lost(_) => b'E',
         }
     }
 

@@ -2,14 +2,14 @@
 
 use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
-use crate::cluster::{Freshness, Role};
+use crate::cluster::{Freshness, Role, WaitEnd};
 use crate::metrics::{ClientState, RouteKind};
 use crate::pool::Lease;
 use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
-use pgmanifold_router::plan::{Effect, Plan};
+use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::route::{self, Route, SessionView, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub(super) struct Placement {
     pub(super) kind: RouteKind,
     /// Why a read did not go to a replica, when it did not.
     pub(super) fallback: Option<Cow<'static, str>>,
+    /// No primary will do.
+    pub(super) replica_only: bool,
 }
 
 pub(super) fn cancelled() -> SqlError {
@@ -29,7 +31,7 @@ pub(super) fn cancelled() -> SqlError {
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { kind: RouteKind::PrimaryRead, fallback: None }
+        Self { kind: RouteKind::PrimaryRead, fallback: None, replica_only: false }
     }
 }
 
@@ -55,6 +57,7 @@ impl Session {
     /// Makes sure the session has a server for a request with this target.
     pub(super) fn place(&mut self, target: Target, plan: &Plan) -> Placed {
         if let Some(error) = self.refused.take() {
+            self.failover = None;
             self.end_waiting();
             return Err(Err(*error));
         }
@@ -63,6 +66,9 @@ impl Session {
         } else {
             self.lease_for(target, plan)?;
         }
+        if self.failover.take().is_some() && self.waits {
+            self.pools.cluster.wait_ended(WaitEnd::Served);
+        }
         if self.end_waiting() {
             return Err(Err(cancelled()));
         }
@@ -70,7 +76,7 @@ impl Session {
         Ok(())
     }
 
-    fn start_waiting(&mut self) {
+    pub(super) fn start_waiting(&mut self) {
         self.waits = true;
         self.handle.wait();
     }
@@ -124,16 +130,23 @@ impl Session {
 
     fn lease_for(&mut self, target: Target, plan: &Plan) -> Placed {
         self.follow_reload();
-        let host = self.choose_host(target, plan).map_err(Err)?;
+        let host = match self.choose_host(target, plan) {
+            Ok(host) => host,
+            Err(cause) => return Err(self.or_wait(target, cause)),
+        };
         let pool = &self.pools.pools[host];
         match pool.try_get(self.worker.index, self.started) {
             Some(lease) => self.attach(lease),
-            None => Err(Ok(Stop::Event(Event::Acquire(host)))),
+            None => match self.in_vain(host) {
+                Some(cause) => Err(self.or_wait(target, cause)),
+                None => Err(Ok(Stop::Event(Event::Acquire(host)))),
+            },
         }
     }
 
     fn choose_host(&mut self, target: Target, plan: &Plan) -> Result<usize, SqlError> {
         self.placement.fallback = None;
+        self.placement.replica_only = target == Target::ReplicaOnly;
         let repeating = std::mem::take(&mut self.repeating_on_primary);
         if target == Target::Primary || repeating {
             self.placement.kind = match plan.effect {
@@ -295,6 +308,8 @@ impl Session {
                 let tries = usize::from(self.acquire_attempts);
                 if other && unreachable && tries < self.pools.pools.len() {
                     self.acquire_attempts += 1;
+                } else if unreachable && self.waits_after(&error) {
+                    self.acquire_attempts = 0;
                 } else {
                     self.acquire_attempts = 0;
                     self.refused = Some(Box::new(error));

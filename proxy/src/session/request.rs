@@ -133,7 +133,7 @@ impl Session {
         let text = frame::query_text(body)?;
         self.begin_clock();
         let plan = self.plan(text, planner);
-        if let Some(error) = self.refusal(&plan) {
+        if let Some(error) = self.refused(&plan, false) {
             return Ok(self.refuse_query(error));
         }
         if self.listening.is_some()
@@ -164,7 +164,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
-        self.keep_for_repeat(message);
+        self.keep_for_repeat(message, plan.effect);
         self.send_expecting(message, Expect::Query);
         if plan.effect == Effect::Copy {
             self.copy_in = CopyIn::Asked;
@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// What must not run at all, whatever server it would run on.
-    pub(super) fn refusal(&self, plan: &Plan) -> Option<SqlError> {
+    pub(super) fn refusal(&self, plan: &Plan, in_batch: bool) -> Option<SqlError> {
         if let Some(problem) = &plan.hint_error {
             return Some(
                 SqlError::error("22023", format!("invalid pgm hint: {problem}"))
@@ -278,6 +278,10 @@ impl Session {
         }
         match &self.virtual_transaction {
             Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
+            // Sent to a server it would say COMMIT there, where no transaction is open.
+            Virtual::Failed if in_batch && plan.transaction == Some(Transaction::Commit) => {
+                Some(aborted())
+            }
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
                 Some((**error).clone())
             }
@@ -319,16 +323,19 @@ impl Session {
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }
 
-    /// An error while no server takes part: a begun transaction has failed, a lost one is over.
+    /// An error while no server takes part: a transaction has failed.
     pub(super) fn fail_virtual(&mut self) {
         self.virtual_transaction = match std::mem::take(&mut self.virtual_transaction) {
-            Virtual::None | Virtual::Lost(_) => Virtual::None,
-            Virtual::Begun(_) | Virtual::Failed => Virtual::Failed,
+            Virtual::None => Virtual::None,
+            Virtual::Begun(_) | Virtual::Failed | Virtual::Lost(_) => Virtual::Failed,
         };
     }
 
     /// Notes what a statement that is sent will have done.
     pub(super) fn note_effects(&mut self, plan: &Plan) {
+        if plan.has_transaction_control || plan.transaction.is_some() {
+            self.note_transaction_control(plan);
+        }
         match plan.effect {
             // COMMIT PREPARED makes visible what another transaction wrote.
             Effect::Transaction => self.wrote |= plan.transaction == Some(Transaction::TwoPhase),
@@ -350,6 +357,17 @@ impl Session {
         }
         if plan.effect != Effect::Read || plan.session.settings {
             self.note_session_effects(plan);
+        }
+    }
+
+    fn note_transaction_control(&mut self, plan: &Plan) {
+        self.may_end_transaction |= !matches!(
+            plan.transaction,
+            Some(Transaction::Begin { .. } | Transaction::Savepoint | Transaction::SetTransaction)
+        );
+        if ends_transaction(plan) {
+            // It went to a server, where there is none: what was left of it here is over.
+            self.virtual_transaction = Virtual::None;
         }
     }
 

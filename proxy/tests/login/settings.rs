@@ -1,8 +1,8 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Address, AuthMethod, Config, General, Health, Host, Listener, ListenerTls, MonitorLogin,
-    Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Address, AuthMethod, Config, Failover, General, Health, Host, Listener, ListenerTls,
+    MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         ban_min: second,
         ban_max: second,
         sample_interval: second,
+        failures_max: 2,
     };
+    let failover = Failover { wait: second, queue_max: 10 };
     let monitor = MonitorLogin { user: "m".into(), password: None, database: "m".into() };
     let hosts = hosts.into_iter().map(Arc::new).collect();
     Config {
@@ -33,7 +35,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         listeners,
         http: None,
         users,
-        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health })],
+        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
         databases: vec![],
     }
 }
@@ -63,5 +65,10 @@ pub(crate) fn password(text: &str) -> Password {
 /// A host with ten seconds to connect.
 pub(crate) fn host(address: Address, mode: ServerTlsMode, roots: Option<PathBuf>) -> Host {
     let tls = ServerTls { mode, root_cert_file: roots };
-    Host { address, tls, connect_timeout: Duration::from_secs(10) }
+    Host {
+        address,
+        tls,
+        connect_timeout: Duration::from_secs(10),
+        tcp_user_timeout: Duration::ZERO,
+    }
 }

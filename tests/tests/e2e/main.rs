@@ -3,6 +3,7 @@
 mod cluster;
 mod consistency;
 mod drivers;
+mod failover;
 mod failure;
 mod golden;
 mod hostile;

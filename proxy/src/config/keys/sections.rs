@@ -5,13 +5,14 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
+use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::{Absent, Key, Kind, Reload, Section};
 
-const HOUR_MS: u64 = 3_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
 const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
-const MANY: u64 = 1_000_000;
+pub(super) const MANY: u64 = 1_000_000;
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     kind: Kind,
     default: Absent,
@@ -239,31 +240,6 @@ pub const USER: Section = Section {
     nested: &[],
 };
 
-const HOST_OPTIONS: &[Key] = &[
-    key(
-        "tls_mode",
-        Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
-        Value("prefer"),
-        NewConnections,
-        "TLS towards servers, as libpq's `sslmode`. `prefer` and `require` do not check the \
-         certificate. Never used over a Unix socket.",
-    ),
-    key(
-        "tls_root_cert_file",
-        File,
-        Words("the system's trusted roots"),
-        NewConnections,
-        "PEM file of the roots that `verify-ca` and `verify-full` trust.",
-    ),
-    key(
-        "connect_timeout_ms",
-        Integer(1, HOUR_MS),
-        Value("3000"),
-        NewConnections,
-        "Time to connect to a server and log in.",
-    ),
-];
-
 /// `[[shard]]`
 pub const SHARD: Section = Section {
     name: "shard",
@@ -335,9 +311,16 @@ pub const SHARD: Section = Section {
                 Integer(1, HOUR_MS),
                 Value("1000"),
                 Live,
-                "First ban of a failing host. Each further failure doubles it.",
+                "First ban of a failing host from reads, and first pause between attempts to connect \
+                 to it. Each further failure doubles it.",
             ),
-            key("health_ban_max_ms", Integer(1, HOUR_MS), Value("30000"), Live, "Longest ban."),
+            key(
+                "health_ban_max_ms",
+                Integer(1, HOUR_MS),
+                Value("30000"),
+                Live,
+                "Longest ban and longest pause.",
+            ),
             key(
                 "sample_interval_ms",
                 Integer(1, 60_000),
@@ -348,6 +331,7 @@ pub const SHARD: Section = Section {
                  real lag.",
             ),
         ],
+        FAILOVER_KEYS,
         HOST_OPTIONS,
     ],
     nested: &[&HOST],
