@@ -1,6 +1,7 @@
 //! Owns the resolved configuration: every value checked, every default filled in, secrets read.
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
+use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct General {
     pub drain_timeout: Duration,
     /// Largest message a client may send.
     pub max_message_bytes: usize,
+    /// Ways in, and options of TCP connections.
+    pub network: Network,
 }
 
 /// Where clients come in.
@@ -112,6 +115,8 @@ pub struct User {
     pub max_clients: usize,
     /// Overrides the database's `pool_size`.
     pub pool_size: Option<usize>,
+    /// Most server connections per host, over all databases; `usize::MAX` without a limit.
+    pub max_user_connections: usize,
 }
 
 /// A clear-text password: never printed, wiped when dropped.
@@ -264,4 +269,8 @@ pub struct Database {
     pub prepared_statements: usize,
     /// Period of reloading catalog facts (functions, views).
     pub facts_interval: Duration,
+    /// Who may wait for a server connection.
+    pub waiting: Waiting,
+    /// How long sessions may do what.
+    pub timeouts: SessionTimeouts,
 }

@@ -1,7 +1,9 @@
 //! Owns the list of client connections: how a cancel request finds the server of a session, and
 //! how sessions are told to end.
 
+use super::timeouts::Pulse;
 use crate::backend::connection::ServerInfo;
+use crate::config::model::Database;
 use crate::wire::protocol::{CancelKey, Protocol};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -23,6 +25,9 @@ const NOW: u8 = 2;
 pub struct ClientHandle {
     /// Number of the client; the process id it was given.
     pub id: u32,
+    /// How it gets on; what its timeouts are taken from.
+    pub pulse: Pulse,
+    database: Arc<Database>,
     key: CancelKey,
     lent: Mutex<Lent>,
     /// Wakes the session when it is cancelled while it waits for a server.
@@ -125,7 +130,13 @@ impl ClientHandle {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Name of the database it logged in to.
+    pub fn database(&self) -> &str {
+        &self.database.name
+    }
+
+    /// Lets the session look at what it was told.
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*lock(&self.waker) {
             waker.wake_by_ref();
         }
@@ -149,7 +160,7 @@ pub struct Registration {
 
 impl Registration {
     /// Adds a client that has logged in.
-    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol) -> Self {
+    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol, database: &Arc<Database>) -> Self {
         let clients = &shared.clients;
         let secret_bytes = if protocol == Protocol::V3_0 { 4 } else { SECRET_BYTES };
         let mut connected = lock(&clients.connected);
@@ -164,6 +175,8 @@ impl Registration {
             CancelKey { process_id: id, secret: SmallVec::from_slice(&secret[..secret_bytes]) };
         let handle = Arc::new(ClientHandle {
             id,
+            pulse: Pulse::default(),
+            database: Arc::clone(database),
             key,
             lent: Mutex::default(),
             cancelled_waiting: Notify::new(),
@@ -225,10 +238,13 @@ impl Clients {
         }
     }
 
+    /// Calls `look` for every client; it must be quick, for nobody can come or go meanwhile.
+    pub(super) fn for_each(&self, look: impl Fn(&ClientHandle)) {
+        lock(&self.connected).values().for_each(|handle| look(handle));
+    }
+
     fn end_all(&self, how: u8) {
-        for handle in lock(&self.connected).values() {
-            handle.end(how);
-        }
+        self.for_each(|handle| handle.end(how));
     }
 }
 

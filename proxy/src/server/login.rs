@@ -7,7 +7,7 @@ use super::{Place, Shared};
 use crate::backend::exec;
 use crate::config::model::Config;
 use crate::frontend::startup::{self, Incoming, Login, StartupErrorKind};
-use crate::metrics::{ClientGuard, LoginFailure};
+use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
@@ -132,7 +132,7 @@ async fn welcome(
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
     let guards = Guards {
-        registration: Registration::new(shared, login.protocol),
+        registration: Registration::new(shared, login.protocol, &pools.database),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
     };
@@ -147,23 +147,40 @@ fn take_places(
 ) -> Result<[Place; 4], SqlError> {
     let (database, user) = (&pools.database, &pools.user);
     let listener_limit = config.listeners.get(listener).map_or(0, |known| known.max_clients);
-    let take = |counter: String, limit: usize, what: String| {
+    let take = |counter: String, limit: usize, what: String, kind: Limit| {
         let counter: Arc<AtomicUsize> = shared.clients.counter(&counter);
         Place::take(&counter, limit).ok_or_else(|| {
+            shared.metrics.refused(kind);
             SqlError::fatal("53300", "sorry, too many clients already")
                 .detail(format!("{what} allows {limit} client connections."))
                 .hint("Raise max_clients there, or close connections that are not used.")
         })
     };
     Ok([
-        take("process".into(), config.general.max_clients, "The configuration".into())?,
-        take(format!("listener:{listener}"), listener_limit, format!("Listener {listener}"))?,
+        take(
+            "process".into(),
+            config.general.max_clients,
+            "The configuration".into(),
+            Limit::Process,
+        )?,
+        take(
+            format!("listener:{listener}"),
+            listener_limit,
+            format!("Listener {listener}"),
+            Limit::Listener,
+        )?,
         take(
             format!("database:{}", database.name),
             database.max_clients,
             format!("Database \"{}\"", database.name),
+            Limit::Database,
         )?,
-        take(format!("user:{}", user.name), user.max_clients, format!("User \"{}\"", user.name))?,
+        take(
+            format!("user:{}", user.name),
+            user.max_clients,
+            format!("User \"{}\"", user.name),
+            Limit::User,
+        )?,
     ])
 }
 

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod login;
 mod observe;
 mod signals;
+pub mod timeouts;
 mod worker;
 
 pub use clients::ClientHandle;
@@ -158,6 +159,7 @@ impl Proxy {
         if let Some(first) = team.first() {
             control.spawn(worker::ask_for_maintenance(Arc::clone(first)));
         }
+        control.spawn(timeouts::watch(Arc::clone(&shared)));
         accept::serve(listeners, team, &control, listening.subscribe());
         let observers = observe::register(&shared);
         let http_address = start_http(&config, &shared, &running, &mut threads)?;

@@ -48,6 +48,9 @@ fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples)
         ] {
             samples.gauge(&table::SERVERS, &[shard, &address, word], count as f64);
         }
+        samples.gauge(&table::POOL_WAITING, &labels, numbers.waiting as f64);
+        let oldest_wait = numbers.oldest_wait.as_secs_f64();
+        samples.gauge(&table::POOL_OLDEST_WAIT, &labels, oldest_wait);
     }
 }
 

@@ -19,12 +19,14 @@ pub(crate) mod extended;
 mod finish;
 pub mod knobs;
 mod local;
+mod overdue;
 mod place;
 mod planning;
 mod repeat;
 pub(crate) mod reply;
 mod request;
 pub mod settings;
+mod waiting;
 
 use crate::backend::prepared::Statement;
 use crate::cluster::WriteMark;
@@ -183,6 +185,8 @@ pub struct Session {
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
     repeating_on_primary: bool,
+    /// The step (see `Pulse`) whose statement we have cancelled.
+    cancelled_step: Option<u64>,
     /// State of a small random generator.
     seed: u64,
 }
@@ -268,6 +272,7 @@ impl Session {
             placement: Placement::default(),
             waits: false,
             repeating_on_primary: false,
+            cancelled_step: None,
             seed: rand::random(),
         }
     }
@@ -329,6 +334,12 @@ impl Session {
             }
             if !progressed && self.handle.take_server_silent() && self.repeat_elsewhere() {
                 continue;
+            }
+            if !progressed && self.handle.pulse.is_over() {
+                match self.take_overdue() {
+                    Ok(goes_on) => progressed = goes_on,
+                    Err(event) => return Poll::Ready(event),
+                }
             }
             if !progressed {
                 return match self.stop_requested() {

@@ -23,7 +23,7 @@ pub(super) struct Placement {
     pub(super) fallback: Option<Cow<'static, str>>,
 }
 
-fn cancelled() -> SqlError {
+pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
 }
 
@@ -202,7 +202,7 @@ impl Session {
     /// Takes a leased server into use: first it is given the session's parameters, and the BEGIN
     /// that was put off.
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
-        self.guards.gauge.set(ClientState::Active);
+        self.set_state(ClientState::Active);
         self.handle.lend(&lease.info);
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
@@ -281,14 +281,11 @@ impl Session {
     /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
     /// request looks for another server, a bounded number of times.
     pub(super) async fn acquire(&mut self, host: usize) {
-        self.guards.gauge.set(ClientState::Waiting);
+        self.set_state(ClientState::Waiting);
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
-        let result = tokio::select! {
-            result = pool.get(self.worker.index) => result,
-            () = self.handle.wait_cancelled() => Err(cancelled()),
-        };
+        let result = self.wait_for_server(&pool).await;
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
@@ -299,6 +296,7 @@ impl Session {
                 }
             }
             Err(error) => {
+                self.rest();
                 if error.sqlstate == "53300" {
                     self.metrics.checkout_timeout();
                 }

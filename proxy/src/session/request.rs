@@ -186,6 +186,7 @@ impl Session {
                 let kind = plan.transaction?;
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
+                self.rest();
                 self.answer_complete(if starts(text) { "START TRANSACTION" } else { "BEGIN" });
             }
             (Virtual::Begun(_), Some(Transaction::Commit)) if !chains(text) => {
@@ -213,6 +214,7 @@ impl Session {
 
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
+        self.rest();
         self.knobs.end_transaction(tag == "COMMIT");
         self.answer_complete(tag);
     }

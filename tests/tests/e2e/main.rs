@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod limits;
 mod operation;
+mod overload;
 mod protocol;
 mod sessions;
 mod tls;
