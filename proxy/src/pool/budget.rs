@@ -3,8 +3,9 @@
 //! are opened and closed by pools.
 //!
 //! A pool whose client waits while the budget is used up stands in a line. Whoever can spare a
-//! connection closes it for the first in the line: a pool where it would lie idle, a pool that has
-//! more than its share, or, when there are fewer places than pools, any pool after its turn.
+//! connection closes it for the pool in the line that has the fewest: a pool where it would lie
+//! idle, a pool that has more than its share, or, when there are fewer places than pools, any pool
+//! after its turn.
 
 use crate::pool::Pool;
 use hashbrown::HashMap;
@@ -109,7 +110,7 @@ impl Budget {
         ledger.members.push(Member { id, pool, open: 0 });
     }
 
-    /// Takes a place for a pool, and takes the pool out of the line.
+    /// Takes a place for a pool.
     fn take(&self, id: usize) -> bool {
         let mut ledger = self.lock();
         if ledger.open >= self.limit() {
@@ -146,13 +147,15 @@ impl Budget {
         self.hungry.store(ledger.line.len(), Ordering::Relaxed);
     }
 
-    /// The first of the line, taken out of it.
+    /// Whose turn it is, taken out of the line: the pool with the fewest connections, of equals
+    /// the one that stands there longest.
     fn next_in_line(&self) -> Option<Arc<Pool>> {
         let mut ledger = self.lock();
         let mut found = None;
         while found.is_none()
-            && let Some((id, _)) = ledger.line.pop_front()
+            && let Some((id, _)) = ledger.neediest(None)
         {
+            ledger.line.retain(|(other, _)| *other != id);
             found = ledger.member(id).and_then(|member| member.pool.upgrade());
         }
         self.hungry.store(ledger.line.len(), Ordering::Relaxed);
@@ -166,22 +169,26 @@ impl Budget {
         others.filter_map(|member| member.pool.upgrade()).collect()
     }
 
-    /// Whether a pool must close the connection at hand for the first in the line. `waiting` when
-    /// clients of its own wait for it.
+    /// Whether a pool must close the connection at hand for another one in the line; it stands
+    /// behind the others then. `waiting` when clients of its own wait for the connection.
     pub(super) fn is_owed(&self, id: usize, waiting: bool, now: Instant) -> bool {
         let mut ledger = self.lock();
-        let Some(&(first, since)) = ledger.line.front() else { return false };
-        if first == id || ledger.open < self.limit() {
+        if ledger.open < self.limit() {
             return false;
         }
-        let hungry = ledger.open_of(first);
-        let others_in_line = ledger.line.iter().filter(|(other, _)| *other != first).count();
-        let open = ledger.members.iter().filter(|member| member.open > 0).count();
-        let users = (open + usize::from(hungry == 0)).max(others_in_line + 1);
-        let share = (self.limit() / users).max(1);
-        let mine = ledger.open_of(id);
-        let turn_over = hungry == 0 && now.saturating_duration_since(since) >= TURN;
-        !waiting || (mine > share && hungry < share) || turn_over
+        let Some((neediest, since)) = ledger.neediest(Some(id)) else { return false };
+        let theirs = ledger.open_of(neediest);
+        let with_nothing = |(pool, _): &&(usize, Instant)| ledger.open_of(*pool) == 0;
+        let users = ledger.members.iter().filter(|member| member.open > 0).count()
+            + ledger.line.iter().filter(with_nothing).count();
+        let share = (self.limit() / users.max(1)).max(1);
+        let turn_over = theirs == 0 && now.saturating_duration_since(since) >= TURN;
+        let owed = !waiting || (ledger.open_of(id) > share && theirs < share) || turn_over;
+        if owed && ledger.line.iter().any(|(pool, _)| *pool == id) {
+            ledger.line.retain(|(pool, _)| *pool != id);
+            ledger.line.push_back((id, now));
+        }
+        owed
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -194,8 +201,14 @@ impl Ledger {
         self.members.iter_mut().find(|member| member.id == id)
     }
 
-    fn open_of(&mut self, id: usize) -> usize {
-        self.member(id).map_or(0, |member| member.open)
+    fn open_of(&self, id: usize) -> usize {
+        self.members.iter().find(|member| member.id == id).map_or(0, |member| member.open)
+    }
+
+    /// The place in the line of the pool, other than `but`, with the fewest connections.
+    fn neediest(&self, but: Option<usize>) -> Option<(usize, Instant)> {
+        let others = self.line.iter().filter(|(id, _)| Some(*id) != but);
+        others.min_by_key(|(id, _)| self.open_of(*id)).copied()
     }
 }
 
@@ -285,7 +298,11 @@ mod tests {
         budget.stand_in_line(1, now);
         budget.stand_in_line(2, now);
         assert!(!budget.is_owed(0, true, now), "its turn is not over");
+        budget.stand_in_line(0, now);
         assert!(budget.is_owed(0, true, now + TURN));
-        assert!(!budget.is_owed(1, true, now + TURN), "the first in line owes nothing");
+        let ledger = budget.lock();
+        let line: Vec<usize> = ledger.line.iter().map(|(id, _)| *id).collect();
+        assert_eq!(line, [1, 2, 0], "who gave stands behind the others");
+        assert_eq!(ledger.neediest(Some(0)).map(|(id, _)| id), Some(1));
     }
 }

@@ -1,6 +1,7 @@
 //! Owns the list of client connections: how a cancel request finds the server of a session, and
 //! how sessions are told to end.
 
+use super::peers::SERIAL_BITS;
 use super::timeouts::Pulse;
 use crate::backend::connection::ServerInfo;
 use crate::config::model::Database;
@@ -148,6 +149,10 @@ impl ClientHandle {
 pub struct Clients {
     connected: Mutex<HashMap<u32, Arc<ClientHandle>>>,
     last_id: AtomicU32,
+    /// What the numbers of this process's clients begin with; zero: nothing.
+    tag: AtomicU32,
+    /// How sessions that begin now are to end.
+    ending: AtomicU8,
     /// Connections by the limit they count towards.
     counters: Mutex<HashMap<String, Arc<AtomicUsize>>>,
 }
@@ -165,7 +170,7 @@ impl Registration {
         let secret_bytes = if protocol == Protocol::V3_0 { 4 } else { SECRET_BYTES };
         let mut connected = lock(&clients.connected);
         let id = loop {
-            let id = clients.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & 0x7fff_ffff;
+            let id = clients.next_id();
             if id != 0 && !connected.contains_key(&id) {
                 break id;
             }
@@ -181,7 +186,7 @@ impl Registration {
             lent: Mutex::default(),
             cancelled_waiting: Notify::new(),
             server_silent: AtomicBool::new(false),
-            ending: AtomicU8::new(GO_ON),
+            ending: AtomicU8::new(clients.ending.load(Ordering::Relaxed)),
             waker: Mutex::default(),
         });
         connected.insert(id, Arc::clone(&handle));
@@ -243,7 +248,26 @@ impl Clients {
         lock(&self.connected).values().for_each(|handle| look(handle));
     }
 
+    /// Tells the clients of this process from those of others that share its listeners.
+    pub(super) fn set_tag(&self, tag: u32) {
+        self.tag.store(tag, Ordering::Relaxed);
+    }
+
+    /// See `set_tag`.
+    pub(super) fn tag(&self) -> u32 {
+        self.tag.load(Ordering::Relaxed)
+    }
+
+    fn next_id(&self) -> u32 {
+        let serial = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        match self.tag() {
+            0 => serial & 0x7fff_ffff,
+            tag => (tag << SERIAL_BITS) | (serial & ((1 << SERIAL_BITS) - 1)),
+        }
+    }
+
     fn end_all(&self, how: u8) {
+        self.ending.fetch_max(how, Ordering::Relaxed);
         self.for_each(|handle| handle.end(how));
     }
 }

@@ -2,13 +2,16 @@
 //! starting, reloading, draining and stopping them.
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
-//! `control`, for accepting, monitors and catalog reads; `http`. A work-stealing runtime would
+//! `login`, for accepting and authentication; `control`, for monitors and catalog reads; `http`. A work-stealing runtime would
 //! wake a second thread for many of the four system calls a query costs.
 
 mod accept;
 pub mod clients;
+mod files;
 pub mod login;
+mod logins;
 mod observe;
+mod peers;
 mod signals;
 pub mod timeouts;
 mod worker;
@@ -69,6 +72,8 @@ pub struct Shared {
     state: ArcSwap<State>,
     /// All client connections.
     pub clients: Clients,
+    /// All logins under way.
+    pub logins: logins::Logins,
     /// All prepared statements.
     pub interner: Interner,
     /// All sets of session parameters.
@@ -130,6 +135,7 @@ impl Proxy {
         let (running, _) = watch::channel(true);
         let (listening, _) = watch::channel(true);
         let (control, control_thread) = worker::start_control(running.subscribe())?;
+        let (entrance, login_thread) = worker::start_login(running.subscribe())?;
         let next_database_id = AtomicUsize::new(0);
         let workers = config.general.workers;
         let around =
@@ -139,6 +145,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             clients: Clients::default(),
+            logins: logins::Logins::default(),
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
@@ -149,7 +156,7 @@ impl Proxy {
         });
         let listeners = accept::bind_all(&config)?;
         let addresses = listeners.iter().map(accept::Bound::address).collect();
-        let mut threads = vec![control_thread];
+        let mut threads = vec![control_thread, login_thread];
         let mut team = Vec::with_capacity(workers);
         for index in 0..workers {
             let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
@@ -160,9 +167,16 @@ impl Proxy {
             control.spawn(worker::ask_for_maintenance(Arc::clone(first)));
         }
         control.spawn(timeouts::watch(Arc::clone(&shared)));
-        accept::serve(listeners, team, &control, listening.subscribe());
+        let reuse_port = config.general.network.reuse_port;
+        if reuse_port && let Some((tag, listener)) = peers::bind() {
+            shared.clients.set_tag(tag);
+            entrance.spawn(peers::serve(listener, Arc::clone(&shared)));
+        }
+        accept::serve(listeners, team, &entrance, &listening.subscribe(), &shared);
         let observers = observe::register(&shared);
-        let http_address = start_http(&config, &shared, &running, &mut threads)?;
+        // A process that gives its addresses up gives up this one too.
+        let serving = if reuse_port { &listening } else { &running };
+        let http_address = start_http(&config, &shared, serving, &mut threads)?;
         warm_secrets(&shared, &control);
         Ok(Self {
             shared,
@@ -251,7 +265,7 @@ impl Proxy {
 
     fn wait_for_clients(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
-        while self.shared.clients.count() > 0 {
+        while !self.shared.logins.are_over() || self.shared.clients.count() > 0 {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return false;
             }
@@ -273,19 +287,20 @@ impl Drop for Proxy {
 fn start_http(
     config: &Config,
     shared: &Arc<Shared>,
-    running: &watch::Sender<bool>,
+    serving: &watch::Sender<bool>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Option<std::net::SocketAddr>, StartError> {
     let Some(address) = config.http else { return Ok(None) };
     let failed = |source| StartError::Listen { address: address.to_string(), source };
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    let reuse_port = config.general.network.reuse_port;
+    let listener = accept::bind_tcp(address, reuse_port).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let ready = Arc::clone(shared);
     let state = HttpState {
         metrics: Arc::clone(&shared.metrics),
         ready: Arc::new(move || observe::missing(&ready)),
     };
-    let stopped = worker::until_false(running.subscribe());
+    let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);
     Ok(Some(bound))
 }

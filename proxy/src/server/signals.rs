@@ -41,6 +41,7 @@ pub fn run(path: &Path, config: Config, telemetry: Telemetry) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
+    super::files::raise_limit(&config);
     let proxy = match Proxy::start(config) {
         Ok(proxy) => proxy,
         Err(error) => return failed(&error),

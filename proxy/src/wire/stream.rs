@@ -5,6 +5,7 @@ use crate::config::limits::TcpOptions;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -89,6 +90,28 @@ impl Socket {
         }
     }
 
+    fn into_this_loop(self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(tcp) => Socket::Tcp(TcpStream::from_std(tcp.into_std()?)?),
+            Socket::Unix(unix) => Socket::Unix(UnixStream::from_std(unix.into_std()?)?),
+        })
+    }
+
+    /// The same connection, on the event loop of the calling thread.
+    fn doubled(&self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(tcp) => {
+                let double = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+                Socket::Tcp(TcpStream::from_std(double)?)
+            }
+            Socket::Unix(unix) => {
+                let double =
+                    std::os::unix::net::UnixStream::from(unix.as_fd().try_clone_to_owned()?);
+                Socket::Unix(UnixStream::from_std(double)?)
+            }
+        })
+    }
+
     /// Completes when the peer has closed the connection; never while bytes of it wait to be read.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut byte = [MaybeUninit::uninit()];
@@ -138,6 +161,26 @@ impl Stream {
     /// True when nothing came while the connection lay idle.
     pub fn is_quiet(&mut self) -> bool {
         self.idle_state() == IdleState::Quiet
+    }
+
+    /// Moves the connection to the event loop of the calling thread, from that where it was made.
+    ///
+    /// # Errors
+    /// When no file descriptor is left for the move of a TLS connection.
+    pub fn into_this_loop(self) -> io::Result<Self> {
+        Ok(match self {
+            Stream::Plain(socket) => Stream::Plain(socket.into_this_loop()?),
+            Stream::TlsServer(mut tls) => {
+                let socket = tls.get_mut().0;
+                *socket = socket.doubled()?;
+                Stream::TlsServer(tls)
+            }
+            Stream::TlsClient(mut tls) => {
+                let socket = tls.get_mut().0;
+                *socket = socket.doubled()?;
+                Stream::TlsClient(tls)
+            }
+        })
     }
 
     /// Completes when the peer has closed the connection. Under TLS that is only seen when no

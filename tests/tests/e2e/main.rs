@@ -10,6 +10,7 @@ mod limits;
 mod operation;
 mod overload;
 mod protocol;
+mod restart;
 mod sessions;
 mod tls;
 mod tokio_driver;
