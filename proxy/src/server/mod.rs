@@ -2,8 +2,9 @@
 //! starting, reloading, draining and stopping them.
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
-//! `login`, for accepting and authentication; `control`, for monitors and catalog reads; `http`. A work-stealing runtime would
-//! wake a second thread for many of the four system calls a query costs.
+//! `login`, for accepting and authentication; `control`, for monitors, catalog reads and the
+//! timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
+//! four system calls a query costs.
 
 mod accept;
 pub mod clients;

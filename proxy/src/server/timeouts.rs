@@ -107,14 +107,12 @@ impl Pulse {
         let word = self.word();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let last = seen.get_or_insert(Seen { word, since: now, transaction_since: now });
-        let idle = state_of(word) == ClientState::Idle;
         if last.word != word {
-            let same_transaction = transaction_of(last.word) == transaction_of(word);
+            // One that has begun since the last look may have begun just now.
+            let same_transaction = transaction_of(last.word) == transaction_of(word)
+                && state_of(last.word) != ClientState::Idle;
             let transaction_since = if same_transaction { last.transaction_since } else { now };
             *last = Seen { word, since: now, transaction_since };
-        }
-        if idle {
-            last.transaction_since = now;
         }
         let over = over(timeouts, last, now);
         if over != 0 {

@@ -1,5 +1,5 @@
 //! Owns the part of the key table that bounds what clients and servers may take: places in queues,
-//! connections over several pools, times. Groups of it stand in the sections of `sections`.
+//! connections over several pools, times. They follow the keys of their section in `sections`.
 
 use super::Absent::{Value, Words};
 use super::Key;
@@ -7,8 +7,18 @@ use super::Kind::{Boolean, Integer};
 use super::Reload::{Live, NewConnections, Restart};
 use super::sections::{HOUR_MS, MANY, MONTH_MS, key};
 
+/// The groups that a section has from here.
+pub(super) fn groups_of(section: &str) -> &'static [&'static [Key]] {
+    match section {
+        "general" => &[NETWORK_KEYS],
+        "user" => &[USER_LIMIT_KEYS],
+        "pool" | "database" => &[WAITING_KEYS, SESSION_TIMEOUT_KEYS],
+        _ => &[],
+    }
+}
+
 /// Of `[general]`: ways in.
-pub(super) const NETWORK_KEYS: &[Key] = &[
+const NETWORK_KEYS: &[Key] = &[
     key(
         "max_logins",
         Integer(1, MANY),
@@ -59,7 +69,7 @@ pub(super) const NETWORK_KEYS: &[Key] = &[
 ];
 
 /// Of `[[user]]`: limits over all its pools.
-pub(super) const USER_LIMIT_KEYS: &[Key] = &[key(
+const USER_LIMIT_KEYS: &[Key] = &[key(
     "max_user_connections",
     Integer(1, MANY),
     Words("no limit"),
@@ -69,7 +79,7 @@ pub(super) const USER_LIMIT_KEYS: &[Key] = &[key(
 )];
 
 /// Of `[pool]` and `[[database]]`: who may wait, and for how long.
-pub(super) const WAITING_KEYS: &[Key] = &[
+const WAITING_KEYS: &[Key] = &[
     key(
         "pool_queue_max",
         Integer(1, MANY),
@@ -112,7 +122,7 @@ pub(super) const WAITING_KEYS: &[Key] = &[
 ];
 
 /// Of `[pool]` and `[[database]]`: how long a session may do what.
-pub(super) const SESSION_TIMEOUT_KEYS: &[Key] = &[
+const SESSION_TIMEOUT_KEYS: &[Key] = &[
     key(
         "query_timeout_ms",
         Integer(0, MONTH_MS),

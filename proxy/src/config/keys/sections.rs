@@ -5,7 +5,6 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
-use super::limits::{NETWORK_KEYS, SESSION_TIMEOUT_KEYS, USER_LIMIT_KEYS, WAITING_KEYS};
 use super::{Absent, Key, Kind, Reload, Section};
 
 pub(super) const HOUR_MS: u64 = 3_600_000;
@@ -30,62 +29,59 @@ pub const GENERAL: Section = Section {
     name: "general",
     repeats: false,
     help: "Settings of the whole process.",
-    groups: &[
-        &[
-            key(
-                "workers",
-                Integer(1, 256),
-                Words("half of the cores, at least 1"),
-                Restart,
-                "Worker threads. Each has its own event loop and its own server connections.",
-            ),
-            key(
-                "log_level",
-                Text,
-                Value("info"),
-                Live,
-                "Which log lines are written: `error`, `warn`, `info`, `debug`, `trace`, or a filter \
+    groups: &[&[
+        key(
+            "workers",
+            Integer(1, 256),
+            Words("half of the cores, at least 1"),
+            Restart,
+            "Worker threads. Each has its own event loop and its own server connections.",
+        ),
+        key(
+            "log_level",
+            Text,
+            Value("info"),
+            Live,
+            "Which log lines are written: `error`, `warn`, `info`, `debug`, `trace`, or a filter \
              such as `info,pgmanifold::pool=debug`.",
-            ),
-            key(
-                "log_format",
-                Choice(&["text", "json"]),
-                Value("text"),
-                Restart,
-                "Form of a log line, on standard error.",
-            ),
-            key(
-                "max_clients",
-                Integer(1, MANY),
-                Value("10000"),
-                Live,
-                "Most client connections of the process. One more is refused with SQLSTATE 53300.",
-            ),
-            key(
-                "login_timeout_ms",
-                Integer(1, HOUR_MS),
-                Value("15000"),
-                NewConnections,
-                "Time a client has to finish TLS and login.",
-            ),
-            key(
-                "drain_timeout_ms",
-                Integer(0, 24 * HOUR_MS),
-                Value("30000"),
-                Live,
-                "Time SIGTERM and SIGINT give clients to finish before they are closed. 0 closes \
+        ),
+        key(
+            "log_format",
+            Choice(&["text", "json"]),
+            Value("text"),
+            Restart,
+            "Form of a log line, on standard error.",
+        ),
+        key(
+            "max_clients",
+            Integer(1, MANY),
+            Value("10000"),
+            Live,
+            "Most client connections of the process. One more is refused with SQLSTATE 53300.",
+        ),
+        key(
+            "login_timeout_ms",
+            Integer(1, HOUR_MS),
+            Value("15000"),
+            NewConnections,
+            "Time a client has to finish TLS and login.",
+        ),
+        key(
+            "drain_timeout_ms",
+            Integer(0, 24 * HOUR_MS),
+            Value("30000"),
+            Live,
+            "Time SIGTERM and SIGINT give clients to finish before they are closed. 0 closes \
              them at once; there is no setting that waits for ever.",
-            ),
-            key(
-                "max_message_bytes",
-                Integer(65_536, 2_147_483_647),
-                Value("1073741824"),
-                Live,
-                "Largest message a client may send. PostgreSQL itself stops at 1 GiB.",
-            ),
-        ],
-        NETWORK_KEYS,
-    ],
+        ),
+        key(
+            "max_message_bytes",
+            Integer(65_536, 2_147_483_647),
+            Value("1073741824"),
+            Live,
+            "Largest message a client may send. PostgreSQL itself stops at 1 GiB.",
+        ),
+    ]],
     nested: &[],
 };
 
@@ -165,84 +161,81 @@ pub const USER: Section = Section {
     repeats: true,
     help: "Who may log in. At least one. Of `password…` and `secret…` at most one key is given; a \
            user without any can only come in through a listener with `auth = \"trust\"`.",
-    groups: &[
-        &[
-            key("name", Text, Required, NewConnections, "Name, as clients give it."),
-            key("password", Secret, Words("none"), NewConnections, "The password itself."),
-            key(
-                "password_env",
-                Text,
-                Words("none"),
-                NewConnections,
-                "Environment variable that holds the password.",
-            ),
-            key(
-                "password_file",
-                File,
-                Words("none"),
-                NewConnections,
-                "File that holds the password; one newline at its end is left out.",
-            ),
-            key(
-                "secret",
-                Secret,
-                Words("none"),
-                NewConnections,
-                "A stored secret as in `pg_authid.rolpassword`: `SCRAM-SHA-256$…` or `md5…`.",
-            ),
-            key(
-                "secret_env",
-                Text,
-                Words("none"),
-                NewConnections,
-                "Environment variable that holds the stored secret.",
-            ),
-            key(
-                "secret_file",
-                File,
-                Words("none"),
-                NewConnections,
-                "File that holds the stored secret.",
-            ),
-            key("server_user", Text, Words("`name`"), NewConnections, "Login name on the servers."),
-            key(
-                "server_password",
-                Secret,
-                Words("the user's `password…`, if any"),
-                NewConnections,
-                "Password on the servers, in clear text, for servers that ask for one.",
-            ),
-            key(
-                "server_password_env",
-                Text,
-                Words("as `server_password`"),
-                NewConnections,
-                "Environment variable that holds it.",
-            ),
-            key(
-                "server_password_file",
-                File,
-                Words("as `server_password`"),
-                NewConnections,
-                "File that holds it.",
-            ),
-            key(
-                "max_clients",
-                Integer(1, MANY),
-                Words("`general.max_clients`"),
-                Live,
-                "Most client connections of this user.",
-            ),
-            key(
-                "pool_size",
-                Integer(1, 10_000),
-                Words("the database's `pool_size`"),
-                Live,
-                "Most server connections per database and host for this user.",
-            ),
-        ],
-        USER_LIMIT_KEYS,
-    ],
+    groups: &[&[
+        key("name", Text, Required, NewConnections, "Name, as clients give it."),
+        key("password", Secret, Words("none"), NewConnections, "The password itself."),
+        key(
+            "password_env",
+            Text,
+            Words("none"),
+            NewConnections,
+            "Environment variable that holds the password.",
+        ),
+        key(
+            "password_file",
+            File,
+            Words("none"),
+            NewConnections,
+            "File that holds the password; one newline at its end is left out.",
+        ),
+        key(
+            "secret",
+            Secret,
+            Words("none"),
+            NewConnections,
+            "A stored secret as in `pg_authid.rolpassword`: `SCRAM-SHA-256$…` or `md5…`.",
+        ),
+        key(
+            "secret_env",
+            Text,
+            Words("none"),
+            NewConnections,
+            "Environment variable that holds the stored secret.",
+        ),
+        key(
+            "secret_file",
+            File,
+            Words("none"),
+            NewConnections,
+            "File that holds the stored secret.",
+        ),
+        key("server_user", Text, Words("`name`"), NewConnections, "Login name on the servers."),
+        key(
+            "server_password",
+            Secret,
+            Words("the user's `password…`, if any"),
+            NewConnections,
+            "Password on the servers, in clear text, for servers that ask for one.",
+        ),
+        key(
+            "server_password_env",
+            Text,
+            Words("as `server_password`"),
+            NewConnections,
+            "Environment variable that holds it.",
+        ),
+        key(
+            "server_password_file",
+            File,
+            Words("as `server_password`"),
+            NewConnections,
+            "File that holds it.",
+        ),
+        key(
+            "max_clients",
+            Integer(1, MANY),
+            Words("`general.max_clients`"),
+            Live,
+            "Most client connections of this user.",
+        ),
+        key(
+            "pool_size",
+            Integer(1, 10_000),
+            Words("the database's `pool_size`"),
+            Live,
+            "Most server connections per database and host for this user.",
+        ),
+    ]],
     nested: &[],
 };
 
@@ -399,8 +392,6 @@ pub const DATABASE: Section = Section {
             ),
         ],
         POOL_KEYS,
-        WAITING_KEYS,
-        SESSION_TIMEOUT_KEYS,
     ],
     nested: &[],
 };
@@ -410,7 +401,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS, WAITING_KEYS, SESSION_TIMEOUT_KEYS],
+    groups: &[POOL_KEYS],
     nested: &[],
 };
 
