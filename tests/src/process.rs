@@ -19,11 +19,14 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// The binary that `cargo build` made beside this test.
+/// The binary that `cargo build` made beside this test, or the one that `PGM_BINARY` names.
 ///
 /// # Panics
 /// When it is not there: `make test` builds it first.
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("PGM_BINARY") {
+        return crate::driver::root().join(named);
+    }
     let test = std::env::current_exe().expect("invariant: a running program has a path");
     let directory = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps");
     let binary = directory.join("pgmanifold");

@@ -52,6 +52,8 @@ families! {
         "Resident memory of the process.";
     OPEN_FILES Gauge "pgmanifold_open_files" []
         "Open file descriptors of the process.";
+    TASKS Gauge "pgmanifold_tasks" ["loop"]
+        "Tasks alive on the event loops of each kind.";
     RELOADS Counter "pgmanifold_config_reloads_total" ["result"]
         "Reloads of the configuration: ok, or refused because of errors in the file.";
     CLIENTS_LOGIN Gauge "pgmanifold_clients_login" []

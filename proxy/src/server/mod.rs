@@ -31,8 +31,8 @@ use crate::wire::tls::TlsConfigError;
 use arc_swap::ArcSwap;
 use clients::Clients;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -81,6 +81,7 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
     workers: usize,
@@ -150,6 +151,7 @@ impl Proxy {
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
             workers,
@@ -159,11 +161,14 @@ impl Proxy {
         let addresses = listeners.iter().map(accept::Bound::address).collect();
         let mut threads = vec![control_thread, login_thread];
         let mut team = Vec::with_capacity(workers);
+        let mut loops = vec![("control", control.clone()), ("login", entrance.clone())];
         for index in 0..workers {
             let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
+            loops.push(("worker", worker.handle.clone()));
             team.push(worker);
             threads.push(thread);
         }
+        let _ = shared.loops.set(loops);
         if let Some(first) = team.first() {
             control.spawn(worker::ask_for_maintenance(Arc::clone(first)));
         }

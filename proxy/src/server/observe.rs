@@ -13,6 +13,10 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
     let observed = Arc::downgrade(shared);
     shared.metrics.register_source(move |samples| {
         let Some(shared) = observed.upgrade() else { return };
+        for (name, handle) in shared.loops.get().into_iter().flatten() {
+            let tasks = handle.metrics().num_alive_tasks();
+            samples.gauge(&table::TASKS, &[name], tasks as f64);
+        }
         let state = shared.state();
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);

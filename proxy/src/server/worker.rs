@@ -29,6 +29,7 @@ pub struct Worker {
     /// Connections it was given that have not ended.
     pub load: Arc<AtomicUsize>,
     handover: mpsc::Sender<Task>,
+    pub(super) handle: Handle,
 }
 
 /// What a worker is asked to do.
@@ -73,7 +74,12 @@ pub(super) fn start(
     // No timers: see `crate::timer`.
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let (handover, tasks) = mpsc::channel(HANDOVER_QUEUE);
-    let worker = Arc::new(Worker { index, load: Arc::default(), handover });
+    let worker = Arc::new(Worker {
+        index,
+        load: Arc::default(),
+        handover,
+        handle: runtime.handle().clone(),
+    });
     let (shared, this) = (Arc::clone(shared), Arc::clone(&worker));
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         runtime.block_on(async move {

@@ -12,5 +12,6 @@ mod overload;
 mod protocol;
 mod restart;
 mod sessions;
+mod soak;
 mod tls;
 mod tokio_driver;
