@@ -13,5 +13,6 @@ mod protocol;
 mod restart;
 mod sessions;
 mod soak;
+mod storm;
 mod tls;
 mod tokio_driver;

@@ -55,7 +55,13 @@ impl Figure {
 
 async fn scrape(http: &str) -> String {
     let asking = async {
-        let mut stream = TcpStream::connect(http).await.expect("the HTTP port");
+        // It opens a little later than the ports for clients.
+        let mut stream = loop {
+            match TcpStream::connect(http).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
         let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.expect("a request");
         let mut text = String::new();
