@@ -86,6 +86,12 @@ impl Logins {
         self.accepting.load(Ordering::Relaxed) == 0 && self.lock().places.is_empty()
     }
 
+    /// Gives up all logins under way.
+    pub(super) fn end_all(&self) {
+        let places = std::mem::take(&mut self.lock().places);
+        drop(places);
+    }
+
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().expect("invariant: no panic under this lock")
     }

@@ -99,6 +99,12 @@ impl Shared {
         self.max_message_bytes.load(Ordering::Relaxed)
     }
 
+    /// Ends every session and every login now.
+    pub fn end_now(&self) {
+        self.logins.end_all();
+        self.clients.end_now();
+    }
+
     /// The current pools of a database and user, unless one of them is gone.
     pub fn user_pools(&self, database: &str, user: &str) -> Option<Arc<UserPools>> {
         self.state.load().user_pools(database, user, self.workers, &self.metrics)
@@ -254,12 +260,12 @@ impl Proxy {
         match mode {
             StopMode::Drain => {}
             StopMode::AfterTransactions => clients.end_when_idle(),
-            StopMode::Now => clients.end_now(),
+            StopMode::Now => self.shared.end_now(),
         }
         let mut clean = true;
         if mode != StopMode::Now {
             clean = self.wait_for_clients(drain);
-            clients.end_now();
+            self.shared.end_now();
         }
         self.wait_for_clients(FORCED_STOP_TIMEOUT);
         let _ = self.running.send(false);

@@ -1,6 +1,7 @@
 //! Owns cancel requests between processes. With `reuse_port` a cancel request may reach another
 //! process than the one whose client is meant. Each process has a tag, which is part of the numbers
-//! of its clients, and an abstract Unix socket named after it, where the others pass such requests on.
+//! of its clients, and an abstract Unix socket named after it, where the others pass such requests
+//! on.
 //!
 //! Whoever connects there can do what the listeners allow anybody: present a key.
 

@@ -114,7 +114,7 @@ async fn stop(proxy: Proxy, mode: StopMode, signals: &mut Signals) -> bool {
             clean = &mut stopping => return clean.unwrap_or(false),
             mode = signals.stop() => {
                 tracing::warn!(?mode, "stopping at once");
-                shared.clients.end_now();
+                shared.end_now();
             }
         }
     }

@@ -57,7 +57,7 @@ async fn attempt(number: u64, target: SocketAddr, source: [u8; 4], database: &st
     let connecting = tokio::time::timeout(Duration::from_secs(3), socket.connect(target));
     let Ok(Ok(mut stream)) = connecting.await else { return };
     c.connected.fetch_add(1, Ordering::Relaxed);
-    let user = if number % 2 == 0 { USER } else { "nobody" };
+    let user = if number.is_multiple_of(2) { USER } else { "nobody" };
     let startup = raw::startup(raw::V3_0, &[("user", user), ("database", database)]);
     let answering = async {
         match number % 10 {
@@ -125,7 +125,7 @@ fn attack(
                     while number < due {
                         number += 1;
                         let Ok(permit) = open.clone().try_acquire_owned() else { break };
-                        let target = targets[usize::from(number % 3 == 0)];
+                        let target = targets[usize::from(number.is_multiple_of(3))];
                         let source = [127, 0, 1 + attacker, (number % 16) as u8 + 1];
                         let (counts, database) = (counts.clone(), database.clone());
                         tokio::spawn(async move {

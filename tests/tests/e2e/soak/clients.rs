@@ -78,7 +78,7 @@ impl Crowd {
             _ => {
                 let config = client::config(&self.address, USER, &self.database);
                 let client = client::try_connect(&config).await?;
-                // DDL makes the proxy read its catalog facts again, and keep to the primary meanwhile.
+                // Only once: after DDL all reads stay on the primary for a moment.
                 if kind == "temporary" {
                     client.batch_execute("create temp table scratch (n int)").await?;
                 }
