@@ -5,6 +5,7 @@ use crate::backend::error::ConnectError;
 use crate::backend::login::{self, Credentials};
 use crate::backend::scram::ClientKeyCache;
 use crate::backend::tls::TlsClient;
+use crate::config::limits::TcpOptions;
 use crate::config::model::{Address, Config, Host, Password, ServerTls};
 use crate::timer::timeout;
 use crate::wire::protocol::CancelKey;
@@ -20,6 +21,7 @@ pub struct Connector {
     /// One entry per distinct setting; there are few.
     tls: Vec<(ServerTls, TlsClient)>,
     pub(super) keys: ClientKeyCache,
+    tcp: TcpOptions,
 }
 
 /// A server connection that has logged in and is idle: all it sent was read.
@@ -45,7 +47,7 @@ impl Connector {
                 tls.push((host.tls.clone(), TlsClient::new(&host.tls)?));
             }
         }
-        Ok(Self { tls, keys: ClientKeyCache::default() })
+        Ok(Self { tls, keys: ClientKeyCache::default(), tcp: config.general.network.tcp })
     }
 
     /// Connects and logs in within the host's `connect_timeout`. `params` go into the
@@ -88,7 +90,7 @@ impl Connector {
         let tls = tls.ok_or_else(|| ConnectError::Tls("the host is not configured".into()))?;
         let socket = connect_tcp(name, port, Instant::now() + host.connect_timeout).await?;
         let socket = Socket::Tcp(socket);
-        socket.configure_for_server(host.tcp_user_timeout).map_err(connect_error)?;
+        socket.configure(&self.tcp).map_err(connect_error)?;
         tls.negotiate(socket, name).await
     }
 }

@@ -19,7 +19,6 @@ fn shard(hosts: usize, health: Health) -> Arc<Shard> {
             address: Address::Tcp(format!("host{index}"), 5432),
             tls: ServerTls { mode: ServerTlsMode::Disable, root_cert_file: None },
             connect_timeout: Duration::from_secs(1),
-            tcp_user_timeout: Duration::ZERO,
         })
     };
     let monitor =

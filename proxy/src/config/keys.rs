@@ -2,6 +2,7 @@
 //! `sections`.
 
 mod failover;
+mod limits;
 mod sections;
 
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
@@ -15,7 +16,8 @@ pub struct Section {
     pub repeats: bool,
     /// Sentences for the documentation.
     pub help: &'static str,
-    /// Keys, in groups; a group may belong to two sections, one giving defaults to the other.
+    /// Keys, in groups; a group may belong to two sections, one giving defaults to the other. Those
+    /// of `limits` follow.
     pub groups: &'static [&'static [Key]],
     /// Sections nested in this one.
     pub nested: &'static [&'static Section],
@@ -24,7 +26,7 @@ pub struct Section {
 impl Section {
     /// All keys of the section.
     pub fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
-        self.groups.iter().flat_map(|group| group.iter())
+        self.groups.iter().chain(limits::groups_of(self.name)).flat_map(|group| group.iter())
     }
 
     /// The key called `name`.

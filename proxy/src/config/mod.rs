@@ -11,6 +11,7 @@ mod docs;
 mod document;
 mod errors;
 pub mod keys;
+pub mod limits;
 pub mod model;
 mod pem;
 mod reload;

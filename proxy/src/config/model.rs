@@ -1,6 +1,7 @@
 //! Owns the resolved configuration: every value checked, every default filled in, secrets read.
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
+use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct General {
     pub drain_timeout: Duration,
     /// Largest message a client may send.
     pub max_message_bytes: usize,
+    /// Ways in, and options of TCP connections.
+    pub network: Network,
 }
 
 /// Where clients come in.
@@ -112,6 +115,8 @@ pub struct User {
     pub max_clients: usize,
     /// Overrides the database's `pool_size`.
     pub pool_size: Option<usize>,
+    /// Most server connections per host, over all databases; `usize::MAX` without a limit.
+    pub max_user_connections: usize,
 }
 
 /// A clear-text password: never printed, wiped when dropped.
@@ -196,8 +201,6 @@ pub struct Host {
     pub tls: ServerTls,
     /// Time to connect and log in.
     pub connect_timeout: Duration,
-    /// Bytes not acknowledged for so long end a connection; zero leaves it to the kernel.
-    pub tcp_user_timeout: Duration,
 }
 
 /// TLS towards servers, as libpq's `sslmode`.
@@ -281,4 +284,8 @@ pub struct Database {
     pub facts_interval: Duration,
     /// Most notifications that wait for one session, in bytes.
     pub notify_queue_bytes: usize,
+    /// Who may wait for a server connection.
+    pub waiting: Waiting,
+    /// How long sessions may do what.
+    pub timeouts: SessionTimeouts,
 }

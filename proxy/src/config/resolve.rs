@@ -11,7 +11,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     Shard,
 };
-use super::{pem, secrets, servers};
+use super::{limits, pem, secrets, servers};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -193,6 +193,7 @@ fn general(reader: &Reader<'_>) -> General {
         login_timeout: reader.duration_ms("login_timeout_ms"),
         drain_timeout: reader.duration_ms("drain_timeout_ms"),
         max_message_bytes: reader.count("max_message_bytes"),
+        network: limits::network(reader),
     }
 }
 
@@ -287,5 +288,7 @@ fn database(reader: &Reader<'_>, general: &General, shards: &[Arc<Shard>]) -> Op
         prepared_statements: reader.count("prepared_statements"),
         facts_interval: reader.duration_ms("facts_interval_ms"),
         notify_queue_bytes: reader.count("notify_queue_bytes"),
+        waiting: limits::waiting(reader, general, reader.duration_ms("checkout_timeout_ms")),
+        timeouts: limits::session_timeouts(reader),
     })
 }

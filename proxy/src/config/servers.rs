@@ -94,7 +94,6 @@ fn host(reader: &Reader<'_>, key: &str, text: &str, span: &Span) -> Option<Host>
         address,
         tls,
         connect_timeout: reader.duration_ms("connect_timeout_ms"),
-        tcp_user_timeout: reader.duration_ms("tcp_user_timeout_ms"),
     })
 }
 

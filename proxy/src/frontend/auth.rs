@@ -338,6 +338,7 @@ mod tests {
                 server_password: None,
                 max_clients: 1,
                 pool_size: None,
+                max_user_connections: usize::MAX,
             };
             let error = Accounts::new(&[Arc::new(user)]).err().expect("refused");
             assert!(error.contains("\"ann\""), "{error}");

@@ -10,9 +10,9 @@ use crate::wire::protocol::{
 use bytes::{BufMut, BytesMut};
 
 /// Shortest packet: its length word and its code.
-pub(super) const MIN_PACKET_BYTES: usize = 8;
+pub(crate) const MIN_PACKET_BYTES: usize = 8;
 /// Longest packet, as in PostgreSQL.
-pub(super) const MAX_PACKET_BYTES: usize = 10_000;
+pub(crate) const MAX_PACKET_BYTES: usize = 10_000;
 /// Newest minor version that is spoken.
 const NEWEST_MINOR: u32 = 2;
 

@@ -5,6 +5,7 @@
 //! Everything here reads exactly the bytes it needs, so that nothing a client sends early, in
 //! clear text before TLS or as queries after its password, is taken for something else.
 
+use crate::config::limits::TcpOptions;
 use crate::config::model::{Address, AuthMethod, Config, User};
 use crate::frontend::auth::{Accounts, AuthError, ClientLink};
 use crate::frontend::packet::{
@@ -28,6 +29,7 @@ pub struct Frontends(Arc<Inner>);
 struct Inner {
     accounts: Accounts,
     listeners: Vec<Listener>,
+    tcp: TcpOptions,
 }
 
 struct Listener {
@@ -154,7 +156,8 @@ impl Frontends {
             Ok(Listener { auth: listener.auth, tls })
         };
         let listeners = config.listeners.iter().map(listener).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Inner { accounts, listeners })))
+        let tcp = config.general.network.tcp;
+        Ok(Self(Arc::new(Inner { accounts, listeners, tcp })))
     }
 
     /// Derives the keys of all clear-text passwords now rather than at the first login:
@@ -178,11 +181,11 @@ pub async fn accept(
     listener: usize,
     frontends: &Frontends,
 ) -> Result<Incoming, StartupError> {
-    let Inner { accounts, listeners } = &*frontends.0;
+    let Inner { accounts, listeners, tcp } = &*frontends.0;
     let listener = listeners.get(listener).ok_or_else(|| {
         StartupError::new(StartupErrorKind::Protocol, "the listener is no longer configured")
     })?;
-    socket.configure()?;
+    socket.configure(tcp)?;
     let Some((mut stream, packet)) = open(socket, peer, listener).await? else {
         return Ok(Incoming::Closed);
     };

@@ -52,6 +52,8 @@ families! {
         "Resident memory of the process.";
     OPEN_FILES Gauge "pgmanifold_open_files" []
         "Open file descriptors of the process.";
+    TASKS Gauge "pgmanifold_tasks" ["loop"]
+        "Tasks alive on the event loops of each kind.";
     RELOADS Counter "pgmanifold_config_reloads_total" ["result"]
         "Reloads of the configuration: ok, or refused because of errors in the file.";
     CLIENTS_LOGIN Gauge "pgmanifold_clients_login" []
@@ -71,6 +73,10 @@ families! {
         "Time a client waited for a server connection, when none was free at once.";
     CHECKOUT_TIMEOUTS Counter "pgmanifold_checkout_timeouts_total" ["database"]
         "Waits given up after `checkout_timeout_ms`.";
+    SESSION_TIMEOUTS Counter "pgmanifold_session_timeouts_total" ["database", "kind"]
+        "Statements cancelled and sessions closed because a time limit was over.";
+    LIMIT_REFUSALS Counter "pgmanifold_limit_refusals_total" ["limit"]
+        "Clients and requests turned away, or logins cut short, because a limit was reached.";
     ERRORS Counter "pgmanifold_errors_total" ["database", "class", "origin"]
         "Errors sent to clients, by SQLSTATE class and by who made them: server or pgmanifold.";
     PINS Counter "pgmanifold_pins_total" ["database", "reason"]
@@ -97,6 +103,12 @@ families! {
         "Server connections that logged in.";
     SERVER_CONNECT_FAILURES Counter "pgmanifold_server_connect_failures_total" ["shard", "host"]
         "Attempts to connect to a server that failed.";
+    QUEUE_REFUSALS Counter "pgmanifold_pool_queue_refusals_total" ["shard", "host"]
+        "Requests refused because `pool_queue_max` clients waited for the host already.";
+    POOL_WAITING Gauge "pgmanifold_pool_waiting" ["shard", "host"]
+        "Clients that wait for a server connection to the host.";
+    POOL_OLDEST_WAIT Gauge "pgmanifold_pool_oldest_wait_seconds" ["shard", "host"]
+        "How long the client that waits longest for the host has waited.";
     HOST_UP Gauge "pgmanifold_host_up" ["shard", "host"]
         "1 when the last health check of the host succeeded, else 0.";
     HOST_ROLE Gauge "pgmanifold_host_role" ["shard", "host", "role"]

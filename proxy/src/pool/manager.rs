@@ -8,6 +8,7 @@ use crate::config::model::{Config, Database, Shard, User};
 use crate::frontend::startup::Frontends;
 use crate::metrics::Metrics;
 use crate::notify::Hub;
+use crate::pool::budget::{Budget, BudgetKind, Budgets};
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::wire::tls::TlsConfigError;
@@ -155,6 +156,7 @@ pub struct State {
     shards: Vec<Arc<ShardEntry>>,
     databases: HashMap<String, Arc<DatabaseEntry>>,
     pools: Mutex<HashMap<(String, String), Arc<UserPools>>>,
+    budgets: Arc<Budgets>,
 }
 
 /// What building a `State` needs beside the configuration.
@@ -215,6 +217,7 @@ impl State {
             shards,
             databases,
             pools: Mutex::default(),
+            budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
         };
         if let Some(old) = old {
             next.take_over_pools(old);
@@ -262,7 +265,9 @@ impl State {
                 let address = entry.cluster.hosts()[host].host.address.to_string();
                 let counters = metrics.host(0, &shard.shard.name, &address);
                 let means = (Arc::clone(&self.connector), counters);
-                Pool::new(database, user, Arc::clone(&entry.cluster), host, means, workers)
+                let budgets = self.budgets_of(&database, &user, &address);
+                let cluster = Arc::clone(&entry.cluster);
+                Pool::new(database, user, cluster, host, means, budgets, workers)
             })
             .collect();
         let made = Arc::new(UserPools {
@@ -280,6 +285,16 @@ impl State {
         });
         pools.insert(key, Arc::clone(&made));
         Some(made)
+    }
+
+    /// What the pools of this database and user may have together with others on the host.
+    fn budgets_of(&self, database: &Database, user: &User, host: &str) -> [Arc<Budget>; 2] {
+        let database_limit = database.waiting.max_db_connections;
+        let of = |kind, name: &str, limit| self.budgets.get(kind, name, host, limit);
+        [
+            of(BudgetKind::Database, &database.name, database_limit),
+            of(BudgetKind::User, &user.name, user.max_user_connections),
+        ]
     }
 
     /// All pools of all users.

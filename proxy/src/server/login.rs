@@ -2,13 +2,14 @@
 //! client of PostgreSQL expects.
 
 use super::clients::Registration;
+use super::logins::LoginPlace;
 use super::worker::{NewClient, StdSocket, Worker};
-use super::{Place, Shared};
+use super::{Place, Shared, peers};
 use crate::backend::exec;
 use crate::cluster::Freshness;
 use crate::config::model::Config;
-use crate::frontend::startup::{self, Incoming, Login, StartupErrorKind};
-use crate::metrics::{ClientGuard, LoginFailure};
+use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
+use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
@@ -21,7 +22,7 @@ use crate::wire::stream::{Socket, Stream};
 use bytes::BytesMut;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
@@ -44,13 +45,39 @@ pub struct Guards {
 /// Why a client is not let in, for the metrics and for the client.
 type Refusal = (LoginFailure, SqlError);
 
-/// Brings a connection to a session; `None` when it has ended.
+/// A client that has proved who it is, on its way to a worker.
+pub(super) struct Entered {
+    login: Box<Login>,
+    peer: Peer,
+    listener: usize,
+    place: LoginPlace,
+}
+
+/// Lets a client prove who it is, and hands it to the worker with the fewest.
 pub(super) async fn log_in(
     client: NewClient,
-    worker: Arc<Worker>,
+    mut place: LoginPlace,
+    workers: Arc<[Arc<Worker>]>,
     shared: Arc<Shared>,
-) -> Option<Session> {
-    let in_login = shared.metrics.login();
+) {
+    let (peer, listener) = (client.peer, client.listener);
+    let login = tokio::select! {
+        login = prove(client, &shared) => login,
+        () = place.taken() => {
+            tracing::debug!(%peer, "login given up for a newer one: max_logins is reached");
+            None
+        }
+    };
+    let Some(login) = login else { return };
+    let least = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+    if let Some(worker) = least {
+        worker.give(Entered { login, peer, listener, place }).await;
+    }
+}
+
+/// `None` when there is nobody to serve.
+async fn prove(client: NewClient, shared: &Arc<Shared>) -> Option<Box<Login>> {
+    let _in_login = shared.metrics.login();
     let socket = match client.socket {
         StdSocket::Tcp(tcp) => TcpStream::from_std(tcp).map(Socket::Tcp),
         StdSocket::Unix(unix) => UnixStream::from_std(unix).map(Socket::Unix),
@@ -61,28 +88,39 @@ pub(super) async fn log_in(
     };
     let peer = client.peer;
     let accepting = startup::accept(socket.ok()?, peer, client.listener, &frontends);
-    let login = match timeout(config.general.login_timeout, accepting).await {
-        Ok(Ok(Incoming::Login(login))) => login,
+    match timeout(config.general.login_timeout, accepting).await {
+        Ok(Ok(Incoming::Login(login))) => return Some(login),
         Ok(Ok(Incoming::Cancel { key, stream })) => {
-            pass_cancel(&shared, &key).await;
+            pass_cancel(shared, &key).await;
             drop(stream);
-            return None;
         }
-        Ok(Ok(Incoming::Closed)) => return None,
+        Ok(Ok(Incoming::Closed)) => {}
         Ok(Err(error)) => {
             shared.metrics.login_failed(failure_kind(error.kind));
             tracing::info!(%peer, user = error.user, reason = %error, "login failed");
-            return None;
         }
         Err(_) => {
             shared.metrics.login_failed(LoginFailure::Timeout);
             tracing::info!(%peer, "login timed out");
-            return None;
         }
-    };
-    drop(in_login);
+    }
+    None
+}
+
+/// Brings a client to a session, on the worker that will run it; `None` when it is not let in.
+pub(super) async fn admit(
+    entered: Entered,
+    worker: Arc<Worker>,
+    shared: Arc<Shared>,
+) -> Option<Session> {
+    let Entered { login, peer, listener, place } = entered;
     let mut login = *login;
-    match welcome(&mut login, client.listener, &config, &worker, &shared).await {
+    login.stream = login.stream.into_this_loop().ok()?;
+    let config = Arc::clone(&shared.state().config);
+    let welcome = welcome(&mut login, listener, &config, &worker, &shared).await;
+    // The client is counted as such now, or never will be.
+    drop(place);
+    match welcome {
         Ok(welcome) => {
             tracing::debug!(%peer, user = %login.user.name, database = %login.database, "login");
             Some(begin(login, welcome, worker, shared))
@@ -133,7 +171,7 @@ async fn welcome(
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
     let guards = Guards {
-        registration: Registration::new(shared, login.protocol),
+        registration: Registration::new(shared, login.protocol, &pools.database),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
     };
@@ -148,23 +186,40 @@ fn take_places(
 ) -> Result<[Place; 4], SqlError> {
     let (database, user) = (&pools.database, &pools.user);
     let listener_limit = config.listeners.get(listener).map_or(0, |known| known.max_clients);
-    let take = |counter: String, limit: usize, what: String| {
+    let take = |counter: String, limit: usize, what: String, kind: Limit| {
         let counter: Arc<AtomicUsize> = shared.clients.counter(&counter);
         Place::take(&counter, limit).ok_or_else(|| {
+            shared.metrics.refused(kind);
             SqlError::fatal("53300", "sorry, too many clients already")
                 .detail(format!("{what} allows {limit} client connections."))
                 .hint("Raise max_clients there, or close connections that are not used.")
         })
     };
     Ok([
-        take("process".into(), config.general.max_clients, "The configuration".into())?,
-        take(format!("listener:{listener}"), listener_limit, format!("Listener {listener}"))?,
+        take(
+            "process".into(),
+            config.general.max_clients,
+            "The configuration".into(),
+            Limit::Process,
+        )?,
+        take(
+            format!("listener:{listener}"),
+            listener_limit,
+            format!("Listener {listener}"),
+            Limit::Listener,
+        )?,
         take(
             format!("database:{}", database.name),
             database.max_clients,
             format!("Database \"{}\"", database.name),
+            Limit::Database,
         )?,
-        take(format!("user:{}", user.name), user.max_clients, format!("User \"{}\"", user.name))?,
+        take(
+            format!("user:{}", user.name),
+            user.max_clients,
+            format!("User \"{}\"", user.name),
+            Limit::User,
+        )?,
     ])
 }
 
@@ -297,17 +352,24 @@ fn begin(login: Login, welcome: Welcome, worker: Arc<Worker>, shared: Arc<Shared
     })
 }
 
-/// Passes a cancel request on to the server that works for the client of the key.
+/// Passes a cancel request on: to the server that works for the client of the key, or to the
+/// process whose client that is.
 async fn pass_cancel(shared: &Shared, key: &CancelKey) {
-    let Some(handle) = shared.clients.find(key) else {
+    if !cancel_here(shared, key).await && !peers::pass_on(key, shared.clients.tag()).await {
         tracing::debug!("cancel request with an unknown key");
-        return;
-    };
-    let Some(server) = handle.cancel_target() else { return };
-    let Some(server_key) = &server.cancel else { return };
-    if let Err(error) = server.connector.send_cancel(&server.host, server_key).await {
+    }
+}
+
+/// Cancels what a client of this process runs; false when the key is of none.
+pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
+    let Some(handle) = shared.clients.find(key) else { return false };
+    if let Some(server) = handle.cancel_target()
+        && let Some(server_key) = &server.cancel
+        && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
+    {
         tracing::warn!(client = handle.id, host = %server.host.address, %error, "cancel failed");
     }
+    true
 }
 
 async fn refuse(stream: &mut Stream, error: SqlError) {

@@ -18,6 +18,10 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
     let observed = Arc::downgrade(shared);
     shared.metrics.register_source(move |samples| {
         let Some(shared) = observed.upgrade() else { return };
+        for (name, handle) in shared.loops.get().into_iter().flatten() {
+            let tasks = handle.metrics().num_alive_tasks();
+            samples.gauge(&table::TASKS, &[name], tasks as f64);
+        }
         let state = shared.state();
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
@@ -63,6 +67,9 @@ fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples)
         ] {
             samples.gauge(&table::SERVERS, &[shard, &address, word], count as f64);
         }
+        samples.gauge(&table::POOL_WAITING, &labels, numbers.waiting as f64);
+        let oldest_wait = numbers.oldest_wait.as_secs_f64();
+        samples.gauge(&table::POOL_OLDEST_WAIT, &labels, oldest_wait);
     }
 }
 

@@ -27,10 +27,13 @@ impl Session {
     /// Starts the clock of a request, unless an earlier one is still under way.
     pub(super) fn begin_clock(&mut self) {
         match &self.lease {
-            None => self.started = Instant::now(),
+            None => {
+                self.started = Instant::now();
+                self.handle.pulse.step_again();
+            }
             Some(lease) if lease.expect.is_empty() && !self.batch_open => {
                 self.started = Instant::now();
-                self.guards.gauge.set(ClientState::Active);
+                self.set_state(ClientState::Active);
             }
             Some(_) => {}
         }
@@ -47,10 +50,13 @@ impl Session {
             self.started = now;
             self.repeated = false;
             self.may_end_transaction &= !last;
+            if !last {
+                self.handle.pulse.step_again();
+            }
         }
         if status != b'I' {
             if last {
-                self.guards.gauge.set(ClientState::IdleInTransaction);
+                self.set_state(ClientState::IdleInTransaction);
             }
             return;
         }
@@ -137,6 +143,7 @@ impl Session {
             return;
         }
         if self.pins.session_pooling() {
+            self.set_state(ClientState::Idle);
             return;
         }
         if self.pins.must_look() || self.settings_dirty || self.statements_dirty {
@@ -147,9 +154,10 @@ impl Session {
             return;
         }
         if self.pins.any() {
+            self.set_state(ClientState::Idle);
             return;
         }
-        self.guards.gauge.set(ClientState::Idle);
+        self.set_state(ClientState::Idle);
         let cancelled = self.handle.take_back();
         let tainted = std::mem::take(&mut self.server_tainted);
         if let Some(lease) = self.lease.take()
@@ -183,6 +191,7 @@ impl Session {
     /// session goes on, unless state that only that server had is lost with it.
     pub(super) fn server_lost(&mut self, error: SqlError) -> Option<Event> {
         let mut lease = self.drop_server()?;
+        self.set_state(ClientState::Idle);
         let host = lease.info.host.address.to_string();
         match &lease.dying {
             Some(_) => self.pools.cluster.suspect(lease.host_index()),

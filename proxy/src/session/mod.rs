@@ -24,6 +24,7 @@ mod listen;
 mod listening;
 mod local;
 mod loss;
+mod overdue;
 mod place;
 mod planning;
 mod repeat;
@@ -31,6 +32,7 @@ pub(crate) mod reply;
 mod request;
 mod reuse;
 pub mod settings;
+mod waiting;
 
 use crate::backend::prepared::Statement;
 use crate::cluster::WriteMark;
@@ -214,6 +216,8 @@ pub struct Session {
     may_end_transaction: bool,
     /// The wait of a request for a server to be there at all.
     failover: Option<Box<FailoverWait>>,
+    /// The step (see `Pulse`) whose statement we have cancelled.
+    cancelled_step: Option<u64>,
     /// State of a small random generator.
     seed: u64,
 }
@@ -309,6 +313,7 @@ impl Session {
             repeated: false,
             may_end_transaction: false,
             failover: None,
+            cancelled_step: None,
             seed: rand::random(),
         }
     }
@@ -384,6 +389,12 @@ impl Session {
                     Poll::Ready(Some(event)) => return Poll::Ready(event),
                     Poll::Ready(None) => (progressed, server_waits) = (true, false),
                     Poll::Pending => client_waits = true,
+                }
+            }
+            if !progressed && self.handle.pulse.is_over() {
+                match self.take_overdue() {
+                    Ok(goes_on) => progressed = goes_on,
+                    Err(event) => return Poll::Ready(event),
                 }
             }
             if !progressed {

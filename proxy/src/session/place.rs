@@ -214,7 +214,7 @@ impl Session {
     /// Takes a leased server into use: first it is given the session's parameters, and the BEGIN
     /// that was put off.
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
-        self.guards.gauge.set(ClientState::Active);
+        self.set_state(ClientState::Active);
         self.handle.lend(&lease.info);
         self.pools.hub.uses(&lease.info, self.handle.id, lease.heard_after);
         self.server_tainted = false;
@@ -282,14 +282,11 @@ impl Session {
     /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
     /// request looks for another server, a bounded number of times.
     pub(super) async fn acquire(&mut self, host: usize) {
-        self.guards.gauge.set(ClientState::Waiting);
+        self.set_state(ClientState::Waiting);
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
-        let result = tokio::select! {
-            result = pool.get(self.worker.index) => result,
-            () = self.handle.wait_cancelled() => Err(cancelled()),
-        };
+        let result = self.wait_for_server(&pool).await;
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
@@ -300,6 +297,7 @@ impl Session {
                 }
             }
             Err(error) => {
+                self.rest();
                 if error.sqlstate == "53300" {
                     self.metrics.checkout_timeout();
                 }

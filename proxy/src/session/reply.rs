@@ -357,10 +357,15 @@ impl Session {
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
                 }
+                let timed_out = self.ends_cancelled(sqlstate);
+                if timed_out {
+                    outgoing.cut(start, start, &mut self.output);
+                    self.query_timed_out().encode(&mut self.output);
+                }
                 if in_batch {
                     self.skip_batch();
                 }
-                Ok(fate(repeats))
+                Ok(fate(repeats || timed_out))
             }
             None => Err(lost("the server sent an error that nobody asked for")),
         }

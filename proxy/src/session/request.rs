@@ -203,6 +203,7 @@ impl Session {
                 let kind = plan.transaction?;
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
+                self.rest();
                 self.answer_complete(if starts(text) { "START TRANSACTION" } else { "BEGIN" });
             }
             (Virtual::Begun(_), Some(Transaction::Commit)) if !chains(text) => {
@@ -230,6 +231,7 @@ impl Session {
 
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
+        self.rest();
         self.knobs.end_transaction(tag == "COMMIT");
         self.listening_ends(tag == "COMMIT");
         self.answer_complete(tag);

@@ -1,28 +1,16 @@
 //! Owns `Stream`: TCP, Unix socket or TLS over one of them, as one type without indirection on
 //! the plain path.
 
+use crate::config::limits::TcpOptions;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-/// An idle TCP peer is probed after this time.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// Period of the probes that are not answered.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// So many unanswered probes end the connection.
-const KEEPALIVE_PROBES: u32 = 6;
-/// The same towards servers, of which there are fewer: one that vanished is noticed in 25 s also
-/// where no health check sees it.
-const SERVER_KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-/// See `KEEPALIVE_INTERVAL`.
-const SERVER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// See `KEEPALIVE_PROBES`.
-const SERVER_KEEPALIVE_PROBES: u32 = 3;
 
 macro_rules! dispatch {
     ($self:expr, $enum:ident { $($variant:ident),+ }, $io:ident => $call:expr) => {
@@ -62,40 +50,28 @@ pub enum IdleState {
 }
 
 impl Socket {
-    /// Switches off Nagle's delay and switches on keepalive probes; nothing to do for Unix
+    /// Switches off Nagle's delay and sets how a dead peer is found; nothing to do for Unix
     /// sockets.
     ///
     /// # Errors
     /// When the kernel refuses an option, which means that the peer is already gone.
-    pub fn configure(&self) -> io::Result<()> {
+    pub fn configure(&self, options: &TcpOptions) -> io::Result<()> {
         let Socket::Tcp(tcp) = self else { return Ok(()) };
         tcp.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        SockRef::from(tcp).set_tcp_keepalive(&keepalive)
-    }
-
-    /// As `configure`, for the connection to a server. `user_timeout` ends it when sent bytes are
-    /// not acknowledged, or not taken, for so long; zero leaves that to the kernel.
-    ///
-    /// # Errors
-    /// As `configure`.
-    pub fn configure_for_server(&self, user_timeout: Duration) -> io::Result<()> {
-        let Socket::Tcp(tcp) = self else { return Ok(()) };
-        tcp.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(SERVER_KEEPALIVE_IDLE)
-            .with_interval(SERVER_KEEPALIVE_INTERVAL)
-            .with_retries(SERVER_KEEPALIVE_PROBES);
         let socket = SockRef::from(tcp);
-        socket.set_tcp_keepalive(&keepalive)?;
-        if user_timeout.is_zero() {
-            Ok(())
-        } else {
-            socket.set_tcp_user_timeout(Some(user_timeout))
+        if !options.user_timeout.is_zero() {
+            socket.set_tcp_user_timeout(Some(options.user_timeout))?;
         }
+        if options.keepalive_idle.is_zero() {
+            return Ok(());
+        }
+        // The kernel counts in seconds.
+        let second = Duration::from_secs(1);
+        let keepalive = TcpKeepalive::new()
+            .with_time(options.keepalive_idle.max(second))
+            .with_interval(options.keepalive_interval.max(second))
+            .with_retries(options.keepalive_probes);
+        socket.set_tcp_keepalive(&keepalive)
     }
 
     /// What happened to a connection nobody reads from. Costs no system call while quiet. Bytes
@@ -111,6 +87,48 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => IdleState::Quiet,
             Ok(1..) => IdleState::Spoke,
             Ok(0) | Err(_) => IdleState::Closed,
+        }
+    }
+
+    fn into_this_loop(self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(tcp) => Socket::Tcp(TcpStream::from_std(tcp.into_std()?)?),
+            Socket::Unix(unix) => Socket::Unix(UnixStream::from_std(unix.into_std()?)?),
+        })
+    }
+
+    /// The same connection, on the event loop of the calling thread.
+    fn doubled(&self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(tcp) => {
+                let double = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+                Socket::Tcp(TcpStream::from_std(double)?)
+            }
+            Socket::Unix(unix) => {
+                let double =
+                    std::os::unix::net::UnixStream::from(unix.as_fd().try_clone_to_owned()?);
+                Socket::Unix(UnixStream::from_std(double)?)
+            }
+        })
+    }
+
+    /// Completes when the peer has closed the connection; never while bytes of it wait to be read.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [MaybeUninit::uninit()];
+        loop {
+            let ready = dispatch!(self, Socket { Tcp, Unix }, io => io.poll_read_ready(cx));
+            if ready!(ready).is_err() {
+                return Poll::Ready(());
+            }
+            let peeked = dispatch!(self, Socket { Tcp, Unix }, io => {
+                io.try_io(Interest::READABLE, || SockRef::from(&*io).peek(&mut byte))
+            });
+            match peeked {
+                Ok(1..) => return Poll::Pending,
+                // The readiness was an old one, and is cleared.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
         }
     }
 
@@ -143,6 +161,32 @@ impl Stream {
     /// True when nothing came while the connection lay idle.
     pub fn is_quiet(&mut self) -> bool {
         self.idle_state() == IdleState::Quiet
+    }
+
+    /// Moves the connection to the event loop of the calling thread, from that where it was made.
+    ///
+    /// # Errors
+    /// When no file descriptor is left for the move of a TLS connection.
+    pub fn into_this_loop(self) -> io::Result<Self> {
+        Ok(match self {
+            Stream::Plain(socket) => Stream::Plain(socket.into_this_loop()?),
+            Stream::TlsServer(mut tls) => {
+                let socket = tls.get_mut().0;
+                *socket = socket.doubled()?;
+                Stream::TlsServer(tls)
+            }
+            Stream::TlsClient(mut tls) => {
+                let socket = tls.get_mut().0;
+                *socket = socket.doubled()?;
+                Stream::TlsClient(tls)
+            }
+        })
+    }
+
+    /// Completes when the peer has closed the connection. Under TLS that is only seen when no
+    /// record of it waits to be read.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket().poll_gone(cx)
     }
 
     /// Writes a few bytes if the socket takes them at once; for a last goodbye.

@@ -31,6 +31,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             login_timeout: second,
             drain_timeout: second,
             max_message_bytes: 1 << 20,
+            network: pgmanifold::config::limits::Network::default(),
         },
         listeners,
         http: None,
@@ -54,6 +55,7 @@ pub(crate) fn user(name: &str, secret: Option<Secret>) -> Arc<User> {
         server_password: None,
         max_clients: 100,
         pool_size: None,
+        max_user_connections: usize::MAX,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod consistency;
+mod crowd;
 mod drivers;
 mod failover;
 mod failure;
@@ -12,8 +13,12 @@ mod limits;
 mod notify;
 mod notify_storm;
 mod operation;
+mod overload;
 mod protocol;
+mod restart;
 mod session_state;
 mod sessions;
+mod soak;
+mod storm;
 mod tls;
 mod tokio_driver;

@@ -59,13 +59,4 @@ pub(super) const HOST_OPTIONS: &[Key] = &[
         NewConnections,
         "Time to connect to a server and log in.",
     ),
-    key(
-        "tcp_user_timeout_ms",
-        Integer(0, HOUR_MS),
-        Value("0"),
-        NewConnections,
-        "A connection ends when the server's machine has not acknowledged, or not taken, what was \
-         sent for so long. 0 leaves it to the kernel (about 15 minutes): health checks notice a \
-         lost host much sooner. A COPY that waits for a lock on the server ends after this time too.",
-    ),
 ];

@@ -9,7 +9,7 @@ use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::{Absent, Key, Kind, Reload, Section};
 
 pub(super) const HOUR_MS: u64 = 3_600_000;
-const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
+pub(super) const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
 pub(super) const MANY: u64 = 1_000_000;
 
 pub(super) const fn key(
