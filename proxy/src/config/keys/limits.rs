@@ -86,7 +86,7 @@ const WAITING_KEYS: &[Key] = &[
         Words("`general.max_clients`"),
         Live,
         "Most clients that wait for a server connection, per user and host. One more is refused at \
-         once with SQLSTATE 53300.",
+         once with SQLSTATE 53400.",
     ),
     key(
         "query_wait_notify_ms",
