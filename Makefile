@@ -11,7 +11,7 @@ endif
 # Tests share the machine with the servers they start.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test check unit e2e bench test-docker docs
+.PHONY: help demo test check unit e2e bench test-drivers test-docker docs
 
 help:
 	@echo "make demo         show the main job on throw-away PostgreSQL servers (FOR=seconds)"
@@ -19,6 +19,7 @@ help:
 	@echo "                  (PG=18: on PostgreSQL 18)"
 	@echo "make check        format, lints, tidy, unit tests"
 	@echo "make bench        compare with PgBouncer and a bare relay"
+	@echo "make test-drivers suites of others, directly and through poolers (SUITE=name TARGET=name)"
 	@echo "make test-docker  smoke test of the image and the compose file"
 	@echo "make docs         write the documents that are made from code"
 
@@ -51,6 +52,12 @@ bench:
 	tests/setup.sh bench $(PG)
 	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-bench
 	target/release/bench $(BENCH)
+
+# Not part of `make test`: it takes long. SUITE and TARGET choose a part, WRITE=1 renews the lists.
+test-drivers:
+	tests/setup.sh drivers
+	$(CARGO) build --locked -p pgmanifold
+	tests/drivers/suites/run $(SUITE) $(if $(TARGET),--target $(TARGET)) $(if $(WRITE),--write)
 
 test-docker:
 	docker/test.sh

@@ -57,19 +57,18 @@ def account():
     return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
 
-def command(arguments):
-    """Runs as the account, ends when we do, is not reached by Ctrl-C at the terminal."""
-    user = account()
+def command(arguments, user, death="QUIT"):
+    """Runs as the user, or as ourselves, and gets the signal `death` when we end."""
     drop = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"] if user else []
-    return ["setpriv", *drop, "--pdeathsig", "QUIT", "--", *arguments]
+    return ["setpriv", *drop, "--pdeathsig", death, "--", *arguments]
 
 
 class Child:
     """A running server process; its log is `path`.log."""
 
-    def __init__(self, name, arguments, directory, as_account=True):
+    def __init__(self, name, arguments, directory, user, death="QUIT"):
         self.name, self.log = name, os.path.join(directory, f"{name}.log")
-        arguments = command(arguments) if as_account else ["setpriv", "--pdeathsig", "QUIT", "--", *arguments]
+        arguments = command(arguments, user, death)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 arguments, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -126,7 +125,7 @@ class Cluster:
         self.stop()
 
     def _tool(self, name, *arguments):
-        done = subprocess.run(command([os.path.join(self.bin, name), *arguments]), cwd=self.dir,
+        done = subprocess.run(command([os.path.join(self.bin, name), *arguments], account()), cwd=self.dir,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise SystemExit(f"{name} failed:\n{done.stdout}{done.stderr}")
@@ -136,14 +135,15 @@ class Cluster:
         directory = os.path.join(self.dir, name)
         settings = ["-c", f"port={port}", "-c", f"unix_socket_directories={self.dir}",
                     "-c", f"cluster_name={name}"]
-        child = Child(name, [os.path.join(self.bin, "postgres"), "-D", directory, *settings], self.dir)
+        child = Child(name, [os.path.join(self.bin, "postgres"), "-D", directory, *settings], self.dir,
+                      account())
         self.children.insert(0, child)
         child.wait_for("ready", lambda: self._ready(port))
 
     def _ready(self, port):
         # As the account: pg_isready must not read anything of root's.
         arguments = [os.path.join(self.bin, "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-        return subprocess.run(command(arguments), cwd=self.dir).returncode == 0
+        return subprocess.run(command(arguments, account()), cwd=self.dir).returncode == 0
 
     def _start_primary(self):
         data, port = os.path.join(self.dir, "primary"), free_port()
@@ -252,7 +252,7 @@ class Pgmanifold(Pooler):
 
     def start(self, directory, binary):
         """Runs as ourselves: it may live where the servers' account cannot look."""
-        return Child(self.name, [binary, "run", "--config", self.config], directory, as_account=False)
+        return Child(self.name, [binary, "run", "--config", self.config], directory, None, "KILL")
 
 
 class PgBouncer(Pooler):
@@ -274,7 +274,7 @@ class PgBouncer(Pooler):
 
     def start(self, directory, _binary):
         """It refuses root as well."""
-        return Child(self.name, ["/usr/sbin/pgbouncer", self.config], directory)
+        return Child(self.name, ["/usr/sbin/pgbouncer", self.config], directory, account(), "KILL")
 
 
 TARGETS = {target.name: target for target in (Direct, Pgmanifold, PgBouncer)}

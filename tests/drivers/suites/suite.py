@@ -21,7 +21,8 @@ class Suite:
     """One suite: what it needs on the servers, and how its tests are started."""
 
     name = ""
-    version = ""
+    # Its name in sources.txt, when it comes from PyPI.
+    package = ""
     # What of it is run, for the report.
     chosen = ""
     # Role names with their options; the first is the one clients log in as.
@@ -33,6 +34,12 @@ class Suite:
     # Pairs of database and statement, run before anything else.
     setup_sql = ()
 
+    @property
+    def version(self):
+        """As pinned."""
+        pinned = dict(line.split("==") for line in read_lines(os.path.join(HERE, "sources.txt")))
+        return pinned[self.package]
+
     def environment(self, port):
         """Environment variables that lead the suite to 127.0.0.1:`port`."""
         return {
@@ -40,13 +47,13 @@ class Suite:
             "PGDATABASE": self.databases[0], "PGSSLMODE": "disable", "PGTZ": "UTC", "TZ": "UTC",
         }
 
-    def arguments(self):
-        """The program that runs the tests."""
+    def arguments(self, only):
+        """The program that runs the tests; it may leave out files that have none of `only`."""
         raise NotImplementedError
 
     def folder(self):
-        """Where it runs."""
-        raise NotImplementedError
+        """Where it runs: what setup.sh unpacked."""
+        return os.path.join(WORK, f"{self.package.lower()}-{self.version}")
 
     def canonical(self, test):
         """The id of a test without what changes from server to server."""
@@ -67,7 +74,7 @@ class Suite:
             environment["SUITES_ONLY"] = wanted
         with open(os.path.join(scratch, "output.log"), "ab") as output:
             for _ in range(MAX_RESTARTS):
-                code = subprocess.run(self.arguments(), cwd=self.folder(), env=environment,
+                code = subprocess.run(self.arguments(only), cwd=self.folder(), env=environment,
                                       stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
                 before = len(read_lines(done))
                 write_lines(done, read_results(results))
@@ -84,9 +91,12 @@ class PytestSuite(Suite):
     """A suite that pytest runs."""
 
     options = ()
+    paths = ("tests",)
 
-    def arguments(self):
-        return [PYTHON, "-m", "pytest", "-p", "record_pytest", "-p", "no:cacheprovider", "-q", *self.options]
+    def arguments(self, only):
+        paths = self.paths if only is None else sorted({test.split("::")[0] for test in only})
+        return [PYTHON, "-m", "pytest", "-p", "record_pytest", "-p", "no:cacheprovider", "-q",
+                *self.options, *paths]
 
     def is_end(self, code):
         # 0: passed, 1: failed, 5: no tests left.

@@ -2,7 +2,7 @@
 
 import os
 
-from suite import PYTHON, WORK, Suite
+from suite import PYTHON, Suite
 
 # Those that look at the database: the backend itself, transactions, and the ORM in breadth.
 LABELS = """
@@ -20,20 +20,16 @@ class Django(Suite):
     """Through psycopg 3."""
 
     name = "django"
-    version = "5.2.19"
+    package = "Django"
     chosen = f"with psycopg 3: {' '.join(LABELS)}"
     # Its test databases are made beforehand and kept, because a pooler holds on to connections.
     databases = ["postgres", "django", "other", "test_django", "test_other"]
 
     def folder(self):
-        return os.path.join(WORK, f"django-{self.version}", "tests")
+        return os.path.join(super().folder(), "tests")
 
-    def arguments(self):
-        labels = sorted({test.split(".")[0] for test in self.only}) if self.only else LABELS
+    def arguments(self, only):
+        # Failures to set up a class are called `setUpClass (app.module.Class)`: never run alone.
+        labels = LABELS if only is None else sorted({test.split(".")[0] for test in only})
         return [PYTHON, "runtests.py", "--settings=django_settings", "--parallel=1", "--noinput", "--keepdb",
                 *labels]
-
-    def run(self, port, scratch, only=None):
-        # Failures to set up a class are written as `setUpClass (app.module.Class)`: never run alone.
-        self.only = only
-        return super().run(port, scratch, only)

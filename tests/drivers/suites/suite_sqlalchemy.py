@@ -1,9 +1,8 @@
 """Owns the tests of SQLAlchemy, from its source distribution, by driver."""
 
-import os
 import re
 
-from suite import WORK, PytestSuite
+from suite import PytestSuite
 
 SERVER_VERSION = re.compile(r"(postgresql\+\w+?)(_\d+)+\b")
 
@@ -11,7 +10,7 @@ SERVER_VERSION = re.compile(r"(postgresql\+\w+?)(_\d+)+\b")
 class SqlAlchemy(PytestSuite):
     """The PostgreSQL dialect, the suite for all dialects, and the engine's tests."""
 
-    version = "2.1.9"
+    package = "SQLAlchemy"
     chosen = "test/dialect/postgresql, test/dialect/test_suite.py (the suite every dialect must pass), test/engine"
     databases = ["test"]
     setup_sql = [
@@ -24,12 +23,9 @@ class SqlAlchemy(PytestSuite):
     def __init__(self, driver):
         self.driver, self.name = driver, f"sqlalchemy-{driver}"
 
-    def folder(self):
-        return os.path.join(WORK, f"sqlalchemy-{self.version}")
-
-    def arguments(self):
+    def arguments(self, only):
         url = f"postgresql+{self.driver}://{next(iter(self.roles))}@127.0.0.1:{self.port}/{self.databases[0]}"
-        return [*super().arguments(), "--maxfail=1000000", "--dburi", url, *self.paths]
+        return [*super().arguments(only), "--maxfail=1000000", "--backend-only", "--dburi", url]
 
     def environment(self, port):
         self.port = port
