@@ -120,7 +120,8 @@ impl Cluster {
         self.remember(system_id, timeline);
     }
 
-    pub(super) fn turn(&self) {
+    /// Has every waiting statement look again.
+    pub fn turn(&self) {
         self.failover.turns.send_modify(|turns| *turns += 1);
     }
 

@@ -247,6 +247,8 @@ impl Proxy {
         let max_message_bytes = next.config.general.max_message_bytes;
         self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
         self.shared.state.store(Arc::new(next));
+        // Who waits for a server of before looks at those of now.
+        old.clusters().for_each(|cluster| cluster.turn());
         warm_secrets(&self.shared, &self.control);
         Ok(())
     }

@@ -59,6 +59,9 @@ impl Session {
         if let Some(error) = self.refused.take() {
             self.failover = None;
             self.end_waiting();
+            if self.lease.is_none() {
+                self.guards.gauge.set(ClientState::Idle);
+            }
             return Err(Err(*error));
         }
         if self.lease.is_some() {

@@ -124,6 +124,9 @@ fn a_wait_has_a_deadline_and_a_queue_a_bound() {
         assert_eq!((late, full), (3, 2));
         let count = |word| fixture.metric(&ended(word));
         assert_eq!((count("timeout"), count("queue_full"), count("served")), (3.0, 2.0, 0.0));
+        let clients_waiting =
+            format!("pgmanifold_clients{{database=\"{}\",state=\"waiting\"}}", fixture.database);
+        assert_eq!(fixture.metric(&clients_waiting), 0.0);
         // The sessions are as good as before.
         fixture.cluster.primary.start().expect("start");
         for client in &clients {
@@ -163,6 +166,34 @@ fn a_wait_ends_with_the_request_the_client_or_the_proxy() {
         let error = write.await.expect("no panic").expect_err("closed");
         assert_eq!(code(&error), "57P01", "{}", text(&error));
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    });
+}
+
+/// A reload may be what ends the outage: who waits goes on with the new configuration.
+#[test]
+fn a_wait_goes_on_over_a_reload() {
+    breakable(90, async |servers| {
+        let fixture = without_primary(servers, "reload", &["failover_wait_ms = 20000"]).await;
+        let client = fixture.client().await;
+        fixture.cluster.primary.kill();
+        noticed(&fixture).await;
+        let write = client.batch_execute("insert into t values (1)");
+        let reload = async {
+            waiting(&fixture, 1).await;
+            let hosts: Vec<Address> = fixture.cluster.servers().map(|one| one.address()).collect();
+            let config = ConfigText::new(&hosts, &fixture.database)
+                .shard("failover_wait_ms = 20000")
+                .shard("health_timeout_ms = 900");
+            fixture.reload(&config);
+            waiting(&fixture, 1).await;
+            let servers = Arc::clone(&fixture.cluster);
+            let start = tokio::task::spawn_blocking(move || servers.primary.start());
+            start.await.expect("no panic").expect("start");
+            Instant::now()
+        };
+        let (done, started) = tokio::join!(write, reload);
+        done.unwrap_or_else(|error| panic!("{}", text(&error)));
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     });
 }
 
