@@ -281,3 +281,45 @@ impl AsyncWrite for Stream {
             io => Pin::new(io).poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tcp_options_are_set() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = TcpOptions {
+            keepalive_idle: Duration::from_secs(7),
+            keepalive_interval: Duration::from_millis(1),
+            keepalive_probes: 3,
+            user_timeout: Duration::from_millis(2500),
+        };
+        let socket = Socket::Tcp(TcpStream::connect(address).await.unwrap());
+        socket.configure(&options).unwrap();
+        let Socket::Tcp(tcp) = &socket else { unreachable!("made above") };
+        let seen = SockRef::from(tcp);
+        assert_eq!(seen.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        assert_eq!(seen.tcp_keepalive_interval().unwrap(), Duration::from_secs(1));
+        assert_eq!(seen.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(seen.tcp_user_timeout().unwrap(), Some(Duration::from_millis(2500)));
+        let socket = Socket::Tcp(TcpStream::connect(address).await.unwrap());
+        socket.configure(&TcpOptions { keepalive_idle: Duration::ZERO, ..options }).unwrap();
+        let Socket::Tcp(tcp) = &socket else { unreachable!("made above") };
+        assert!(!SockRef::from(tcp).keepalive().unwrap(), "left to the kernel");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_gone_is_noticed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::Plain(Socket::Unix(ours));
+        let gone = |stream: &mut Stream| {
+            stream.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        assert!(!gone(&mut stream));
+        drop(theirs);
+        std::future::poll_fn(|cx| stream.poll_gone(cx)).await;
+        assert!(gone(&mut stream));
+    }
+}

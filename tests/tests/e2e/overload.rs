@@ -4,7 +4,9 @@ use pgmanifold_tests::client::{self, code, exec, text, value};
 use pgmanifold_tests::cluster::USER;
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
+use pgmanifold_tests::process::Process;
 use pgmanifold_tests::raw::{self, Raw, field};
+use pgmanifold_tests::relay::{Fault, Relay};
 use pgmanifold_tests::{eventually, run};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Error};
@@ -360,5 +362,78 @@ fn the_reserve_is_opened_late_and_closed_again() {
             fixture.server_sessions("usename = 'app'") == 1
         })
         .await;
+    });
+}
+
+#[test]
+fn a_server_that_does_not_end_an_overdue_statement_is_given_up() {
+    run(90, async {
+        if is_direct() {
+            return;
+        }
+        let cluster = pgmanifold_tests::cluster::shared();
+        let database = pgmanifold_tests::cluster::create_database(&cluster, "grace");
+        let relay = Relay::start(cluster.primary.port()).await;
+        let config = ConfigText::new(&[relay.address()], &database)
+            .pool("query_timeout_ms = 300")
+            .shard("connect_timeout_ms = 500");
+        let fixture = Fixture::with_config(cluster, database, &config);
+        let client = fixture.client().await;
+        exec(&client, "create table t (n int)").await;
+        relay.set(Fault::Stall);
+        let began = Instant::now();
+        let error = client.batch_execute("insert into t values (1)").await.expect_err("stalled");
+        let took = began.elapsed();
+        assert_error(&error, "57014", "query_timeout_ms");
+        let detail = error.as_db_error().and_then(|error| error.detail()).unwrap_or_default();
+        assert!(detail.contains("is not known"), "{detail}");
+        assert!(took > Duration::from_secs(5) && took < Duration::from_secs(9), "{took:?}");
+        relay.set(Fault::None);
+        eventually("the session goes on", Duration::from_secs(10), async || {
+            client.batch_execute("select 1").await.is_ok()
+        })
+        .await;
+    });
+}
+
+#[test]
+fn silent_connections_make_room_for_logins() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let general = |config: ConfigText| config.general("max_logins = 5");
+        let fixture = Fixture::shared("max_logins", general).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(Raw::open(&fixture.address).await);
+        }
+        for _ in 0..5 {
+            assert_eq!(value(&fixture.client().await, "select 1").await, "1");
+        }
+        // The oldest have gone long before login_timeout_ms.
+        let began = Instant::now();
+        for raw in &mut silent[..15] {
+            assert!(raw.is_closed().await);
+        }
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_limit_of_open_files_that_is_too_low_is_said() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let hosts = [pgmanifold::config::model::Address::Tcp("127.0.0.1".into(), 1)];
+        for (clients, said) in [(1_000_000, true), (10, false)] {
+            let config = ConfigText::new(&hosts, "db")
+                .general(&format!("max_clients = {clients}"))
+                .general("max_logins = 10");
+            let process = Process::start("files", &config.text()).await;
+            let log = process.log();
+            assert_eq!(log.contains("max_clients cannot be reached"), said, "{log}");
+        }
     });
 }
