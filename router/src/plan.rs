@@ -164,6 +164,14 @@ impl Effect {
         }
     }
 
+    /// True when a statement of this effect may call `nextval`, seen or unseen.
+    pub fn may_use_sequences(self) -> bool {
+        match self {
+            Self::Write | Self::Copy | Self::Unknown | Self::Ddl => true,
+            Self::Read | Self::Transaction | Self::SessionState => false,
+        }
+    }
+
     /// Position in "the strongest effect of several statements wins". Facts must be refreshed
     /// after DDL even when another statement was not understood, so DDL stands highest.
     pub(crate) fn strength(self) -> u8 {

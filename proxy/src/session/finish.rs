@@ -1,7 +1,7 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
 use super::{CopyIn, Event, Session, Virtual};
-use crate::backend::connection::{Expect, Hidden};
+use crate::backend::connection::{Expect, Hidden, Users};
 use crate::backend::exec;
 use crate::metrics::ClientState;
 use crate::pool::Lease;
@@ -115,7 +115,7 @@ impl Session {
                 }
             }
             Hidden::Begin => return error.map_or(Ok(()), Err),
-            Hidden::Sync => {}
+            Hidden::Sync | Hidden::Sequences => {}
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Session {
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
-                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync) => {}
+                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync | Hidden::Sequences) => {}
                 Expect::Query | Expect::Sync | Expect::Poison(_) => {
                     if !std::mem::take(&mut told) {
                         error.encode(&mut self.output);
@@ -326,6 +326,7 @@ impl Session {
             }
             lease.statements.clear();
             lease.settings = settings::Settings::none();
+            lease.sequence_users = Users::Nobody;
         }
         lease.give_back(self.worker.index, Instant::now());
     }

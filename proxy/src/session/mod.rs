@@ -26,6 +26,7 @@ mod repeat;
 pub(crate) mod reply;
 mod request;
 mod reuse;
+mod sequences;
 pub mod settings;
 
 use crate::backend::prepared::Statement;
@@ -186,6 +187,10 @@ pub struct Session {
     server_tainted: bool,
     /// What the client had prepared before the DEALLOCATE ALL or DISCARD ALL that is under way.
     dropping: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
+    /// The server on which the session may have used sequences last.
+    sequence_server: Option<u64>,
+    /// It has asked for `currval` or `lastval` outside of a transaction.
+    asked_for_sequences: bool,
     last_write: Option<WriteMark>,
     last_write_async: bool,
     /// When the first message of the current request came.
@@ -279,6 +284,8 @@ impl Session {
             statements_dirty: false,
             server_tainted: false,
             dropping: None,
+            sequence_server: None,
+            asked_for_sequences: false,
             last_write: None,
             last_write_async: false,
             started: Instant::now(),

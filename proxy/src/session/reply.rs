@@ -221,6 +221,9 @@ impl Session {
             if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
                 self.dropping = None;
             }
+            if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
+                self.sequences_discarded();
+            }
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
@@ -383,6 +386,12 @@ impl Session {
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
+    }
+
+    /// The message at hand answers the client, not us.
+    fn is_visible(&self) -> bool {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        matches!(front, Some(Expect::Query | Expect::Execute))
     }
 
     fn local_is_next(&self) -> bool {

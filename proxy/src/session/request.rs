@@ -144,6 +144,9 @@ impl Session {
                 Err(error) => self.refuse_query(error),
             });
         }
+        if let Some(error) = self.refused_for_sequences(&plan) {
+            return Ok(self.refuse_query(error));
+        }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);
         self.unnamed = None;
@@ -249,13 +252,6 @@ impl Session {
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
         }
-        if plan.session.sequence_state && !self.pins.any() && !self.in_write_transaction() {
-            return Some(
-                SqlError::error("0A000", "currval and lastval need the transaction of nextval")
-                    .detail("Outside of it another session's value could be read.")
-                    .hint("Use INSERT ... RETURNING, one transaction, or session pooling."),
-            );
-        }
         match &self.virtual_transaction {
             Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
@@ -263,10 +259,6 @@ impl Session {
             }
             _ => None,
         }
-    }
-
-    fn in_write_transaction(&self) -> bool {
-        self.wrote && self.lease.as_ref().is_some_and(|lease| lease.status == b'T')
     }
 
     /// Answers a simple query with an error. A transaction that is open on a server must fail as
@@ -322,6 +314,9 @@ impl Session {
                 self.pins.doubt();
             }
             Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
+        }
+        if plan.effect.may_use_sequences() {
+            self.note_sequence_use();
         }
         if self.wrote
             && plan.hints.causality.is_some()

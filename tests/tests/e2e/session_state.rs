@@ -532,3 +532,118 @@ fn names_bound_later_are_found() {
         bench.released().await;
     });
 }
+
+/// What a session with a server of its own answers, or a refusal: never another's value.
+async fn right_or_refused(twin: &Twin, sql: &str) -> bool {
+    let (through, own) = (answer(&twin.through, sql).await, answer(&twin.own, sql).await);
+    let refused = through.starts_with("0A000 currval and lastval");
+    assert!(refused || through == own, "{sql}: {through} instead of {own}");
+    refused
+}
+
+const SERIALS: &str = "create table s1 (id serial, t int); create table s2 (id serial, t int)";
+
+#[test]
+fn values_of_sequences_are_right_in_their_transaction() {
+    run(60, async {
+        let bench = Bench::new("currval", |config| config).await;
+        bench.prepare(SERIALS).await;
+        let mut twins = Vec::new();
+        for _ in 0..SESSIONS {
+            twins.push(bench.twin().await);
+        }
+        let mut refusals = 0;
+        for round in 0..6 {
+            for (number, twin) in twins.iter().enumerate() {
+                let table = if (number + round) % 3 == 0 { "s2" } else { "s1" };
+                twin.same("begin").await;
+                twin.same(&format!("insert into {table} (t) values ({round})")).await;
+                for sql in ["select lastval()", &format!("select currval('{table}_id_seq')")] {
+                    if right_or_refused(twin, sql).await {
+                        refusals += 1;
+                        break;
+                    }
+                }
+                exec(&twin.through, "rollback").await;
+                exec(&twin.own, "rollback").await;
+                let both = "insert into s1 (t) values (1); select lastval()";
+                if !right_or_refused(twin, both).await {
+                    continue;
+                }
+                refusals += 1;
+                twin.own.batch_execute("select 1").await.expect("goes on");
+                exec(&twin.through, "insert into s1 (t) values (1)").await;
+            }
+        }
+        assert!(refusals <= 1, "{refusals} refusals; one server has others' values at first");
+        bench.released().await;
+    });
+}
+
+#[test]
+fn who_asks_for_values_of_sequences_keeps_its_server() {
+    run(60, async {
+        let bench = Bench::new("lastval", |config| config.pool("pool_size = 3")).await;
+        bench.prepare(SERIALS).await;
+        let noise = [bench.fixture.client().await, bench.fixture.client().await];
+        let twins = [bench.twin().await, bench.twin().await];
+        twins[0].same("select lastval()").await;
+        let mut refusals = Vec::new();
+        for round in 0..5 {
+            let mut refused = 0;
+            for (number, twin) in twins.iter().enumerate() {
+                for client in &noise {
+                    exec(client, "insert into s2 (t) values (1)").await;
+                }
+                let table = if number == 0 { "s1" } else { "s2" };
+                let insert = format!("insert into {table} (t) values ({round})");
+                let last = |client| value(client, "select lastval()");
+                exec(&twin.through, &insert).await;
+                for client in &noise {
+                    exec(client, "begin; insert into s1 (t) values (1); commit").await;
+                }
+                let newest = format!("select max(id) from {table} where t = {round} and id > 0");
+                match answer(&twin.through, "select lastval()").await {
+                    told if told.starts_with("0A000") => refused += 1,
+                    _ => {
+                        let told = last(&twin.through).await;
+                        assert_eq!(told, value(&noise[0], &newest).await, "{insert}");
+                        let sql = format!("select currval('{table}_id_seq')");
+                        assert_eq!(told, value(&twin.through, &sql).await);
+                    }
+                }
+            }
+            refusals.push(refused);
+        }
+        assert_eq!(refusals[1..], [0, 0, 0, 0], "a session that asks keeps its server");
+        assert!(is_direct() || bench.pinned() == 2.0);
+        exec(&twins[0].through, "discard sequences").await;
+        let gone = answer(&twins[0].through, "select lastval()").await;
+        assert!(gone.starts_with("55000"), "{gone}");
+        exec(&twins[1].through, "discard all").await;
+        drop((twins, noise));
+        bench.released().await;
+    });
+}
+
+#[test]
+fn the_clients_address_joins_its_name() {
+    run(60, async {
+        let adjust = |config: ConfigText| config.pool("application_name_add_host = true");
+        let bench = Bench::new("addhost", adjust).await;
+        if is_direct() {
+            return;
+        }
+        let mut config = client::config(&bench.fixture.address, USER, &bench.fixture.database);
+        config.application_name("shop");
+        let client = client::try_connect(&config).await.expect("logs in");
+        let name = value(&client, "show application_name").await;
+        assert!(name.starts_with("shop - 127.0.0.1:"), "{name}");
+        let seen = "select application_name from pg_stat_activity where pid = pg_backend_pid()";
+        assert_eq!(value(&client, seen).await, name);
+        exec(&client, "set application_name = 'later'").await;
+        assert_eq!(value(&client, seen).await, "later");
+        let unnamed = value(&bench.fixture.client().await, "show application_name").await;
+        assert!(unnamed.starts_with("app - 127.0.0.1:"), "{unnamed}");
+    });
+}
