@@ -160,6 +160,7 @@ fn transaction_flag(transaction: Transaction) -> String {
 fn local_flag(local: &LocalCommand) -> String {
     match local {
         LocalCommand::Show { name } => format!("local-show({name})"),
+        LocalCommand::Deallocate { name } => format!("local-deallocate({name})"),
         LocalCommand::Set { name, value, local, reset } => {
             let mut flag = match (local, reset) {
                 (true, _) => "local-set-local".to_string(),

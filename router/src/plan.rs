@@ -89,6 +89,8 @@ pub struct SessionEffect {
     /// May take anything that ties a session to its server, unseen (DO, CALL, a function with a
     /// body that does such things): the server must be asked what it holds.
     pub probes: bool,
+    /// DEALLOCATE of this name: a statement prepared by SQL, or by protocol.
+    pub deallocates: Option<Box<str>>,
     /// The name of a parameter it sets is a value bound later.
     pub names_bound: bool,
     /// Changes parameters for the rest of the transaction only (SET LOCAL).
@@ -111,6 +113,12 @@ pub enum LocalCommand {
         local: bool,
         /// Spelled RESET (decides the command tag).
         reset: bool,
+    },
+    /// DEALLOCATE of a statement prepared by protocol. Which names are such statements only the
+    /// session knows, so no plan holds this command.
+    Deallocate {
+        /// The client's name for it.
+        name: Box<str>,
     },
     /// `SHOW pgm.name`.
     Show {

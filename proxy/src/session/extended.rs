@@ -81,8 +81,9 @@ impl Session {
         if let Some(error) = self.refusal(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
-        if let Some(command) = &prepared.plan.local {
-            self.local_portal = Some(Box::new((portal.into(), command.clone())));
+        let command = prepared.plan.local.clone().or_else(|| self.deallocation(&prepared.plan));
+        if let Some(command) = command {
+            self.local_portal = Some(Box::new((portal.into(), command)));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
         }

@@ -64,7 +64,9 @@ impl Session {
     /// Notes what the transaction did. `last` is false while further requests are under way: what
     /// they write is not covered by a mark of now.
     fn transaction_ended(&mut self, last: bool) {
-        self.knobs.end_transaction(!self.rolled_back);
+        if self.knobs.end_transaction(!self.rolled_back) {
+            self.follow_keep_server();
+        }
         self.rolled_back = false;
         self.pins.transaction_ended();
         self.local_settings = false;

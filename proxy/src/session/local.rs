@@ -3,10 +3,15 @@
 
 use super::request::Step;
 use super::{Event, Session, Stop, Virtual};
+use crate::config::model::PoolMode;
+use crate::session::knobs;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
-use pgmanifold_router::plan::LocalCommand;
+use pgmanifold_router::plan::{LocalCommand, PinReason, Plan};
 use std::sync::Arc;
+
+/// Columns of `SHOW pgm.all`, as those of SHOW ALL.
+const COLUMNS_OF_ALL: [&str; 3] = ["name", "setting", "description"];
 
 /// What a command of ours answers.
 enum Answer {
@@ -14,6 +19,8 @@ enum Answer {
     Tag(&'static str),
     /// One text value under a column name.
     Value(String, Box<str>),
+    /// Name, value and meaning of every setting.
+    All(Vec<[String; 3]>),
     /// `SHOW pgm.lsn` must wait for a sample first.
     Wait,
 }
@@ -29,8 +36,13 @@ impl Session {
             Ok(Answer::Wait) => return Stop::Event(Event::Token).into(),
             Ok(Answer::Tag(tag)) => self.answer_complete(tag),
             Ok(Answer::Value(name, value)) => {
-                self.answer(|out| frame::put_text_column(out, &name));
-                self.answer(|out| frame::put_text_row(out, &value));
+                self.answer(|out| frame::put_text_columns(out, &[&name]));
+                self.answer(|out| frame::put_text_row(out, &[&value]));
+                self.answer_complete("SHOW");
+            }
+            Ok(Answer::All(rows)) => {
+                self.answer(|out| frame::put_text_columns(out, &COLUMNS_OF_ALL));
+                self.answer_rows(&rows);
                 self.answer_complete("SHOW");
             }
         }
@@ -47,7 +59,11 @@ impl Session {
             Ok(Answer::Wait) => return Stop::Event(Event::Token).into(),
             Ok(Answer::Tag(tag)) => self.answer(|out| frame::put_command_complete(out, tag)),
             Ok(Answer::Value(_, value)) => {
-                self.answer(|out| frame::put_text_row(out, &value));
+                self.answer(|out| frame::put_text_row(out, &[&value]));
+                self.answer(|out| frame::put_command_complete(out, "SHOW"));
+            }
+            Ok(Answer::All(rows)) => {
+                self.answer_rows(&rows);
                 self.answer(|out| frame::put_command_complete(out, "SHOW"));
             }
         }
@@ -60,12 +76,32 @@ impl Session {
             self.answer(|out| frame::put(out, b't', &[&[0, 0]]));
         }
         match command {
-            LocalCommand::Set { .. } => self.answer(|out| frame::put(out, b'n', &[])),
+            LocalCommand::Set { .. } | LocalCommand::Deallocate { .. } => {
+                self.answer(|out| frame::put(out, b'n', &[]))
+            }
+            LocalCommand::Show { name } if &**name == "all" => {
+                self.answer(|out| frame::put_text_columns(out, &COLUMNS_OF_ALL));
+            }
             LocalCommand::Show { name } => {
                 let column = format!("pgm.{name}");
-                self.answer(|out| frame::put_text_column(out, &column));
+                self.answer(|out| frame::put_text_columns(out, &[&column]));
             }
         }
+    }
+
+    fn answer_rows(&mut self, rows: &[[String; 3]]) {
+        for row in rows {
+            let row: [&str; 3] = std::array::from_fn(|at| row[at].as_str());
+            self.answer(|out| frame::put_text_row(out, &row));
+        }
+    }
+
+    /// DEALLOCATE of a statement that was prepared by protocol: servers know it by another name.
+    pub(super) fn deallocation(&self, plan: &Plan) -> Option<LocalCommand> {
+        let name = plan.session.deallocates.as_ref()?;
+        let failed = self.lease.as_ref().is_some_and(|lease| lease.status == b'E');
+        self.find_named(name.as_bytes()).filter(|_| !failed)?;
+        Some(LocalCommand::Deallocate { name: name.clone() })
     }
 
     fn owes_answers(&self) -> bool {
@@ -79,8 +115,19 @@ impl Session {
                     Some(lease) => lease.status != b'I',
                     None => matches!(self.virtual_transaction, Virtual::Begun(_)),
                 };
+                let statement = self.pools.database.pool_mode == PoolMode::Statement;
+                if statement && &**name == knobs::KEEP_SERVER {
+                    let message = "pgm.keep_server is not possible with statement pooling";
+                    return Err(SqlError::error("0A000", message)
+                        .hint("Use a database with pool_mode = \"transaction\"."));
+                }
                 self.knobs.set(name, value.as_deref(), *local, in_transaction)?;
+                self.follow_keep_server();
                 Ok(Answer::Tag(if *reset { "RESET" } else { "SET" }))
+            }
+            LocalCommand::Deallocate { name } => {
+                self.forget(name.as_bytes());
+                Ok(Answer::Tag("DEALLOCATE"))
             }
             LocalCommand::Show { name } if &**name == "lsn" => {
                 if let Some(error) = self.refused.take() {
@@ -91,8 +138,21 @@ impl Session {
                     None => Ok(Answer::Wait),
                 }
             }
+            LocalCommand::Show { name } if &**name == "all" => Ok(Answer::All(self.knobs.all())),
             LocalCommand::Show { name } => {
                 Ok(Answer::Value(format!("pgm.{name}"), self.knobs.show(name)?.into()))
+            }
+        }
+    }
+
+    /// Ties the session to its server, or lets it go, as `pgm.keep_server` says now.
+    pub(super) fn follow_keep_server(&mut self) {
+        if self.knobs.keep_server() {
+            self.pins.hold(PinReason::Asked);
+        } else if self.pins.has(PinReason::Asked) {
+            self.pins.release(PinReason::Asked);
+            if !self.batch_open {
+                self.release_server();
             }
         }
     }

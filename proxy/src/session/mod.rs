@@ -19,6 +19,8 @@ pub(crate) mod extended;
 mod finish;
 pub mod held;
 pub mod knobs;
+#[cfg(test)]
+mod knobs_docs;
 mod local;
 mod place;
 mod planning;
@@ -243,7 +245,7 @@ impl Session {
         let custom = custom.map(Into::into).collect();
         let handle = Arc::clone(begin.guards.registration.handle());
         let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
-        Self {
+        let mut session = Self {
             client: begin.client,
             input: BytesMut::new(),
             output: begin.output,
@@ -293,7 +295,9 @@ impl Session {
             waits: false,
             repeating_on_primary: false,
             seed: rand::random(),
-        }
+        };
+        session.follow_keep_server();
+        session
     }
 
     /// Serves the client until it leaves, breaks the protocol, or the proxy stops.

@@ -184,6 +184,11 @@ impl Session {
         if let Some(command) = &plan.local {
             return Some(self.run_local_query(command));
         }
+        if plan.session.deallocates.is_some()
+            && let Some(command) = self.deallocation(plan)
+        {
+            return Some(self.run_local_query(&command));
+        }
         if self.lease.is_some() {
             return None;
         }
@@ -219,7 +224,9 @@ impl Session {
 
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
-        self.knobs.end_transaction(tag == "COMMIT");
+        if self.knobs.end_transaction(tag == "COMMIT") {
+            self.follow_keep_server();
+        }
         self.answer_complete(tag);
     }
 

@@ -203,6 +203,9 @@ fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
     let name = if text.is(from + 1, "prepare") { from + 2 } else { from + 1 };
     let mut outcome = Outcome::new(Effect::SessionState, "drops a statement prepared by name");
     outcome.session.drops_prepared = text.is(name, "all");
+    if !outcome.session.drops_prepared {
+        outcome.session.deallocates = text.name(name).map(Into::into);
+    }
     unpins(outcome)
 }
 

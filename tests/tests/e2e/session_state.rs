@@ -5,6 +5,7 @@ use pgmanifold_tests::client::{self, code, exec, rows, text, value};
 use pgmanifold_tests::cluster::{self, USER};
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
+use pgmanifold_tests::raw::{self, Raw};
 use pgmanifold_tests::{eventually, run};
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -645,5 +646,85 @@ fn the_clients_address_joins_its_name() {
         assert_eq!(value(&client, seen).await, "later");
         let unnamed = value(&bench.fixture.client().await, "show application_name").await;
         assert!(unnamed.starts_with("app - 127.0.0.1:"), "{unnamed}");
+    });
+}
+
+#[test]
+fn a_session_keeps_its_server_when_it_asks_to() {
+    run(60, async {
+        let bench = Bench::new("keep", |config| config).await;
+        if is_direct() {
+            return;
+        }
+        let client = bench.fixture.client().await;
+        let pid = "select pg_backend_pid()";
+        exec(&client, "set pgm.keep_server = on").await;
+        let own = value(&client, pid).await;
+        for _ in 0..3 {
+            let other = bench.fixture.client().await;
+            assert_ne!(value(&other, pid).await, own);
+            assert_eq!(value(&client, pid).await, own);
+        }
+        assert_eq!(bench.pinned(), 1.0);
+        exec(&client, "begin").await;
+        exec(&client, "set pgm.keep_server = off").await;
+        exec(&client, "rollback").await;
+        assert_eq!(bench.pinned(), 1.0, "undone");
+        let all = rows(&client, "show pgm.all").await.expect("a list");
+        let keep = all.iter().find(|row| row[0].as_deref() == Some("pgm.keep_server"));
+        assert_eq!(keep.expect("is listed")[1].as_deref(), Some("on"));
+        let listed = client.prepare("show pgm.all").await.expect("prepares");
+        assert_eq!(listed.columns().len(), 3);
+        assert_eq!(client.query(&listed, &[]).await.expect("lists").len(), all.len());
+        exec(&client, "reset pgm.keep_server").await;
+        bench.released().await;
+        let mut config = client::config(&bench.fixture.address, USER, &bench.fixture.database);
+        config.options("-c pgm.keep_server=on");
+        let asked = client::try_connect(&config).await.expect("logs in");
+        assert_eq!(value(&asked, pid).await, value(&asked, pid).await);
+        assert_eq!(bench.pinned(), 1.0);
+        drop(asked);
+        bench.released().await;
+        let bad = client.batch_execute("set pgm.keep_server = maybe").await.expect_err("no bool");
+        assert_eq!(code(&bad), "22023");
+    });
+}
+
+#[test]
+fn statements_prepared_by_protocol_are_deallocated_by_name() {
+    run(60, async {
+        let bench = Bench::new("dealloc", |config| config).await;
+        for address in [&bench.fixture.address, &bench.fixture.cluster.primary.address()] {
+            let mut raw = Raw::connect(address, USER, &bench.fixture.database).await;
+            let batch =
+                |name: &str| [raw::bind("", name, &[]), raw::execute("", 0), raw::sync()].concat();
+            let answer = [raw::parse("P 1", "select 1"), raw::sync()].concat();
+            assert!(raw.ask(&answer, 1).await.starts_with("1 "));
+            assert!(raw.ask(&batch("P 1"), 1).await.contains("SELECT 1"));
+            let answer = raw.ask(&raw::query("deallocate \"P 1\""), 1).await;
+            assert_eq!(answer, "C DEALLOCATE\\x00\nZ I\n");
+            assert!(raw.ask(&batch("P 1"), 1).await.starts_with("E ERROR 26000"));
+            let again = [raw::parse("P 1", "select 1"), raw::sync()].concat();
+            assert!(raw.ask(&again, 1).await.starts_with("1 "));
+            let by_batch = [
+                raw::parse("", "deallocate prepare \"P 1\""),
+                raw::bind("", "", &[]),
+                raw::describe(b'P', ""),
+                raw::execute("", 0),
+                raw::sync(),
+            ];
+            let answer = raw.ask(&by_batch.concat(), 1).await;
+            assert_eq!(answer, "1 \n2 \nn \nC DEALLOCATE\\x00\nZ I\n");
+            let answer = raw.ask(&raw::query("deallocate \"P 1\""), 1).await;
+            assert!(answer.starts_with("E ERROR 26000"), "{answer}");
+            let in_failed = [raw::parse("x", "select 1"), raw::sync()].concat();
+            raw.ask(&in_failed, 1).await;
+            raw.ask(&raw::query("begin; select 1/0"), 1).await;
+            let answer = raw.ask(&raw::query("deallocate x"), 1).await;
+            assert!(answer.starts_with("E ERROR 25P02"), "{answer}");
+            raw.ask(&raw::query("rollback"), 1).await;
+            assert!(raw.ask(&batch("x"), 1).await.contains("SELECT 1"));
+        }
+        bench.released().await;
     });
 }
