@@ -121,6 +121,7 @@ pub fn flags(plan: &Plan) -> Vec<String> {
         (session.unpins, "unpins"),
         (session.probes, "probes"),
         (session.names_bound, "names-bound"),
+        (session.resets, "resets"),
         (session.local_settings, "local-settings"),
         (session.async_commit, "async-commit"),
         (plan.needs_transaction, NEEDS_TRANSACTION),

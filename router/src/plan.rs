@@ -89,6 +89,8 @@ pub struct SessionEffect {
     /// May take anything that ties a session to its server, unseen (DO, CALL, a function with a
     /// body that does such things): the server must be asked what it holds.
     pub probes: bool,
+    /// Puts the parameters of `setting_names` back to what they were at connect time.
+    pub resets: bool,
     /// DEALLOCATE of this name: a statement prepared by SQL, or by protocol.
     pub deallocates: Option<Box<str>>,
     /// The name of a parameter it sets is a value bound later.

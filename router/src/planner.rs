@@ -79,6 +79,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.probes |= from.probes;
     to.local_settings |= from.local_settings;
     to.names_bound |= from.names_bound;
+    to.resets |= from.resets;
     to.deallocates = if several { None } else { from.deallocates };
     to.async_commit |= from.async_commit;
 }

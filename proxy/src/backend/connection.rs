@@ -71,6 +71,8 @@ pub enum Hidden {
     ReadSettings,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
+    /// Gives parameters that were reset the values of connect time.
+    Reset,
     /// Wipes the values of sequences that other sessions have used.
     Sequences,
 }

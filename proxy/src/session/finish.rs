@@ -117,7 +117,7 @@ impl Session {
                 }
             }
             Hidden::Begin => return error.map_or(Ok(()), Err),
-            Hidden::Sync | Hidden::Sequences => {}
+            Hidden::Sync | Hidden::Reset | Hidden::Sequences => {}
         }
         Ok(())
     }
@@ -237,7 +237,9 @@ impl Session {
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
-                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync | Hidden::Sequences) => {}
+                Expect::Hidden(
+                    Hidden::ReadSettings | Hidden::Sync | Hidden::Reset | Hidden::Sequences,
+                ) => {}
                 Expect::Query | Expect::Sync | Expect::Poison(_) => {
                     if !std::mem::take(&mut told) {
                         error.encode(&mut self.output);

@@ -379,13 +379,22 @@ impl Session {
         {
             lease.note_parameter(name, value);
         }
-        self.fate_of_notice()
+        self.fate_of_report()
     }
 
-    /// Notices and reports belong to the client unless they come from a query of ours.
+    /// Notices belong to the client unless they come from a query of ours.
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
+    }
+
+    /// So do reports of parameters; one that was reset has its right value only after our query.
+    fn fate_of_report(&self) -> Fate {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        match front {
+            Some(Expect::Hidden(Hidden::Reset)) => Fate::Pass,
+            _ => self.fate_of_notice(),
+        }
     }
 
     /// The message at hand answers the client, not us.

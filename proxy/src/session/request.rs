@@ -3,7 +3,7 @@
 use super::knobs::Scope;
 use super::planning::{Planner, unplanned};
 use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
-use crate::backend::connection::Expect;
+use crate::backend::connection::{Expect, Hidden};
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
 use crate::wire::error::SqlError;
@@ -155,10 +155,26 @@ impl Session {
         }
         self.keep_for_repeat(message);
         self.send_expecting(message, Expect::Query);
+        self.send_first_values(&plan);
         if plan.effect == Effect::Copy {
             self.copy_in = CopyIn::Asked;
         }
         Ok(Step::Done)
+    }
+
+    /// What a client gave at connect time is its default, of which the server knows nothing: a
+    /// RESET is followed by it.
+    fn send_first_values(&mut self, plan: &Plan) {
+        if !plan.session.resets || plan.statements != 1 {
+            return;
+        }
+        let sql = self.startup.reset_sql(&plan.session.setting_names);
+        if let Some(lease) = &mut self.lease
+            && !sql.is_empty()
+        {
+            frame::put_query(&mut lease.out, sql.as_bytes());
+            lease.expect.push_back(Expect::Hidden(Hidden::Reset));
+        }
     }
 
     /// FunctionCall: an old way to call any function, so it runs on the primary as a write.

@@ -728,3 +728,100 @@ fn statements_prepared_by_protocol_are_deallocated_by_name() {
         bench.released().await;
     });
 }
+
+#[test]
+fn reset_goes_back_to_what_was_given_at_connect_time() {
+    run(60, async {
+        let bench = Bench::new("first", |config| config).await;
+        let mut twins = Vec::new();
+        for zone in ["Asia/Tokyo", "Europe/Paris", "Asia/Seoul", "America/Lima"] {
+            let connect = async |address, database: &str| {
+                let mut config = client::config(address, USER, database);
+                config.options(format!("-c timezone={zone} -c work_mem=3MB -c my.own=x"));
+                config.application_name(zone);
+                client::try_connect(&config).await.expect("logs in")
+            };
+            let own = &bench.fixture.cluster.primary.address();
+            twins.push(Twin {
+                through: connect(&bench.fixture.address, &bench.fixture.database).await,
+                own: connect(own, &bench.database).await,
+            });
+        }
+        let shown = "select current_setting('timezone'), current_setting('work_mem'), \
+                     current_setting('application_name'), current_setting('my.own')";
+        for script in [
+            &["set timezone = 'UTC'", "reset timezone"][..],
+            &["set timezone = 'UTC'", "set timezone to default"],
+            &["set timezone = 'UTC'; set work_mem = '9MB'", "reset all"],
+            &["set timezone = 'UTC'", "discard all"],
+            &["begin", "set timezone = 'UTC'", "reset timezone", shown, "commit"],
+            &["begin", "set timezone = 'UTC'", "reset all", shown, "rollback"],
+            &["set work_mem = '5MB'", "begin", "reset work_mem", shown, "rollback", shown],
+            &["begin", "set local timezone = 'UTC'", "reset timezone", shown, "commit"],
+            &["begin", "select 1/0", "reset timezone", "rollback"],
+            &["set application_name = 'other'", "reset application_name"],
+        ] {
+            for twin in &twins {
+                for sql in script {
+                    twin.same(sql).await;
+                }
+                twin.same(shown).await;
+            }
+            for twin in &twins {
+                twin.same(shown).await;
+            }
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn roles_and_session_users_follow() {
+    run(60, async {
+        let bench = Bench::new("roles", |config| config).await;
+        let roles = "create role twin_role; grant twin_role to app; grant twin_role to other";
+        bench.fixture.cluster.primary.query(roles).expect("roles");
+        let mut twins = Vec::new();
+        for _ in 0..SESSIONS {
+            let own = &bench.fixture.cluster.primary.address();
+            let through = &bench.fixture.address;
+            twins.push(Twin {
+                through: client::connect(through, "postgres", &bench.fixture.database).await,
+                own: client::connect(own, "postgres", &bench.database).await,
+            });
+        }
+        let who = "select current_user, session_user, current_setting('role')";
+        for (number, (user, other)) in [("app", "other"), ("other", "app")].iter().enumerate() {
+            for twin in &twins {
+                twin.same(&format!("set session authorization {user}")).await;
+            }
+            for twin in &twins {
+                twin.same(who).await;
+                twin.same("set role twin_role").await;
+            }
+            for twin in twins.iter().skip(number) {
+                twin.same(who).await;
+                twin.same(&format!("set session authorization {other}")).await;
+                twin.same(who).await;
+                twin.same("set role twin_role").await;
+            }
+            for twin in &twins {
+                twin.same(who).await;
+                twin.same("begin; reset role; savepoint a; reset session authorization").await;
+                twin.same(who).await;
+                twin.same("rollback to a").await;
+                twin.same(who).await;
+                twin.same("commit").await;
+                twin.same(who).await;
+            }
+            for twin in &twins {
+                twin.same("reset session authorization").await;
+                twin.same(who).await;
+            }
+        }
+        drop(twins);
+        bench.released().await;
+        let gone = "revoke twin_role from app, other; drop role twin_role";
+        bench.fixture.cluster.primary.query(gone).expect("roles go");
+    });
+}
