@@ -2,6 +2,7 @@
 //! `sections`.
 
 mod sections;
+mod state;
 
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
 

@@ -71,8 +71,8 @@ pub const KNOBS: &[Knob] = &[
         values: "`on`, `off`",
         default: "`off`",
         places: Places::Session,
-        help: "The session keeps its server, on the primary, as with `pool_mode = \"session\"`: for \
-               what transaction pooling cannot do.",
+        help: "The session keeps its server, on the primary, as with `pool_mode = \"session\"`: \
+               for what transaction pooling cannot do.",
     },
     Knob {
         name: "lsn",

@@ -1,5 +1,5 @@
-//! Owns the answers to pgmanifold's own commands: SET, RESET and SHOW of `pgm.` settings. No
-//! server sees them.
+//! Owns the answers that no server gives: how they take their place among the servers' answers,
+//! and those to pgmanifold's own commands, SET, RESET and SHOW of `pgm.` settings.
 
 use super::request::Step;
 use super::{Event, Session, Stop, Virtual};
@@ -7,6 +7,7 @@ use crate::config::model::PoolMode;
 use crate::session::knobs;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
+use bytes::BytesMut;
 use pgmanifold_router::plan::{LocalCommand, PinReason, Plan};
 use std::sync::Arc;
 
@@ -26,6 +27,46 @@ enum Answer {
 }
 
 impl Session {
+    /// Puts an answer of ours in its place: after what the server still owes.
+    pub(super) fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        match &mut self.lease {
+            Some(lease) if !lease.expect.is_empty() => {
+                let mut bytes = BytesMut::new();
+                write(&mut bytes);
+                lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
+            }
+            _ => write(&mut self.output),
+        }
+    }
+
+    /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
+    pub(super) fn restore_prepared(&mut self) {
+        if let Some(dropping) = self.dropping.take() {
+            let prepared = self.prepared.get_or_insert_default();
+            for (name, statement) in *dropping {
+                prepared.entry(name).or_insert(statement);
+            }
+        }
+    }
+
+    /// The transaction status a ReadyForQuery of ours must show.
+    pub(super) fn virtual_status(&self) -> u8 {
+        match &self.virtual_transaction {
+            Virtual::None | Virtual::Lost(_) => b'I',
+            Virtual::Begun(_) => b'T',
+            Virtual::Failed => b'E',
+        }
+    }
+
+    /// Answers ReadyForQuery.
+    pub(super) fn answer_ready(&mut self) {
+        let status = match &self.lease {
+            Some(lease) => lease.status,
+            None => self.virtual_status(),
+        };
+        self.answer(|out| frame::put_ready(out, status));
+    }
+
     /// Runs a command that came as a simple query.
     pub(super) fn run_local_query(&mut self, command: &LocalCommand) -> Step {
         if self.owes_answers() {

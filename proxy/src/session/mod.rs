@@ -40,7 +40,7 @@ use crate::pool::manager::{Greeting, UserPools};
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
-use crate::wire::frame;
+
 use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
 use hashbrown::HashMap;
@@ -475,45 +475,5 @@ impl Session {
         }
         let message = "terminating connection due to administrator command";
         Some(Event::Close(Some(SqlError::fatal("57P01", message))))
-    }
-
-    /// Puts an answer of ours in its place: after what the server still owes.
-    fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        match &mut self.lease {
-            Some(lease) if !lease.expect.is_empty() => {
-                let mut bytes = BytesMut::new();
-                write(&mut bytes);
-                lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
-            }
-            _ => write(&mut self.output),
-        }
-    }
-
-    /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
-    fn restore_prepared(&mut self) {
-        if let Some(dropping) = self.dropping.take() {
-            let prepared = self.prepared.get_or_insert_default();
-            for (name, statement) in *dropping {
-                prepared.entry(name).or_insert(statement);
-            }
-        }
-    }
-
-    /// The transaction status a ReadyForQuery of ours must show.
-    fn virtual_status(&self) -> u8 {
-        match &self.virtual_transaction {
-            Virtual::None | Virtual::Lost(_) => b'I',
-            Virtual::Begun(_) => b'T',
-            Virtual::Failed => b'E',
-        }
-    }
-
-    /// Answers ReadyForQuery.
-    fn answer_ready(&mut self) {
-        let status = match &self.lease {
-            Some(lease) => lease.status,
-            None => self.virtual_status(),
-        };
-        self.answer(|out| frame::put_ready(out, status));
     }
 }

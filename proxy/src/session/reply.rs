@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Session, planning, reuse};
+use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -18,7 +18,7 @@ const WHOLE_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What to do with one message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Swallow,
 }
@@ -216,14 +216,7 @@ impl Session {
             self.copy_in = CopyIn::Running;
         }
         if kind == b'C' {
-            let tag = &message[HEADER_BYTES..];
-            self.rolled_back = *tag == *b"ROLLBACK\0";
-            if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
-                self.dropping = None;
-            }
-            if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
-                self.sequences_discarded();
-            }
+            self.note_completed(&message[HEADER_BYTES..]);
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
@@ -240,24 +233,8 @@ impl Session {
                 statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
                 (fate(name.is_none()), true)
             }
-            (Some(Expect::Verify), b't') => {
-                server.description.clear();
-                server.description.extend_from_slice(&message[HEADER_BYTES..]);
-                (Fate::Swallow, false)
-            }
-            (Some(Expect::Verify), b'T' | b'n') => {
-                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
-                (Fate::Swallow, true)
-            }
-            (Some(Expect::DescribeStatement(_)), b't') => {
-                server.description.clear();
-                server.description.extend_from_slice(&message[HEADER_BYTES..]);
-                (Fate::Pass, false)
-            }
-            (Some(Expect::DescribeStatement(_)), b'T' | b'n') => {
-                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
-                self.note_described();
-                return Ok(Fate::Pass);
+            (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
+                return Ok(self.take_description(kind, &message[HEADER_BYTES..]));
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -271,6 +248,17 @@ impl Session {
             server.expect.pop_front();
         }
         Ok(fate)
+    }
+
+    /// A command has completed, with this tag.
+    fn note_completed(&mut self, tag: &[u8]) {
+        self.rolled_back = *tag == *b"ROLLBACK\0";
+        if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+            self.dropping = None;
+        }
+        if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
+            self.sequences_discarded();
+        }
     }
 
     fn take_ready(&mut self, message: &[u8]) -> Result<Fate, SqlError> {

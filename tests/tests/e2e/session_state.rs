@@ -87,8 +87,7 @@ impl Bench {
         let ends = |line: &&str| *line == "commit" || *line == "rollback";
         let mut rest = script;
         while let Some((first, _)) = rest.split_first() {
-            let end =
-                if *first == "begin" { rest.iter().position(|line| ends(&line)) } else { None };
+            let end = if *first == "begin" { rest.iter().position(ends) } else { None };
             let (turn, next) = rest.split_at(end.unwrap_or(0) + 1);
             for (number, twin) in twins.iter().enumerate() {
                 for line in turn {

@@ -5,13 +5,14 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
+use super::state::STATE_KEYS;
 use super::{Absent, Key, Kind, Reload, Section};
 
 const HOUR_MS: u64 = 3_600_000;
 const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
 const MANY: u64 = 1_000_000;
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     kind: Kind,
     default: Absent,
@@ -392,6 +393,7 @@ pub const DATABASE: Section = Section {
             ),
         ],
         POOL_KEYS,
+        STATE_KEYS,
     ],
     nested: &[],
 };
@@ -401,7 +403,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS],
     nested: &[],
 };
 
@@ -471,25 +473,6 @@ const POOL_KEYS: &[Key] = &[
         NewConnections,
         "`session`: a session always reads its own writes. `off`: it may read from a replica that \
          has not replayed them. A session may change it with `SET pgm.causality`.",
-    ),
-    key(
-        "sequence_state",
-        Choice(&["auto", "transaction", "session"]),
-        Value("auto"),
-        NewConnections,
-        "How `currval` and `lastval` are kept right. `transaction`: servers are wiped of other \
-         sessions' values before they write for a session, so both work in the transaction that \
-         used the sequence. `auto`: the same from the first time somebody asks for such a value. \
-         `session`: a session keeps its server from its first write on, so they always work.",
-    ),
-    key(
-        "application_name_add_host",
-        Boolean,
-        Value("false"),
-        NewConnections,
-        "Add the client's address and port to the `application_name` given at login, so that \
-         `pg_stat_activity` shows whom a server works for. A later `SET application_name` is \
-         passed on as it is.",
     ),
     key(
         "max_replica_lag_ms",
