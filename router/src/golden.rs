@@ -121,6 +121,7 @@ pub fn flags(plan: &Plan) -> Vec<String> {
         (session.unpins, "unpins"),
         (session.probes, "probes"),
         (session.names_bound, "names-bound"),
+        (session.resets, "resets"),
         (session.local_settings, "local-settings"),
         (session.async_commit, "async-commit"),
         (session.listening, "listening"),
@@ -167,6 +168,7 @@ fn local_flag(local: &LocalCommand) -> String {
             format!("local-unlisten({})", channel.as_deref().unwrap_or("*"))
         }
         LocalCommand::ListeningChannels => "local-listening-channels".to_string(),
+        LocalCommand::Deallocate { name } => format!("local-deallocate({name})"),
         LocalCommand::Set { name, value, local, reset } => {
             let mut flag = match (local, reset) {
                 (true, _) => "local-set-local".to_string(),

@@ -89,6 +89,8 @@ pub struct SessionEffect {
     /// May take anything that ties a session to its server, unseen (DO, CALL, a function with a
     /// body that does such things): the server must be asked what it holds.
     pub probes: bool,
+    /// Puts the parameters of `setting_names` back to what they were at connect time.
+    pub resets: bool,
     /// The name of a parameter it sets is a value bound later.
     pub names_bound: bool,
     /// Changes parameters for the rest of the transaction only (SET LOCAL).
@@ -117,6 +119,12 @@ pub enum LocalCommand {
         /// Spelled RESET (decides the command tag).
         reset: bool,
     },
+    /// `DEALLOCATE name`, to be answered here if the statement was prepared by protocol: servers
+    /// know it by another name.
+    Deallocate {
+        /// The client's name for it.
+        name: Box<str>,
+    },
     /// `SHOW pgm.name`.
     Show {
         /// Parameter name without the `pgm.` prefix, lower case.
@@ -141,7 +149,10 @@ impl LocalCommand {
     pub fn is_setting(&self) -> bool {
         match self {
             Self::Set { .. } | Self::Show { .. } => true,
-            Self::Listen { .. } | Self::Unlisten { .. } | Self::ListeningChannels => false,
+            Self::Listen { .. }
+            | Self::Unlisten { .. }
+            | Self::ListeningChannels
+            | Self::Deallocate { .. } => false,
         }
     }
 }
@@ -188,6 +199,14 @@ impl Effect {
             Self::SessionState => "session",
             Self::Copy => "copy",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// True when a statement of this effect may call `nextval`, seen or unseen.
+    pub fn may_use_sequences(self) -> bool {
+        match self {
+            Self::Write | Self::Copy | Self::Unknown | Self::Ddl => true,
+            Self::Read | Self::Transaction | Self::SessionState => false,
         }
     }
 

@@ -80,6 +80,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.probes |= from.probes;
     to.local_settings |= from.local_settings;
     to.names_bound |= from.names_bound;
+    to.resets |= from.resets;
     to.async_commit |= from.async_commit;
     to.listening |= from.listening;
     to.discards_all |= from.discards_all;

@@ -15,6 +15,7 @@ use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the server will answer next, in order; one entry per message sent to it.
@@ -72,6 +73,21 @@ pub enum Hidden {
     ReadSettings,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
+    /// Gives parameters that were reset the values of connect time.
+    Reset,
+    /// Wipes the values of sequences that other sessions have used.
+    Sequences,
+}
+
+/// Who has used something, as far as it matters: nobody, one, or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// Nobody.
+    Nobody,
+    /// This one only.
+    One(u64),
+    /// Several, or one at times that are to be told apart.
+    Several,
 }
 
 /// What identifies a server connection to others (cancel requests, logs).
@@ -94,9 +110,15 @@ impl std::fmt::Debug for ServerInfo {
     }
 }
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// One connection to a PostgreSQL server.
 #[derive(Debug)]
 pub struct Server {
+    /// Unique in this process.
+    pub id: u64,
+    /// Sessions that may have used sequences on it since it was wiped.
+    pub sequence_users: Users,
     /// The socket.
     pub stream: Stream,
     /// Who it is.
@@ -181,6 +203,8 @@ impl Server {
             sender: Sender::default(),
         };
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            sequence_users: Users::Nobody,
             stream: login.stream,
             info: Arc::new(info),
             out: BytesMut::new(),

@@ -4,6 +4,7 @@
 mod failover;
 mod limits;
 mod sections;
+mod state;
 
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
 

@@ -117,7 +117,7 @@ pub(super) async fn admit(
     let mut login = *login;
     login.stream = login.stream.into_this_loop().ok()?;
     let config = Arc::clone(&shared.state().config);
-    let welcome = welcome(&mut login, listener, &config, &worker, &shared).await;
+    let welcome = welcome(&mut login, (peer, listener), &config, &worker, &shared).await;
     // The client is counted as such now, or never will be.
     drop(place);
     match welcome {
@@ -154,7 +154,7 @@ struct Welcome {
 
 async fn welcome(
     login: &mut Login,
-    listener: usize,
+    (peer, listener): (Peer, usize),
     config: &Config,
     worker: &Worker,
     shared: &Arc<Shared>,
@@ -165,6 +165,9 @@ async fn welcome(
     })?;
     let places = take_places(&pools, listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
+    if pools.database.application_name_add_host {
+        add_host(&mut login.params, peer);
+    }
     let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params), shared)
         .map_err(|error| (LoginFailure::Protocol, error))?;
     let greeting = learn_greeting(&pools, &settings, worker.index)
@@ -221,6 +224,14 @@ fn take_places(
             Limit::User,
         )?,
     ])
+}
+
+/// Adds the client's address to its application name, in PgBouncer's format.
+fn add_host(params: &mut Vec<(String, String)>, peer: Peer) {
+    match params.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("application_name")) {
+        Some((_, name)) => *name = format!("{name} - {peer}"),
+        None => params.push(("application_name".into(), format!("app - {peer}"))),
+    }
 }
 
 /// Parts start-up parameters into those of the servers and those of pgmanifold.

@@ -101,6 +101,9 @@ impl Session {
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
         }
+        if let Some(error) = self.refused_for_sequences(&prepared.plan) {
+            return Ok(self.refuse_batch(error));
+        }
         if let Some(step) = self.make_known(name, &prepared, rest) {
             return Ok(step);
         }

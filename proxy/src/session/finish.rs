@@ -2,7 +2,7 @@
 
 use super::loss::Fate;
 use super::{CopyIn, Event, Session, Virtual};
-use crate::backend::connection::{Expect, Hidden};
+use crate::backend::connection::{Expect, Hidden, Users};
 use crate::backend::exec;
 use crate::metrics::ClientState;
 use crate::pool::Lease;
@@ -73,7 +73,9 @@ impl Session {
     /// Notes what the transaction did. `last` is false while further requests are under way: what
     /// they write is not covered by a mark of now.
     fn transaction_ended(&mut self, last: bool) {
-        self.knobs.end_transaction(!self.rolled_back);
+        if self.knobs.end_transaction(!self.rolled_back) {
+            self.follow_keep_server();
+        }
         self.rolled_back = false;
         self.pins.transaction_ended();
         self.local_settings = false;
@@ -127,7 +129,7 @@ impl Session {
                 }
             }
             Hidden::Begin => return error.map_or(Ok(()), Err),
-            Hidden::Sync => {}
+            Hidden::Sync | Hidden::Reset | Hidden::Sequences => {}
         }
         Ok(())
     }
@@ -253,7 +255,9 @@ impl Session {
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
-                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync) => {}
+                Expect::Hidden(
+                    Hidden::ReadSettings | Hidden::Sync | Hidden::Reset | Hidden::Sequences,
+                ) => {}
                 Expect::Query | Expect::Sync | Expect::Poison(_) => {
                     if !std::mem::take(&mut told) {
                         error.encode(&mut self.output);
@@ -341,6 +345,7 @@ impl Session {
             }
             lease.statements.clear();
             lease.settings = settings::Settings::none();
+            lease.sequence_users = Users::Nobody;
         }
         lease.give_back(self.worker.index, Instant::now());
     }

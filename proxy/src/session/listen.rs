@@ -33,6 +33,11 @@ impl Session {
             LocalCommand::Set { .. } | LocalCommand::Show { .. } => true,
             LocalCommand::Listen { .. } | LocalCommand::Unlisten { .. } => self.listens_here(),
             LocalCommand::ListeningChannels => self.listening.is_some() && self.listens_here(),
+            // Servers know a statement that was prepared by protocol by another name.
+            LocalCommand::Deallocate { name } => {
+                let failed = self.lease.as_ref().is_some_and(|lease| lease.status == b'E');
+                !failed && self.find_named(name.as_bytes()).is_some()
+            }
         };
         here.then_some(command)
     }
@@ -145,10 +150,10 @@ impl Session {
     }
 
     /// The channels in force.
-    pub(super) fn listening_channels(&self) -> Result<Vec<Box<str>>, SqlError> {
-        let Some(listening) = &self.listening else { return Ok(Vec::new()) };
-        let text = |channel: Channel| String::from_utf8_lossy(&channel).into();
-        Ok(listening.channels().into_iter().map(text).collect())
+    pub(super) fn listening_channels(&self) -> Vec<String> {
+        let Some(listening) = &self.listening else { return Vec::new() };
+        let text = |channel: Channel| String::from_utf8_lossy(&channel).into_owned();
+        listening.channels().into_iter().map(text).collect()
     }
 
     /// To be called before a simple query is answered or sent. `None` when all is well.

@@ -1,22 +1,24 @@
-//! Owns the answers to commands that no server sees: SET, RESET and SHOW of `pgm.` settings, and
-//! LISTEN and its like as far as `listen` takes them.
+//! Owns the answers that no server gives: how they take their place among the servers' answers,
+//! those to pgmanifold's own commands (SET, RESET and SHOW of `pgm.` settings), and those to LISTEN
+//! and its like as far as `listen` takes them.
 
 use super::listening::Action;
 use super::request::Step;
 use super::{Event, Session, Stop, Virtual};
+use crate::config::model::PoolMode;
+use crate::session::knobs;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
-use pgmanifold_router::plan::LocalCommand;
+use bytes::BytesMut;
+use pgmanifold_router::plan::{LocalCommand, PinReason};
 use std::sync::Arc;
 
 /// What a command of ours answers.
 pub(super) enum Answer {
     /// A command tag.
     Tag(&'static str),
-    /// One text value under a column name.
-    Value(String, Box<str>),
-    /// Text values under a column name.
-    Values(&'static str, Vec<Box<str>>),
+    /// Rows of text under these columns, and a command tag.
+    Rows(Vec<String>, Vec<Vec<String>>, String),
     /// Something must happen first.
     Wait(Event),
 }
@@ -28,10 +30,67 @@ pub(super) enum Protocol {
     Extended,
 }
 
-/// The column of `SELECT pg_listening_channels()`.
-const LISTENING_CHANNELS: &str = "pg_listening_channels";
+/// The columns of what a command answers; none when it has no rows.
+fn columns(command: &LocalCommand) -> Vec<String> {
+    match command {
+        LocalCommand::Set { .. }
+        | LocalCommand::Deallocate { .. }
+        | LocalCommand::Listen { .. }
+        | LocalCommand::Unlisten { .. } => Vec::new(),
+        LocalCommand::ListeningChannels => vec!["pg_listening_channels".to_owned()],
+        // As those of SHOW ALL.
+        LocalCommand::Show { name } if &**name == "all" => {
+            ["name", "setting", "description"].map(str::to_owned).to_vec()
+        }
+        LocalCommand::Show { name } => vec![format!("pgm.{name}")],
+    }
+}
+
+fn shown(command: &LocalCommand, rows: Vec<Vec<String>>) -> Answer {
+    Answer::Rows(columns(command), rows, "SHOW".to_owned())
+}
 
 impl Session {
+    /// Puts an answer of ours in its place: after what the server still owes.
+    pub(super) fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        match &mut self.lease {
+            Some(lease) if !lease.expect.is_empty() => {
+                let mut bytes = BytesMut::new();
+                write(&mut bytes);
+                lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
+            }
+            _ => write(&mut self.output),
+        }
+    }
+
+    /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
+    pub(super) fn restore_prepared(&mut self) {
+        if let Some(dropping) = self.dropping.take() {
+            let prepared = self.prepared.get_or_insert_default();
+            for (name, statement) in *dropping {
+                prepared.entry(name).or_insert(statement);
+            }
+        }
+    }
+
+    /// The transaction status a ReadyForQuery of ours must show.
+    pub(super) fn virtual_status(&self) -> u8 {
+        match &self.virtual_transaction {
+            Virtual::None => b'I',
+            Virtual::Begun(_) => b'T',
+            Virtual::Failed | Virtual::Lost(_) => b'E',
+        }
+    }
+
+    /// Answers ReadyForQuery.
+    pub(super) fn answer_ready(&mut self) {
+        let status = match &self.lease {
+            Some(lease) => lease.status,
+            None => self.virtual_status(),
+        };
+        self.answer(|out| frame::put_ready(out, status));
+    }
+
     /// Runs a command that came as a simple query.
     pub(super) fn run_local_query(&mut self, command: &LocalCommand) -> Step {
         if self.owes_answers() {
@@ -41,15 +100,11 @@ impl Session {
             Err(error) => return self.refuse_query(error),
             Ok(Answer::Wait(event)) => return Stop::Event(event).into(),
             Ok(Answer::Tag(tag)) => self.answer_complete(tag),
-            Ok(Answer::Values(name, values)) => {
-                self.answer(|out| frame::put_text_column(out, name));
-                let tag = self.answer_rows(&values);
+            Ok(Answer::Rows(columns, rows, tag)) => {
+                let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+                self.answer(|out| frame::put_text_columns(out, &columns));
+                self.answer_rows(&rows);
                 self.answer_complete(&tag);
-            }
-            Ok(Answer::Value(name, value)) => {
-                self.answer(|out| frame::put_text_column(out, &name));
-                self.answer(|out| frame::put_text_row(out, &value));
-                self.answer_complete("SHOW");
             }
         }
         Step::Done
@@ -58,7 +113,7 @@ impl Session {
     /// Runs a command that was bound to a portal.
     pub(super) fn run_local_portal(&mut self, command: &LocalCommand) -> Step {
         let waits = match command {
-            LocalCommand::Set { .. } => false,
+            LocalCommand::Set { .. } | LocalCommand::Deallocate { .. } => false,
             LocalCommand::Show { .. } => true,
             LocalCommand::Listen { .. }
             | LocalCommand::Unlisten { .. }
@@ -71,13 +126,9 @@ impl Session {
             Err(error) => return self.refuse_batch(error),
             Ok(Answer::Wait(event)) => return Stop::Event(event).into(),
             Ok(Answer::Tag(tag)) => self.answer(|out| frame::put_command_complete(out, tag)),
-            Ok(Answer::Values(_, values)) => {
-                let tag = self.answer_rows(&values);
+            Ok(Answer::Rows(_, rows, tag)) => {
+                self.answer_rows(&rows);
                 self.answer(|out| frame::put_command_complete(out, &tag));
-            }
-            Ok(Answer::Value(_, value)) => {
-                self.answer(|out| frame::put_text_row(out, &value));
-                self.answer(|out| frame::put_command_complete(out, "SHOW"));
             }
         }
         Step::Done
@@ -88,26 +139,20 @@ impl Session {
         if statement {
             self.answer(|out| frame::put(out, b't', &[&[0, 0]]));
         }
-        match command {
-            LocalCommand::Set { .. }
-            | LocalCommand::Listen { .. }
-            | LocalCommand::Unlisten { .. } => self.answer(|out| frame::put(out, b'n', &[])),
-            LocalCommand::ListeningChannels => {
-                self.answer(|out| frame::put_text_column(out, LISTENING_CHANNELS));
-            }
-            LocalCommand::Show { name } => {
-                let column = format!("pgm.{name}");
-                self.answer(|out| frame::put_text_column(out, &column));
-            }
+        let columns = columns(command);
+        if columns.is_empty() {
+            self.answer(|out| frame::put(out, b'n', &[]));
+        } else {
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+            self.answer(|out| frame::put_text_columns(out, &columns));
         }
     }
 
-    /// Answers rows of one text value; returns the command tag.
-    fn answer_rows(&mut self, values: &[Box<str>]) -> String {
-        for value in values {
-            self.answer(|out| frame::put_text_row(out, value));
+    fn answer_rows(&mut self, rows: &[Vec<String>]) {
+        for row in rows {
+            let row: Vec<&str> = row.iter().map(String::as_str).collect();
+            self.answer(|out| frame::put_text_row(out, &row));
         }
-        format!("SELECT {}", values.len())
     }
 
     pub(super) fn owes_answers(&self) -> bool {
@@ -130,27 +175,56 @@ impl Session {
                 self.run_listen(Action::UnlistenAll, protocol)
             }
             LocalCommand::ListeningChannels => {
-                Ok(Answer::Values(LISTENING_CHANNELS, self.listening_channels()?))
+                let rows: Vec<_> =
+                    self.listening_channels().into_iter().map(|name| vec![name]).collect();
+                let tag = format!("SELECT {}", rows.len());
+                Ok(Answer::Rows(columns(command), rows, tag))
             }
             LocalCommand::Set { name, value, local, reset } => {
                 let in_transaction = match &self.lease {
                     Some(lease) => lease.status != b'I',
                     None => matches!(self.virtual_transaction, Virtual::Begun(_)),
                 };
+                let statement = self.pools.database.pool_mode == PoolMode::Statement;
+                if statement && &**name == knobs::KEEP_SERVER {
+                    let message = "pgm.keep_server is not possible with statement pooling";
+                    return Err(SqlError::error("0A000", message)
+                        .hint("Use a database with pool_mode = \"transaction\"."));
+                }
                 self.knobs.set(name, value.as_deref(), *local, in_transaction)?;
+                self.follow_keep_server();
                 Ok(Answer::Tag(if *reset { "RESET" } else { "SET" }))
+            }
+            LocalCommand::Deallocate { name } => {
+                self.forget(name.as_bytes());
+                Ok(Answer::Tag("DEALLOCATE"))
             }
             LocalCommand::Show { name } if &**name == "lsn" => {
                 if let Some(error) = self.refused.take() {
                     return Err(*error);
                 }
                 match self.token.take() {
-                    Some(token) => Ok(Answer::Value("pgm.lsn".to_owned(), token)),
+                    Some(token) => Ok(shown(command, vec![vec![token.into()]])),
                     None => Ok(Answer::Wait(Event::Token)),
                 }
             }
+            LocalCommand::Show { name } if &**name == "all" => {
+                Ok(shown(command, self.knobs.all().map(Vec::from).collect()))
+            }
             LocalCommand::Show { name } => {
-                Ok(Answer::Value(format!("pgm.{name}"), self.knobs.show(name)?.into()))
+                Ok(shown(command, vec![vec![self.knobs.show(name)?]]))
+            }
+        }
+    }
+
+    /// Ties the session to its server, or lets it go, as `pgm.keep_server` says now.
+    pub(super) fn follow_keep_server(&mut self) {
+        if self.knobs.keep_server() {
+            self.pins.hold(PinReason::Asked);
+        } else if self.pins.has(PinReason::Asked) {
+            self.pins.release(PinReason::Asked);
+            if !self.batch_open {
+                self.release_server();
             }
         }
     }

@@ -20,6 +20,8 @@ mod failover;
 mod finish;
 pub mod held;
 pub mod knobs;
+#[cfg(test)]
+mod knobs_docs;
 mod listen;
 mod listening;
 mod local;
@@ -31,6 +33,7 @@ mod repeat;
 pub(crate) mod reply;
 mod request;
 mod reuse;
+mod sequences;
 pub mod settings;
 mod waiting;
 
@@ -43,7 +46,7 @@ use crate::pool::manager::{Greeting, UserPools};
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
-use crate::wire::frame;
+
 use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
 use failover::FailoverWait;
@@ -197,6 +200,10 @@ pub struct Session {
     server_tainted: bool,
     /// What the client had prepared before the DEALLOCATE ALL or DISCARD ALL that is under way.
     dropping: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
+    /// The server on which the session may have used sequences last.
+    sequence_server: Option<u64>,
+    /// It has asked for `currval` or `lastval` outside of a transaction.
+    asked_for_sequences: bool,
     last_write: Option<WriteMark>,
     last_write_async: bool,
     /// When the first message of the current request came.
@@ -261,7 +268,7 @@ impl Session {
         let custom = custom.map(Into::into).collect();
         let handle = Arc::clone(begin.guards.registration.handle());
         let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
-        Self {
+        let mut session = Self {
             client: begin.client,
             input: BytesMut::new(),
             output: begin.output,
@@ -302,6 +309,8 @@ impl Session {
             statements_dirty: false,
             server_tainted: false,
             dropping: None,
+            sequence_server: None,
+            asked_for_sequences: false,
             last_write: None,
             last_write_async: false,
             started: Instant::now(),
@@ -315,7 +324,9 @@ impl Session {
             failover: None,
             cancelled_step: None,
             seed: rand::random(),
-        }
+        };
+        session.follow_keep_server();
+        session
     }
 
     /// Serves the client until it leaves, breaks the protocol, or the proxy stops.
@@ -500,45 +511,5 @@ impl Session {
             Poll::Ready(result) => result,
             Poll::Pending => Ok(()),
         }
-    }
-
-    /// Puts an answer of ours in its place: after what the server still owes.
-    fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        match &mut self.lease {
-            Some(lease) if !lease.expect.is_empty() => {
-                let mut bytes = BytesMut::new();
-                write(&mut bytes);
-                lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
-            }
-            _ => write(&mut self.output),
-        }
-    }
-
-    /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
-    fn restore_prepared(&mut self) {
-        if let Some(dropping) = self.dropping.take() {
-            let prepared = self.prepared.get_or_insert_default();
-            for (name, statement) in *dropping {
-                prepared.entry(name).or_insert(statement);
-            }
-        }
-    }
-
-    /// The transaction status a ReadyForQuery of ours must show.
-    fn virtual_status(&self) -> u8 {
-        match &self.virtual_transaction {
-            Virtual::None => b'I',
-            Virtual::Begun(_) => b'T',
-            Virtual::Failed | Virtual::Lost(_) => b'E',
-        }
-    }
-
-    /// Answers ReadyForQuery.
-    fn answer_ready(&mut self) {
-        let status = match &self.lease {
-            Some(lease) => lease.status,
-            None => self.virtual_status(),
-        };
-        self.answer(|out| frame::put_ready(out, status));
     }
 }

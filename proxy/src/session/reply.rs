@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Session, planning, reuse};
+use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -18,7 +18,7 @@ const WHOLE_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What to do with one message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Swallow,
 }
@@ -222,11 +222,7 @@ impl Session {
             self.listening_executed(&message[HEADER_BYTES..]);
         }
         if kind == b'C' {
-            let tag = &message[HEADER_BYTES..];
-            self.rolled_back = *tag == *b"ROLLBACK\0";
-            if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
-                self.dropping = None;
-            }
+            self.note_completed(&message[HEADER_BYTES..]);
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
@@ -243,24 +239,8 @@ impl Session {
                 statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
                 (fate(name.is_none()), true)
             }
-            (Some(Expect::Verify), b't') => {
-                server.description.clear();
-                server.description.extend_from_slice(&message[HEADER_BYTES..]);
-                (Fate::Swallow, false)
-            }
-            (Some(Expect::Verify), b'T' | b'n') => {
-                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
-                (Fate::Swallow, true)
-            }
-            (Some(Expect::DescribeStatement(_)), b't') => {
-                server.description.clear();
-                server.description.extend_from_slice(&message[HEADER_BYTES..]);
-                (Fate::Pass, false)
-            }
-            (Some(Expect::DescribeStatement(_)), b'T' | b'n') => {
-                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
-                self.note_described();
-                return Ok(Fate::Pass);
+            (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
+                return Ok(self.take_description(kind, &message[HEADER_BYTES..]));
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -292,6 +272,17 @@ impl Session {
             self.output.extend_from_slice(&before);
         }
         kept
+    }
+
+    /// A command has completed, with this tag.
+    fn note_completed(&mut self, tag: &[u8]) {
+        self.rolled_back = *tag == *b"ROLLBACK\0";
+        if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+            self.dropping = None;
+        }
+        if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
+            self.sequences_discarded();
+        }
     }
 
     fn take_ready(&mut self, message: &[u8]) -> Result<Fate, SqlError> {
@@ -408,13 +399,28 @@ impl Session {
         {
             lease.note_parameter(name, value);
         }
-        self.fate_of_notice()
+        self.fate_of_report()
     }
 
-    /// Notices and reports belong to the client unless they come from a query of ours.
+    /// Notices belong to the client unless they come from a query of ours.
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
+    }
+
+    /// So do reports of parameters; one that was reset has its right value only after our query.
+    fn fate_of_report(&self) -> Fate {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        match front {
+            Some(Expect::Hidden(Hidden::Reset)) => Fate::Pass,
+            _ => self.fate_of_notice(),
+        }
+    }
+
+    /// The message at hand answers the client, not us.
+    fn is_visible(&self) -> bool {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        matches!(front, Some(Expect::Query | Expect::Execute))
     }
 
     fn local_is_next(&self) -> bool {

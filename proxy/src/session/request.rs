@@ -3,7 +3,7 @@
 use super::knobs::Scope;
 use super::planning::{Planner, unplanned};
 use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
-use crate::backend::connection::Expect;
+use crate::backend::connection::{Expect, Hidden};
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
 use crate::wire::error::SqlError;
@@ -155,6 +155,9 @@ impl Session {
         if self.listening.is_some() && self.sender_is_uncertain(&plan) {
             return Ok(Stop::Event(Event::Hub).into());
         }
+        if let Some(error) = self.refused_for_sequences(&plan) {
+            return Ok(self.refuse_query(error));
+        }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);
         if self.listening.is_some() {
@@ -166,10 +169,26 @@ impl Session {
         }
         self.keep_for_repeat(message, plan.effect);
         self.send_expecting(message, Expect::Query);
+        self.send_first_values(&plan);
         if plan.effect == Effect::Copy {
             self.copy_in = CopyIn::Asked;
         }
         Ok(Step::Done)
+    }
+
+    /// What a client gave at connect time is its default, of which the server knows nothing: a
+    /// RESET is followed by it.
+    fn send_first_values(&mut self, plan: &Plan) {
+        if !plan.session.resets || plan.statements != 1 {
+            return;
+        }
+        let sql = self.startup.reset_sql(&plan.session.setting_names);
+        if let Some(lease) = &mut self.lease
+            && !sql.is_empty()
+        {
+            frame::put_query(&mut lease.out, sql.as_bytes());
+            lease.expect.push_back(Expect::Hidden(Hidden::Reset));
+        }
     }
 
     /// FunctionCall: an old way to call any function, so it runs on the primary as a write.
@@ -232,7 +251,9 @@ impl Session {
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
         self.rest();
-        self.knobs.end_transaction(tag == "COMMIT");
+        if self.knobs.end_transaction(tag == "COMMIT") {
+            self.follow_keep_server();
+        }
         self.listening_ends(tag == "COMMIT");
         self.answer_complete(tag);
     }
@@ -271,13 +292,6 @@ impl Session {
         {
             return Some(error);
         }
-        if plan.session.sequence_state && !self.pins.any() && !self.in_write_transaction() {
-            return Some(
-                SqlError::error("0A000", "currval and lastval need the transaction of nextval")
-                    .detail("Outside of it another session's value could be read.")
-                    .hint("Use INSERT ... RETURNING, one transaction, or session pooling."),
-            );
-        }
         match &self.virtual_transaction {
             Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
             // Sent to a server it would say COMMIT there, where no transaction is open.
@@ -289,10 +303,6 @@ impl Session {
             }
             _ => None,
         }
-    }
-
-    fn in_write_transaction(&self) -> bool {
-        self.wrote && self.lease.as_ref().is_some_and(|lease| lease.status == b'T')
     }
 
     /// Answers a simple query with an error. A transaction that is open on a server must fail as
@@ -350,6 +360,9 @@ impl Session {
                 self.pins.doubt();
             }
             Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
+        }
+        if plan.effect.may_use_sequences() {
+            self.note_sequence_use();
         }
         if self.wrote
             && plan.hints.causality.is_some()

@@ -8,6 +8,7 @@
 //!   PostgreSQL would have given. When a server has analysed its statement under another schema,
 //!   the server is asked what the columns are before the statement runs.
 
+use super::reply::Fate;
 use super::request::Step;
 use super::{Prepared, Session, Stop};
 use crate::backend::connection::Expect;
@@ -167,8 +168,27 @@ impl Session {
         true
     }
 
+    /// What a statement takes (`t`) and returns (`T`, or `n` for nothing), asked by the client or
+    /// by us.
+    pub(super) fn take_description(&mut self, kind: u8, body: &[u8]) -> Fate {
+        let Some(lease) = &mut self.lease else { return Fate::Swallow };
+        let hidden = matches!(lease.expect.front(), Some(Expect::Verify));
+        if kind == b't' {
+            lease.description.clear();
+            lease.description.extend_from_slice(body);
+        } else {
+            add_columns(body, &mut lease.description);
+            if hidden {
+                lease.expect.pop_front();
+            } else {
+                self.note_described();
+            }
+        }
+        if hidden { Fate::Swallow } else { Fate::Pass }
+    }
+
     /// The client has been told what a statement takes and returns.
-    pub(super) fn note_described(&mut self) {
+    fn note_described(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let Some(Expect::DescribeStatement(name)) = lease.expect.pop_front() else { return };
         let description = lease.description.as_slice().into();
@@ -223,7 +243,7 @@ fn verify(lease: &mut Lease, statement: &Statement) {
 
 /// Adds the columns of a RowDescription without the tables they come from: names, types, sizes and
 /// modifiers are what PostgreSQL compares.
-pub(super) fn add_columns(body: &[u8], description: &mut Vec<u8>) {
+fn add_columns(body: &[u8], description: &mut Vec<u8>) {
     let mut rest = body.get(2..).unwrap_or_default();
     while let Some(end) = memchr::memchr(0, rest) {
         let Some((column, next)) = rest.split_at_checked(end + 19) else { return };

@@ -92,6 +92,18 @@ impl Settings {
         self.values.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
+    /// The SQL that gives parameters that were just reset (`all`: every one) these values, as if
+    /// they were the server's own defaults. Empty when none is among them.
+    pub fn reset_sql(&self, reset: &[Box<str>]) -> String {
+        let mut sql = String::new();
+        for (name, value) in self.iter() {
+            if reset.iter().any(|known| **known == *name || **known == *"all") {
+                write_set(&mut sql, name, value);
+            }
+        }
+        sql
+    }
+
     /// The SQL that brings a server from `self` to `wanted`. The role comes last, for it may take
     /// away the right to set the others; it is reset first for the same reason.
     pub fn difference_sql(&self, wanted: &Settings) -> String {
@@ -102,7 +114,10 @@ impl Settings {
                 let _ = write!(sql, "RESET {};", quote_name(name));
             }
         }
-        let changed = |name: &str| self.get(name) != wanted.get(name);
+        // Another session user has no role until it is set again.
+        let user = self.get(privileged[1]) != wanted.get(privileged[1]);
+        let changed =
+            |name: &str| self.get(name) != wanted.get(name) || name == privileged[0] && user;
         for (name, _) in self.iter() {
             if wanted.get(name).is_none() && !privileged.contains(&name) {
                 let _ = write!(sql, "RESET {};", quote_name(name));
@@ -178,6 +193,27 @@ mod tests {
              SELECT pg_catalog.set_config(E'role', E'b', false);"
         );
         assert_eq!(to.difference_sql(&to), "");
+    }
+
+    #[test]
+    fn a_role_is_set_again_for_another_session_user() {
+        let from = settings(&[("session_authorization", "a"), ("role", "r")]);
+        let to = settings(&[("session_authorization", "b"), ("role", "r")]);
+        assert_eq!(
+            from.difference_sql(&to),
+            "RESET \"session_authorization\";\
+             SELECT pg_catalog.set_config(E'session_authorization', E'b', false);\
+             SELECT pg_catalog.set_config(E'role', E'r', false);"
+        );
+    }
+
+    #[test]
+    fn what_is_reset_gets_its_first_value() {
+        let startup = settings(&[("timezone", "Asia/Tokyo"), ("work_mem", "1MB")]);
+        assert_eq!(startup.reset_sql(&["datestyle".into()]), "");
+        let zone = "SELECT pg_catalog.set_config(E'timezone', E'Asia/Tokyo', false);";
+        assert_eq!(startup.reset_sql(&["timezone".into()]), zone);
+        assert!(startup.reset_sql(&["all".into()]).starts_with(zone));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::text::Text;
 use super::{notify, session, transaction};
 use crate::facts::Facts;
 use crate::lexer::TokenKind;
-use crate::plan::{Effect, PinReason};
+use crate::plan::{Effect, LocalCommand, PinReason};
 
 /// Splits at semicolons outside of parentheses. Empty statements are left out.
 pub(super) fn split(text: &Text<'_>) -> Vec<(usize, usize)> {
@@ -203,6 +203,9 @@ fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
     let name = if text.is(from + 1, "prepare") { from + 2 } else { from + 1 };
     let mut outcome = Outcome::new(Effect::SessionState, "drops a statement prepared by name");
     outcome.session.drops_prepared = text.is(name, "all");
+    if !outcome.session.drops_prepared {
+        outcome.local = text.name(name).map(|name| LocalCommand::Deallocate { name: name.into() });
+    }
     unpins(outcome)
 }
 

@@ -6,6 +6,7 @@ use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
+use super::state::STATE_KEYS;
 use super::{Absent, Key, Kind, Reload, Section};
 
 pub(super) const HOUR_MS: u64 = 3_600_000;
@@ -376,6 +377,7 @@ pub const DATABASE: Section = Section {
             ),
         ],
         POOL_KEYS,
+        STATE_KEYS,
     ],
     nested: &[],
 };
@@ -385,7 +387,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS],
     nested: &[],
 };
 
