@@ -38,6 +38,9 @@ impl Session {
             if self.copy_in == CopyIn::Asked {
                 return (at, Stop::CopyAsked);
             }
+            if !rest.is_empty() && self.waits_for_restore() {
+                return (at, Stop::Drain);
+            }
             if self.copy_passing > 0 {
                 if rest.is_empty() {
                     return (at, Stop::NeedBytes);
@@ -336,6 +339,7 @@ impl Session {
     fn note_session_effects(&mut self, plan: &Plan) {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
+        self.note_reset(&session.setting_names);
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
             self.custom_names.insert(name.clone());
