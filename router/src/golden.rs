@@ -120,6 +120,7 @@ pub fn flags(plan: &Plan) -> Vec<String> {
         (session.drops_prepared, "drops-prepared"),
         (session.unpins, "unpins"),
         (session.probes, "probes"),
+        (session.names_bound, "names-bound"),
         (session.local_settings, "local-settings"),
         (session.async_commit, "async-commit"),
         (plan.needs_transaction, NEEDS_TRANSACTION),

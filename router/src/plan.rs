@@ -89,6 +89,8 @@ pub struct SessionEffect {
     /// May take anything that ties a session to its server, unseen (DO, CALL, a function with a
     /// body that does such things): the server must be asked what it holds.
     pub probes: bool,
+    /// The name of a parameter it sets is a value bound later.
+    pub names_bound: bool,
     /// Changes parameters for the rest of the transaction only (SET LOCAL).
     pub local_settings: bool,
     /// May switch `synchronous_commit` off (the flushed LSN then does not cover the commit). A
@@ -159,6 +161,14 @@ impl Effect {
             Self::SessionState => "session",
             Self::Copy => "copy",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// True when a statement of this effect may call `nextval`, seen or unseen.
+    pub fn may_use_sequences(self) -> bool {
+        match self {
+            Self::Write | Self::Copy | Self::Unknown | Self::Ddl => true,
+            Self::Read | Self::Transaction | Self::SessionState => false,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::lexer::{Dialect, LexError};
 use crate::plan::{Effect, PinReason, Plan};
 use std::borrow::Cow;
 
+mod body;
 mod calls;
 mod keywords;
 mod outcome;
@@ -20,6 +21,8 @@ mod system;
 mod text;
 mod transaction;
 
+pub use body::is_custom_name;
+pub(crate) use body::{Body, read as read_body, read_foreign};
 use outcome::Outcome;
 pub(crate) use text::identifier;
 pub use text::{MAX_DEPTH, MAX_OPERATORS, MAX_TOKENS};
@@ -75,6 +78,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.unpins |= from.unpins;
     to.probes |= from.probes;
     to.local_settings |= from.local_settings;
+    to.names_bound |= from.names_bound;
     to.async_commit |= from.async_commit;
 }
 

@@ -13,6 +13,7 @@ use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the server will answer next, in order; one entry per message sent to it.
@@ -36,8 +37,12 @@ pub enum Expect {
     Closed,
     /// A Bind.
     Bind,
-    /// A Describe: ends with RowDescription or NoData.
+    /// A Describe of a portal: ends with RowDescription or NoData.
     Describe,
+    /// A Describe of the statement with this name of the client's.
+    DescribeStatement(Box<[u8]>),
+    /// A Describe of ours, of a statement: nothing passes, the answer is kept for comparison.
+    Verify,
     /// An Execute: ends with CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// A Close; `hidden` when we evicted a statement.
@@ -70,6 +75,19 @@ pub enum Hidden {
     ReadSettings,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
+    /// Wipes the values of sequences that other sessions have used.
+    Sequences,
+}
+
+/// Who has used something, as far as it matters: nobody, one, or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// Nobody.
+    Nobody,
+    /// This one only.
+    One(u64),
+    /// Several, or one at times that are to be told apart.
+    Several,
 }
 
 /// What identifies a server connection to others (cancel requests, logs).
@@ -90,9 +108,15 @@ impl std::fmt::Debug for ServerInfo {
     }
 }
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// One connection to a PostgreSQL server.
 #[derive(Debug)]
 pub struct Server {
+    /// Unique in this process.
+    pub id: u64,
+    /// Sessions that may have used sequences on it since it was wiped.
+    pub sequence_users: Users,
     /// The socket.
     pub stream: Stream,
     /// Who it is.
@@ -125,6 +149,14 @@ pub struct Server {
     pub statements: ServerStatements,
     /// What the unnamed statement is.
     pub unnamed: Option<Arc<Statement>>,
+    /// What the server said of the statement it was asked about last: parameters and columns.
+    pub description: Vec<u8>,
+    /// Which statement that was, when we asked.
+    pub verified: Option<u64>,
+    /// The statement that is bound now, where its client prepared it later than this server.
+    pub reused: Option<u64>,
+    /// The batch that binds it, while it may be run again with the statement analysed anew.
+    pub again: BytesMut,
     /// The FATAL error that announced its end.
     pub dying: Option<SqlError>,
     /// When it is too old to be used again.
@@ -151,6 +183,8 @@ impl Server {
         let (prepared_limit, lifetime) = limits;
         let info = ServerInfo { host, host_index, connector, cancel: login.cancel };
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            sequence_users: Users::Nobody,
             stream: login.stream,
             info: Arc::new(info),
             out: BytesMut::new(),
@@ -166,6 +200,10 @@ impl Server {
             reported: login.params,
             statements: ServerStatements::new(prepared_limit),
             unnamed: None,
+            description: Vec::new(),
+            verified: None,
+            reused: None,
+            again: BytesMut::new(),
             dying: None,
             expires: now + lifetime,
             idle_since: now,
@@ -197,6 +235,8 @@ impl Server {
             self.out = BytesMut::new();
         }
         self.repeatable.clear();
+        self.again.clear();
+        (self.reused, self.verified) = (None, None);
         if self.partial.capacity() > KEPT_BUFFER_BYTES {
             self.partial = BytesMut::new();
         }

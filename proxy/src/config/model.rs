@@ -229,6 +229,17 @@ pub enum Causality {
     Off,
 }
 
+/// How `currval` and `lastval` are kept right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SequenceState {
+    /// As `Transaction`, from the first time somebody asks for such a value.
+    Auto,
+    /// Right within the transaction that used the sequence.
+    Transaction,
+    /// Sessions keep their server from their first write on.
+    Session,
+}
+
 /// A database clients may ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Database {
@@ -244,6 +255,10 @@ pub struct Database {
     pub read_replicas: bool,
     /// Read-your-writes scope of sessions that set none.
     pub causality: Causality,
+    /// How `currval` and `lastval` are kept right.
+    pub sequence_state: SequenceState,
+    /// Client address and port are added to the `application_name` given at login.
+    pub application_name_add_host: bool,
     /// A replica further behind is not read from.
     pub max_replica_lag: Option<Duration>,
     /// The same in bytes of WAL.

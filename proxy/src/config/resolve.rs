@@ -9,7 +9,7 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    Shard,
+    SequenceState, Shard,
 };
 use super::{pem, secrets, servers};
 use std::net::SocketAddr;
@@ -276,6 +276,12 @@ fn database(reader: &Reader<'_>, general: &General, shards: &[Arc<Shard>]) -> Op
         pool_mode,
         read_replicas: reader.boolean("read_replicas"),
         causality,
+        sequence_state: match reader.text("sequence_state").as_deref() {
+            Some("transaction") => SequenceState::Transaction,
+            Some("session") => SequenceState::Session,
+            _ => SequenceState::Auto,
+        },
+        application_name_add_host: reader.boolean("application_name_add_host"),
         max_replica_lag: reader.integer("max_replica_lag_ms").map(Duration::from_millis),
         max_replica_lag_bytes: reader.integer("max_replica_lag_bytes"),
         max_clients: reader.optional_count("max_clients").unwrap_or(general.max_clients),

@@ -4,7 +4,7 @@
 
 use crate::backend::connect::Connector;
 use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
-use crate::config::model::{Config, Database, Shard, User};
+use crate::config::model::{Config, Database, SequenceState, Shard, User};
 use crate::frontend::startup::Frontends;
 use crate::metrics::Metrics;
 use crate::pool::{Pool, PoolNumbers};
@@ -83,6 +83,8 @@ pub struct UserPools {
     pub facts: Arc<FactsStore>,
     /// By host index.
     pub pools: Vec<Arc<Pool>>,
+    /// A session has asked for `currval` or `lastval`.
+    pub sequences_asked: AtomicBool,
     connector: Arc<Connector>,
     outdated: AtomicBool,
     greetings: Mutex<HashMap<String, Greeting>>,
@@ -261,6 +263,7 @@ impl State {
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
             pools: host_pools,
+            sequences_asked: AtomicBool::new(entry.database.sequence_state != SequenceState::Auto),
             connector: Arc::clone(&self.connector),
             outdated: AtomicBool::new(false),
             greetings: Mutex::default(),

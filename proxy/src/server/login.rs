@@ -6,7 +6,7 @@ use super::worker::{NewClient, StdSocket, Worker};
 use super::{Place, Shared};
 use crate::backend::exec;
 use crate::config::model::Config;
-use crate::frontend::startup::{self, Incoming, Login, StartupErrorKind};
+use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
 use crate::metrics::{ClientGuard, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
 use crate::session::knobs::Knobs;
@@ -81,7 +81,7 @@ pub(super) async fn log_in(
     };
     drop(in_login);
     let mut login = *login;
-    match welcome(&mut login, client.listener, &config, &worker, &shared).await {
+    match welcome(&mut login, (peer, client.listener), &config, &worker, &shared).await {
         Ok(welcome) => {
             tracing::debug!(%peer, user = %login.user.name, database = %login.database, "login");
             Some(begin(login, welcome, worker, shared))
@@ -115,7 +115,7 @@ struct Welcome {
 
 async fn welcome(
     login: &mut Login,
-    listener: usize,
+    (peer, listener): (Peer, usize),
     config: &Config,
     worker: &Worker,
     shared: &Arc<Shared>,
@@ -126,6 +126,9 @@ async fn welcome(
     })?;
     let places = take_places(&pools, listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
+    if pools.database.application_name_add_host {
+        add_host(&mut login.params, peer);
+    }
     let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params), shared)
         .map_err(|error| (LoginFailure::Protocol, error))?;
     let greeting = learn_greeting(&pools, &settings, worker.index)
@@ -165,6 +168,14 @@ fn take_places(
         )?,
         take(format!("user:{}", user.name), user.max_clients, format!("User \"{}\"", user.name))?,
     ])
+}
+
+/// Adds the client's address to its application name, in PgBouncer's format.
+fn add_host(params: &mut Vec<(String, String)>, peer: Peer) {
+    match params.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("application_name")) {
+        Some((_, name)) => *name = format!("{name} - {peer}"),
+        None => params.push(("application_name".into(), format!("app - {peer}"))),
+    }
 }
 
 /// Parts start-up parameters into those of the servers and those of pgmanifold.

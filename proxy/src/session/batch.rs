@@ -93,6 +93,9 @@ impl Session {
             self.placement.kind = RouteKind::Transaction;
         }
         if stays || self.keeps_server() {
+            if let Some(plan) = plan.filter(|_| !stays) {
+                self.wipe_sequences(Target::Primary, plan);
+            }
             self.batch_open = true;
             return Ok(None);
         }

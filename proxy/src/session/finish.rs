@@ -1,7 +1,7 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
 use super::{CopyIn, Event, Session, Virtual};
-use crate::backend::connection::{Expect, Hidden};
+use crate::backend::connection::{Expect, Hidden, Users};
 use crate::backend::exec;
 use crate::metrics::ClientState;
 use crate::pool::Lease;
@@ -67,6 +67,7 @@ impl Session {
         self.knobs.end_transaction(!self.rolled_back);
         self.rolled_back = false;
         self.pins.transaction_ended();
+        self.local_settings = false;
         if self.dropping.is_some() && last {
             self.restore_prepared();
         }
@@ -114,7 +115,7 @@ impl Session {
                 }
             }
             Hidden::Begin | Hidden::Restore => return error.map_or(Ok(()), Err),
-            Hidden::Sync => {}
+            Hidden::Sync | Hidden::Sequences => {}
         }
         Ok(())
     }
@@ -237,7 +238,7 @@ impl Session {
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
-                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync) => {}
+                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync | Hidden::Sequences) => {}
                 Expect::Query
                 | Expect::Sync
                 | Expect::Poison(_)
@@ -252,6 +253,8 @@ impl Session {
                 | Expect::PoisonBatch(_)
                 | Expect::Bind
                 | Expect::Describe
+                | Expect::DescribeStatement(_)
+                | Expect::Verify
                 | Expect::Execute
                 | Expect::Close { .. } => {
                     if !std::mem::replace(&mut told, true) {
@@ -329,6 +332,7 @@ impl Session {
             }
             lease.statements.clear();
             lease.settings = settings::Settings::none();
+            lease.sequence_users = Users::Nobody;
         }
         lease.give_back(self.worker.index, Instant::now());
     }

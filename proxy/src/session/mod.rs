@@ -26,6 +26,8 @@ mod repeat;
 pub(crate) mod reply;
 mod request;
 mod restore;
+mod reuse;
+mod sequences;
 pub mod settings;
 
 use crate::backend::prepared::Statement;
@@ -62,6 +64,8 @@ struct Prepared {
     plan: Arc<Plan>,
     /// Version of the catalog facts the plan was made with.
     facts_version: u64,
+    /// What the client may know of it.
+    origin: Arc<reuse::Origin>,
 }
 
 /// The transaction as the client sees it, while no server takes part in it.
@@ -180,12 +184,18 @@ pub struct Session {
     settings_dirty: bool,
     /// Sets start-up values again that the statement under way may reset.
     restore_sql: Option<Box<str>>,
+    /// The transaction may have parameters of its own (SET LOCAL).
+    local_settings: bool,
     /// Statements prepared by protocol may be gone from the server.
     statements_dirty: bool,
     /// The server knows statements that nobody remembers: it is not used again.
     server_tainted: bool,
     /// What the client had prepared before the DEALLOCATE ALL or DISCARD ALL that is under way.
     dropping: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
+    /// The server on which the session may have used sequences last.
+    sequence_server: Option<u64>,
+    /// It has asked for `currval` or `lastval` outside of a transaction.
+    asked_for_sequences: bool,
     last_write: Option<WriteMark>,
     last_write_async: bool,
     /// When the first message of the current request came.
@@ -277,9 +287,12 @@ impl Session {
             rolled_back: false,
             settings_dirty: false,
             restore_sql: None,
+            local_settings: false,
             statements_dirty: false,
             server_tainted: false,
             dropping: None,
+            sequence_server: None,
+            asked_for_sequences: false,
             last_write: None,
             last_write_async: false,
             started: Instant::now(),

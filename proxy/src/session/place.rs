@@ -67,6 +67,7 @@ impl Session {
         if self.end_waiting() {
             return Err(Err(cancelled()));
         }
+        self.wipe_sequences(target, plan);
         self.send_begin();
         Ok(())
     }

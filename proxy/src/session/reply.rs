@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Prepared, Session, planning};
+use super::{CopyIn, Prepared, Session, planning, reuse};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -172,7 +172,12 @@ impl Session {
         let visible = !matches!(
             lease.expect.front(),
             None | Some(
-                Expect::Hidden(_) | Expect::Poison(_) | Expect::PoisonBatch(_) | Expect::Local(_)
+                Expect::Hidden(_)
+                    | Expect::Verify
+                    | Expect::DescribeStatement(_)
+                    | Expect::Poison(_)
+                    | Expect::PoisonBatch(_)
+                    | Expect::Local(_)
             )
         );
         if visible && (is_row || header.total > WHOLE_MESSAGE_BYTES) {
@@ -216,6 +221,9 @@ impl Session {
             if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
                 self.dropping = None;
             }
+            if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
+                self.sequences_discarded();
+            }
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
@@ -229,8 +237,27 @@ impl Session {
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
             (Some(Expect::Parse { name, statement }), b'1') => {
-                statement.note_accepted(self.pools.database_id);
+                statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
                 (fate(name.is_none()), true)
+            }
+            (Some(Expect::Verify), b't') => {
+                server.description.clear();
+                server.description.extend_from_slice(&message[HEADER_BYTES..]);
+                (Fate::Swallow, false)
+            }
+            (Some(Expect::Verify), b'T' | b'n') => {
+                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
+                (Fate::Swallow, true)
+            }
+            (Some(Expect::DescribeStatement(_)), b't') => {
+                server.description.clear();
+                server.description.extend_from_slice(&message[HEADER_BYTES..]);
+                (Fate::Pass, false)
+            }
+            (Some(Expect::DescribeStatement(_)), b'T' | b'n') => {
+                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
+                self.note_described();
+                return Ok(Fate::Pass);
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -303,7 +330,8 @@ impl Session {
             }
             Some(expect) => {
                 let in_batch = !matches!(expect, Expect::Query);
-                let repeats = self.repeats_after(sqlstate);
+                let outdated = sqlstate == "0A000" && self.repeats_outdated(body);
+                let repeats = outdated || self.repeats_after(sqlstate);
                 if repeats {
                     // What came of the answer so far is thrown away with the error.
                     outgoing.from = start;
@@ -374,6 +402,12 @@ impl Session {
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
+    }
+
+    /// The message at hand answers the client, not us.
+    fn is_visible(&self) -> bool {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        matches!(front, Some(Expect::Query | Expect::Execute))
     }
 
     fn local_is_next(&self) -> bool {

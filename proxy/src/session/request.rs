@@ -10,7 +10,8 @@ use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
 use pgmanifold_router::lexer::{Dialect, Lexer};
-use pgmanifold_router::plan::{Effect, Plan, Transaction};
+use pgmanifold_router::plan::{Effect, PinReason, Plan, Transaction};
+use pgmanifold_router::planner::is_custom_name;
 use pgmanifold_router::route::Target;
 
 /// What became of one message.
@@ -146,6 +147,9 @@ impl Session {
                 Err(error) => self.refuse_query(error),
             });
         }
+        if let Some(error) = self.refused_for_sequences(&plan) {
+            return Ok(self.refuse_query(error));
+        }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);
         self.unnamed = None;
@@ -251,13 +255,6 @@ impl Session {
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
         }
-        if plan.session.sequence_state && !self.pins.any() && !self.in_write_transaction() {
-            return Some(
-                SqlError::error("0A000", "currval and lastval need the transaction of nextval")
-                    .detail("Outside of it another session's value could be read.")
-                    .hint("Use INSERT ... RETURNING, one transaction, or session pooling."),
-            );
-        }
         match &self.virtual_transaction {
             Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
@@ -265,10 +262,6 @@ impl Session {
             }
             _ => None,
         }
-    }
-
-    fn in_write_transaction(&self) -> bool {
-        self.wrote && self.lease.as_ref().is_some_and(|lease| lease.status == b'T')
     }
 
     /// Answers a simple query with an error. A transaction that is open on a server must fail as
@@ -325,6 +318,9 @@ impl Session {
             }
             Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
         }
+        if plan.effect.may_use_sequences() {
+            self.note_sequence_use();
+        }
         if self.wrote
             && plan.hints.causality.is_some()
             && let Scope::Key(key) = self.knobs.scope(&plan.hints)
@@ -340,9 +336,10 @@ impl Session {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
         self.note_reset(&session.setting_names);
+        self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
-            self.custom_names.insert(name.clone());
+            self.note_custom_name(name);
         }
         if let Some(reason) = session.pin {
             self.pins.may_take(reason);
@@ -365,6 +362,35 @@ impl Session {
         }
     }
 }
+
+impl Session {
+    /// A parameter that no catalog lists may be set.
+    fn note_custom_name(&mut self, name: &str) {
+        if self.custom_names.contains(name) {
+            return;
+        }
+        if self.custom_names.len() >= CUSTOM_NAMES_MAX {
+            self.pins.hold(PinReason::Unclassified);
+            return;
+        }
+        self.custom_names.insert(name.into());
+    }
+
+    /// `set_config($1, …)`: the name is among the values of the Bind.
+    pub(super) fn note_bound_names(&mut self, values: &[u8]) {
+        for value in frame::bound_values(values).unwrap_or_default() {
+            let name = std::str::from_utf8(value).map(str::to_ascii_lowercase);
+            if let Ok(name) = name
+                && is_custom_name(&name)
+            {
+                self.note_custom_name(&name);
+            }
+        }
+    }
+}
+
+/// Most parameters outside the catalog that follow a session; with more, it keeps its server.
+const CUSTOM_NAMES_MAX: usize = 1_000;
 
 /// Fails in any open transaction, and changes nothing.
 const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";

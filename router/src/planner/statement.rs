@@ -1,5 +1,6 @@
 //! Owns where statements begin and end, and what kind of statement the first word says it is.
 
+use super::body::{Body, read as read_body};
 use super::outcome::Outcome;
 use super::query::{self, Use};
 use super::text::Text;
@@ -110,7 +111,7 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         "load" => Outcome::new(Effect::SessionState, "loads a library").pinned(PinReason::Load),
         "fetch" | "move" => Outcome::write("uses a cursor of the session"),
         "close" => unpins(Outcome::write("uses a cursor of the session")),
-        "do" => anonymous_block(text, from, to),
+        "do" => anonymous_block(text, facts, from, to),
         "call" => procedure_call(text, facts, from, to),
         "create" => create(text, facts, from, to),
         _ => by_word(text, facts, from, to, word),
@@ -206,17 +207,50 @@ fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
 }
 
 /// The body of DO is a string: anything may happen in it, and some things can be seen.
-fn anonymous_block(text: &Text<'_>, from: usize, to: usize) -> Outcome {
-    let mentions = |word: &str| {
-        (from..to).any(|at| memchr::memmem::find(text.lower(at), word.as_bytes()).is_some())
-    };
+fn anonymous_block(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
     let mut outcome = Outcome::write("runs an anonymous block");
     outcome.session.settings = true;
-    outcome.session.async_commit = mentions("synchronous_commit") || mentions("execute");
-    outcome.session.sequence_state = mentions("currval") || mentions("lastval");
     outcome.session.probes = true;
-    // A library stays loaded, and no query tells.
-    if mentions("load '") { outcome.pinned(PinReason::Load) } else { outcome }
+    // The literal decides, so the plan holds for this text only.
+    outcome.cacheable = false;
+    for at in from..to {
+        let raw = text.raw(at);
+        let body = match text.kind(at) {
+            Some(TokenKind::DollarString) => read_body(dollar_quoted(raw)),
+            Some(TokenKind::String) => match quoted(raw) {
+                Some(inside) => read_body(inside.as_bytes()),
+                None => Body::anything(),
+            },
+            Some(kind) if kind.is_literal() => Body::anything(),
+            _ => continue,
+        };
+        outcome.take_body(&body);
+        for name in &body.identifiers {
+            if let Some(called) = facts.body(name) {
+                outcome.take_body(called);
+            }
+        }
+        // A library stays loaded, and no query tells.
+        if memchr::memmem::find(text.lower(at), b"load '").is_some() {
+            outcome = outcome.pinned(PinReason::Load);
+        }
+    }
+    outcome
+}
+
+/// What stands in `$tag$...$tag$`.
+fn dollar_quoted(raw: &[u8]) -> &[u8] {
+    let Some(end) = raw.iter().skip(1).position(|byte| *byte == b'$') else { return raw };
+    let tag = end + 2;
+    raw.get(tag..raw.len().saturating_sub(tag)).unwrap_or_default()
+}
+
+/// What stands in `'...'`, if it needs no more decoding than doubled quotes.
+fn quoted(raw: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(raw).ok()?;
+    let inside = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    let plain = !inside.contains('\\') && !inside.replace("''", "").contains('\'');
+    plain.then(|| inside.replace("''", "'"))
 }
 
 fn procedure_call(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {

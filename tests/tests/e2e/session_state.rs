@@ -55,9 +55,16 @@ impl Bench {
     async fn prepare(&self, sql: &str) {
         exec(&self.fixture.direct().await, sql).await;
         exec(&self.own().await, sql).await;
+        let known = "create function known_now() returns text language sql stable \
+                     as 'select place()'";
+        exec(&self.fixture.direct().await, known).await;
         if !is_direct() {
-            // Facts of the new functions are there when another load has ended.
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            // What calls a function that is known to read runs on a replica.
+            let client = self.fixture.client().await;
+            eventually("the functions are known", Duration::from_secs(20), async || {
+                value(&client, "select known_now()").await != "primary"
+            })
+            .await;
         }
     }
 
@@ -312,5 +319,331 @@ fn statements_prepared_by_protocol_outlive_what_failed() {
         }
         assert_eq!(value(&bench.fixture.client().await, "select 1").await, "1");
         bench.released().await;
+    });
+}
+
+/// Runs the statement and says what came: the columns' types and first value, or the error's code.
+async fn outcome(client: &Client, statement: &tokio_postgres::Statement) -> String {
+    match client.query(statement, &[]).await {
+        Ok(rows) => match rows.first() {
+            Some(row) => format!("{} columns, first {}", row.len(), row.columns()[0].type_()),
+            None => "no row".into(),
+        },
+        Err(error) => code(&error),
+    }
+}
+
+#[test]
+fn a_statement_prepared_anew_never_meets_an_old_plan() {
+    run(90, async {
+        let bench = Bench::new("newplan", |config| config).await;
+        bench.prepare("create table t (n int); insert into t values (1)").await;
+        let text = "select * from t";
+        for round in 0..8 {
+            let inside = round % 2 == 0;
+            // Both servers have the statement.
+            let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+            let old_one = one.prepare(text).await.expect("prepares");
+            let old_two = two.prepare(text).await.expect("prepares");
+            exec(&one, "begin").await;
+            assert_ne!(outcome(&one, &old_one).await, "0A000");
+            assert_ne!(outcome(&two, &old_two).await, "0A000");
+            exec(&one, "commit").await;
+            let changer =
+                if inside { bench.fixture.client().await } else { bench.fixture.direct().await };
+            exec(&changer, &format!("alter table t add column c{round} int")).await;
+            for _ in 0..3 {
+                let (a, b) = (bench.fixture.client().await, bench.fixture.client().await);
+                let (in_a, in_b) = (a.prepare(text).await, b.prepare(text).await);
+                let (in_a, in_b) = (in_a.expect("prepares"), in_b.expect("prepares"));
+                let wanted = format!("{} columns, first int4", round + 2);
+                assert_eq!(outcome(&b, &in_b).await, wanted, "round {round}");
+                assert_eq!(in_a.columns().len(), round + 2, "round {round}");
+                assert_eq!(outcome(&a, &in_a).await, wanted, "round {round}");
+                exec(&a, "begin").await;
+                assert_eq!(outcome(&a, &in_a).await, wanted, "round {round}");
+                assert_eq!(outcome(&b, &in_b).await, wanted, "round {round}");
+                exec(&a, "commit").await;
+            }
+            // Who was told of fewer columns gets PostgreSQL's error, on whatever server.
+            for _ in 0..3 {
+                assert_eq!(outcome(&one, &old_one).await, "0A000", "round {round}");
+                assert_eq!(outcome(&two, &old_two).await, "0A000", "round {round}");
+            }
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn ddl_that_changes_no_result_hurts_nobody() {
+    run(60, async {
+        let bench = Bench::new("sameplan", |config| config).await;
+        bench.prepare("create table t (n int); insert into t values (1)").await;
+        let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+        let first = one.prepare("select n from t").await.expect("prepares");
+        let second = two.prepare("select n from t").await.expect("prepares");
+        for round in 0..5 {
+            exec(&two, &format!("alter table t add column c{round} int")).await;
+            for _ in 0..3 {
+                assert_eq!(outcome(&one, &first).await, "1 columns, first int4");
+                assert_eq!(outcome(&two, &second).await, "1 columns, first int4");
+            }
+            exec(&one, "begin; create temp table x (n int) on commit drop").await;
+            assert_eq!(outcome(&one, &first).await, "1 columns, first int4");
+            assert_eq!(outcome(&two, &second).await, "1 columns, first int4");
+            exec(&one, "commit").await;
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn one_text_in_several_search_paths() {
+    run(60, async {
+        let bench = Bench::new("paths", |config| config.pool("pool_size = 1")).await;
+        let schema = "create schema a; create table a.t (n int); insert into a.t values (1);\
+             create schema b; create table b.t (n text); insert into b.t values ('x')";
+        bench.prepare(schema).await;
+        let mut sessions = Vec::new();
+        for (path, kind) in [("a", "int4"), ("b", "text"), ("a", "int4"), ("b", "text")] {
+            let client = bench.fixture.client().await;
+            exec(&client, &format!("set search_path = {path}")).await;
+            let statement = client.prepare("select n from t").await.expect("prepares");
+            sessions.push((client, statement, format!("1 columns, first {kind}")));
+        }
+        for _ in 0..3 {
+            for (client, statement, wanted) in &sessions {
+                assert_eq!(&outcome(client, statement).await, wanted);
+            }
+        }
+        // Who changes its own path gets what PostgreSQL gives.
+        let (own, through) = (bench.own().await, bench.fixture.client().await);
+        let mut answers = Vec::new();
+        for client in [own, through] {
+            exec(&client, "set search_path = a").await;
+            let statement = client.prepare("select n from t").await.expect("prepares");
+            let mut seen = vec![outcome(&client, &statement).await];
+            exec(&client, "set search_path = b").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "set search_path = a").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "begin; set local search_path = b").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "rollback").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "begin; set local search_path = b").await;
+            let inner = client.prepare("select n from t").await.expect("prepares");
+            seen.push(outcome(&client, &inner).await);
+            exec(&client, "commit").await;
+            seen.push(outcome(&client, &inner).await);
+            answers.push(seen);
+        }
+        assert_eq!(answers[0], answers[1]);
+        for (client, statement, wanted) in &sessions {
+            assert_eq!(&outcome(client, statement).await, wanted);
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn functions_may_change_the_session() {
+    run(60, async {
+        let bench = Bench::new("bodies", |config| config).await;
+        bench
+            .prepare(
+                "create function set_it(v text) returns void language plpgsql as $$ begin \
+                 perform set_config('my.inside', v, false); set work_mem = '7MB'; end $$;\
+                 create function outer_set(v text) returns void language sql as \
+                 'select set_it(v)';\
+                 create function take(n int) returns void language plpgsql as \
+                 'begin perform pg_advisory_lock(n); end';\
+                 create function give(n int) returns void language sql as \
+                 'select pg_advisory_unlock(n)';\
+                 create function make_temp() returns void language plpgsql as \
+                 'begin execute ''create temp table made (n int)''; end';\
+                 create function any_name(k text, v text) returns void language plpgsql as \
+                 'begin perform set_config(''my.'' || k, v, false); end';\
+                 create view setting as select set_it('from view')::text as s;\
+                 create procedure proc(v text) language plpgsql as \
+                 'begin perform set_it(v); commit; set work_mem = ''8MB''; end'",
+            )
+            .await;
+        bench
+            .in_turns(&[
+                "select outer_set('v{n}')",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "call proc('p{n}')",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "begin",
+                "select set_it('undone')",
+                "rollback",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "select s from setting",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "do $$ begin perform set_config('my.done', 'd{n}', false); end $$",
+                "select current_setting('my.done')",
+                "select pg_advisory_lock({n}), pg_advisory_unlock({n})",
+                "reset all",
+                "select coalesce(current_setting('my.done'), ''), current_setting('work_mem')",
+            ])
+            .await;
+        let twin = bench.twin().await;
+        for (take, end) in
+            [("select take(3)", "select give(3)"), ("select make_temp()", "drop table made")]
+        {
+            twin.same(take).await;
+            twin.same("select 1").await;
+            assert!(is_direct() || bench.pinned() == 1.0, "{take}");
+            twin.same(end).await;
+            bench.released().await;
+        }
+        // A name nobody can read beforehand: the session keeps its server.
+        let (other, third) = (bench.twin().await, bench.twin().await);
+        for twin in [&twin, &other] {
+            twin.same("select any_name('x', 'secret')").await;
+        }
+        for twin in [&twin, &other] {
+            twin.same("select current_setting('my.x')").await;
+        }
+        drop((twin, other));
+        bench.released().await;
+        for _ in 0..4 {
+            third.same("select coalesce(current_setting('my.x', true), '') = 'secret'").await;
+        }
+    });
+}
+
+#[test]
+fn names_bound_later_are_found() {
+    run(60, async {
+        let bench = Bench::new("bound", |config| config.pool("pool_size = 1")).await;
+        let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+        for (client, wanted) in [(&one, "first"), (&two, "second")] {
+            let sql = "select set_config($1, $2, false)";
+            client.query(sql, &[&"my.bound", &wanted]).await.expect("sets");
+        }
+        for _ in 0..3 {
+            for (client, wanted) in [(&one, "first"), (&two, "second")] {
+                assert_eq!(value(client, "select current_setting('my.bound')").await, wanted);
+            }
+        }
+        bench.released().await;
+    });
+}
+
+/// What a session with a server of its own answers, or a refusal: never another's value.
+async fn right_or_refused(twin: &Twin, sql: &str) -> bool {
+    let (through, own) = (answer(&twin.through, sql).await, answer(&twin.own, sql).await);
+    let refused = through.starts_with("0A000 currval and lastval");
+    assert!(refused || through == own, "{sql}: {through} instead of {own}");
+    refused
+}
+
+const SERIALS: &str = "create table s1 (id serial, t int); create table s2 (id serial, t int)";
+
+#[test]
+fn values_of_sequences_are_right_in_their_transaction() {
+    run(60, async {
+        let bench = Bench::new("currval", |config| config).await;
+        bench.prepare(SERIALS).await;
+        let mut twins = Vec::new();
+        for _ in 0..SESSIONS {
+            twins.push(bench.twin().await);
+        }
+        let mut refusals = 0;
+        for round in 0..6 {
+            for (number, twin) in twins.iter().enumerate() {
+                let table = if (number + round) % 3 == 0 { "s2" } else { "s1" };
+                twin.same("begin").await;
+                twin.same(&format!("insert into {table} (t) values ({round})")).await;
+                for sql in ["select lastval()", &format!("select currval('{table}_id_seq')")] {
+                    if right_or_refused(twin, sql).await {
+                        refusals += 1;
+                        break;
+                    }
+                }
+                exec(&twin.through, "rollback").await;
+                exec(&twin.own, "rollback").await;
+                let both = "insert into s1 (t) values (1); select lastval()";
+                if !right_or_refused(twin, both).await {
+                    continue;
+                }
+                refusals += 1;
+                twin.own.batch_execute("select 1").await.expect("goes on");
+                exec(&twin.through, "insert into s1 (t) values (1)").await;
+            }
+        }
+        assert!(refusals <= 1, "{refusals} refusals; one server has others' values at first");
+        bench.released().await;
+    });
+}
+
+#[test]
+fn who_asks_for_values_of_sequences_keeps_its_server() {
+    run(60, async {
+        let bench = Bench::new("lastval", |config| config.pool("pool_size = 3")).await;
+        bench.prepare(SERIALS).await;
+        let noise = [bench.fixture.client().await, bench.fixture.client().await];
+        let twins = [bench.twin().await, bench.twin().await];
+        twins[0].same("select lastval()").await;
+        let mut refusals = Vec::new();
+        for round in 0..5 {
+            let mut refused = 0;
+            for (number, twin) in twins.iter().enumerate() {
+                for client in &noise {
+                    exec(client, "insert into s2 (t) values (1)").await;
+                }
+                let table = if number == 0 { "s1" } else { "s2" };
+                let insert = format!("insert into {table} (t) values (100 + {round})");
+                let last = |client| value(client, "select lastval()");
+                exec(&twin.through, &insert).await;
+                for client in &noise {
+                    exec(client, "begin; insert into s1 (t) values (1); commit").await;
+                }
+                let newest = format!("select max(id) from {table} where t = 100 + {round}");
+                match answer(&twin.through, "select lastval()").await {
+                    told if told.starts_with("0A000") => refused += 1,
+                    _ => {
+                        let told = last(&twin.through).await;
+                        assert_eq!(told, value(&noise[0], &newest).await, "{insert}");
+                        let sql = format!("select currval('{table}_id_seq')");
+                        assert_eq!(told, value(&twin.through, &sql).await);
+                    }
+                }
+            }
+            refusals.push(refused);
+        }
+        assert_eq!(refusals[1..], [0, 0, 0, 0], "a session that asks keeps its server");
+        assert!(is_direct() || bench.pinned() == 2.0);
+        exec(&twins[0].through, "discard sequences").await;
+        let gone = answer(&twins[0].through, "select lastval()").await;
+        assert!(gone.starts_with("55000"), "{gone}");
+        exec(&twins[1].through, "discard all").await;
+        drop((twins, noise));
+        bench.released().await;
+    });
+}
+
+#[test]
+fn the_clients_address_joins_its_name() {
+    run(60, async {
+        let adjust = |config: ConfigText| config.pool("application_name_add_host = true");
+        let bench = Bench::new("addhost", adjust).await;
+        if is_direct() {
+            return;
+        }
+        let mut config = client::config(&bench.fixture.address, USER, &bench.fixture.database);
+        config.application_name("shop");
+        let client = client::try_connect(&config).await.expect("logs in");
+        let name = value(&client, "show application_name").await;
+        assert!(name.starts_with("shop - 127.0.0.1:"), "{name}");
+        let seen = "select application_name from pg_stat_activity where pid = pg_backend_pid()";
+        assert_eq!(value(&client, seen).await, name);
+        exec(&client, "set application_name = 'later'").await;
+        assert_eq!(value(&client, seen).await, "later");
+        let unnamed = value(&bench.fixture.client().await, "show application_name").await;
+        assert!(unnamed.starts_with("app - 127.0.0.1:"), "{unnamed}");
     });
 }
