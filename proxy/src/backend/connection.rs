@@ -35,6 +35,8 @@ pub enum Expect {
     },
     /// A Parse, under this name, of a statement that the server knows: ParseComplete is ours.
     Parsed(Box<[u8]>),
+    /// A Close of a statement, which only the session knows by its name: CloseComplete is ours.
+    Closed,
     /// A Bind.
     Bind,
     /// A Describe of a portal: ends with RowDescription or NoData.
@@ -69,12 +71,12 @@ pub enum Hidden {
     Begin,
     /// Brings the server's parameters to the session's.
     Apply,
+    /// Sets start-up values again after a RESET; its ReadyForQuery is the client's.
+    Restore,
     /// Reads back the parameters after the session may have changed them.
     ReadSettings,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
-    /// Gives parameters that were reset the values of connect time.
-    Reset,
     /// Wipes the values of sequences that other sessions have used.
     Sequences,
 }

@@ -30,6 +30,9 @@ impl Session {
             return Ok(self.refuse_batch(error));
         }
         if !name.is_empty() && self.find_named(name).is_some() {
+            if self.has_failed() && plan.transaction.is_none() {
+                return Ok(self.refuse_batch(aborted()));
+            }
             let name = String::from_utf8_lossy(name).into_owned();
             let message = format!("prepared statement \"{name}\" already exists");
             return Ok(self.refuse_batch(SqlError::error("42P05", message)));
@@ -146,6 +149,9 @@ impl Session {
                 self.describe_local(&command, false);
                 return Ok(Step::Done);
             }
+            if self.failed_without_server() {
+                return Ok(self.refuse_batch(unknown_portal(name)));
+            }
             if let Some(step) = self.place_batch(rest, None, planner)? {
                 return Ok(step);
             }
@@ -158,6 +164,9 @@ impl Session {
         if let Some(command) = self.local_command(&prepared.plan) {
             self.describe_local(command, true);
             return Ok(Step::Done);
+        }
+        if self.failed_without_server() {
+            return Ok(self.refuse_batch(aborted()));
         }
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
@@ -185,6 +194,9 @@ impl Session {
         if let Some(command) = self.find_local_portal(portal) {
             return Ok(self.run_local_portal(&command));
         }
+        if self.failed_without_server() {
+            return Ok(self.refuse_batch(unknown_portal(portal)));
+        }
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
@@ -200,7 +212,8 @@ impl Session {
     pub(super) fn take_close(&mut self, message: &[u8], body: &[u8]) -> Taken {
         let (kind, name) = kind_and_name(body, b'C')?;
         if kind == b'S' {
-            self.forget(name);
+            self.close_statement(name);
+            return Ok(Step::Done);
         } else if self.find_local_portal(name).is_some() {
             self.local_portal = None;
         } else if self.lease.is_some() {
@@ -210,6 +223,22 @@ impl Session {
         }
         self.answer(|out| frame::put(out, b'3', &[]));
         Ok(Step::Done)
+    }
+
+    /// The statement is gone at once for what follows; an error in a message before its Close
+    /// brings it back.
+    fn close_statement(&mut self, name: &[u8]) {
+        let known = match name.is_empty() {
+            true => self.unnamed.take(),
+            false => self.prepared.as_mut().and_then(|prepared| prepared.remove(name)),
+        };
+        match (known, &mut self.lease) {
+            (Some(known), Some(lease)) if !lease.expect.is_empty() => {
+                lease.expect.push_back(Expect::Closed);
+                self.closing.push_back((name.into(), known));
+            }
+            _ => self.answer(|out| frame::put(out, b'3', &[])),
+        }
     }
 
     pub(super) fn take_sync(&mut self) -> Step {
@@ -271,6 +300,17 @@ impl Session {
             return Some(self.refuse_batch(aborted()));
         }
         Some(Stop::Drain.into())
+    }
+
+    /// The transaction has failed, as far as the answers show that have come.
+    fn has_failed(&self) -> bool {
+        let failed = |lease: &crate::pool::Lease| lease.status == b'E' && lease.expect.is_empty();
+        self.lease.as_ref().is_some_and(failed) || self.failed_without_server()
+    }
+
+    /// The transaction failed before a server took part in it: there are no portals.
+    fn failed_without_server(&self) -> bool {
+        self.lease.is_none() && matches!(self.virtual_transaction, Virtual::Failed)
     }
 
     /// A named statement that this database has accepted before is parsed when a server is needed
@@ -349,6 +389,11 @@ pub(crate) fn kind_and_name(body: &[u8], message: u8) -> Result<(u8, &[u8]), Fra
         return Err(FrameError::Body(message));
     }
     Ok((kind, name))
+}
+
+fn unknown_portal(name: &[u8]) -> SqlError {
+    let name = String::from_utf8_lossy(name).into_owned();
+    SqlError::error("34000", format!("portal \"{name}\" does not exist"))
 }
 
 fn unknown_statement(name: &[u8]) -> SqlError {

@@ -128,8 +128,8 @@ impl Session {
                     }
                 }
             }
-            Hidden::Begin => return error.map_or(Ok(()), Err),
-            Hidden::Sync | Hidden::Reset | Hidden::Sequences => {}
+            Hidden::Begin | Hidden::Restore => return error.map_or(Ok(()), Err),
+            Hidden::Sync | Hidden::Sequences => {}
         }
         Ok(())
     }
@@ -206,6 +206,8 @@ impl Session {
         let repeatable = std::mem::take(&mut lease.repeatable);
         self.copy_in = CopyIn::No;
         self.listening_ends(false);
+        self.restore_sql = None;
+        self.closing.clear();
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
         if std::mem::take(&mut self.wrote) && fate != Fate::RolledBack {
@@ -251,14 +253,16 @@ impl Session {
             match owed {
                 Expect::Local(bytes) if !told => self.output.extend_from_slice(&bytes),
                 Expect::Parsed(_) if !told => frame::put(&mut self.output, b'1', &[]),
-                Expect::Local(_) | Expect::Parsed(_) => {}
+                Expect::Closed if !told => frame::put(&mut self.output, b'3', &[]),
+                Expect::Local(_) | Expect::Parsed(_) | Expect::Closed => {}
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
-                Expect::Hidden(
-                    Hidden::ReadSettings | Hidden::Sync | Hidden::Reset | Hidden::Sequences,
-                ) => {}
-                Expect::Query | Expect::Sync | Expect::Poison(_) => {
+                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync | Hidden::Sequences) => {}
+                Expect::Query
+                | Expect::Sync
+                | Expect::Poison(_)
+                | Expect::Hidden(Hidden::Restore) => {
                     if !std::mem::take(&mut told) {
                         error.encode(&mut self.output);
                     }

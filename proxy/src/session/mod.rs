@@ -32,6 +32,7 @@ mod planning;
 mod repeat;
 pub(crate) mod reply;
 mod request;
+mod restore;
 mod reuse;
 mod sequences;
 pub mod settings;
@@ -57,7 +58,7 @@ use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::{LocalCommand, Plan};
 use place::Placement;
 use settings::Settings;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -156,6 +157,8 @@ pub struct Session {
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
     local_portal: Option<Box<(Box<[u8]>, LocalCommand)>>,
+    /// Statements closed by messages whose turn to be answered has not come, in order.
+    closing: VecDeque<(Box<[u8]>, Prepared)>,
     /// Parameters the session has now, and those it began with.
     settings: Arc<Settings>,
     startup: Arc<Settings>,
@@ -192,6 +195,8 @@ pub struct Session {
     /// The last command that completed was ROLLBACK.
     rolled_back: bool,
     settings_dirty: bool,
+    /// Sets start-up values again that the statement under way may reset.
+    restore_sql: Option<Box<str>>,
     /// The transaction may have parameters of its own (SET LOCAL).
     local_settings: bool,
     /// Statements prepared by protocol may be gone from the server.
@@ -282,6 +287,7 @@ impl Session {
             prepared: None,
             unnamed: None,
             local_portal: None,
+            closing: VecDeque::new(),
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
             greeting: begin.greeting,
@@ -305,6 +311,7 @@ impl Session {
             did_ddl: false,
             rolled_back: false,
             settings_dirty: false,
+            restore_sql: None,
             local_settings: false,
             statements_dirty: false,
             server_tainted: false,

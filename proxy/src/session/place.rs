@@ -7,7 +7,7 @@ use crate::metrics::{ClientState, RouteKind};
 use crate::pool::Lease;
 use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
-use crate::session::settings::Settings;
+use crate::session::settings::{self, Settings};
 use crate::wire::error::SqlError;
 use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::route::{self, Route, SessionView, Target};
@@ -367,7 +367,10 @@ impl Session {
             (name == "role" && value == "none")
                 || (name == "session_authorization" && value == server_user)
         };
-        let rows = rows.into_iter().filter(|(name, value)| !is_default(name, value));
+        let rows = rows.into_iter().filter_map(|(name, hex)| {
+            let value = settings::decode(&hex)?;
+            (!is_default(&name, &value)).then_some((name, value))
+        });
         let on_server = self.shared.settings.intern(Settings::new(rows));
         let startup = self.startup.iter().filter(|(name, _)| on_server.get(name).is_none());
         let mut missing: Vec<(Box<str>, Box<str>)> =

@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Session, planning};
+use super::{CopyIn, Prepared, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -291,7 +291,12 @@ impl Session {
         };
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         lease.status = status;
-        match lease.expect.pop_front() {
+        let owed = lease.expect.pop_front();
+        if matches!(owed, Some(Expect::Query | Expect::Sync)) && self.begins_restore() {
+            return Ok(Fate::Swallow);
+        }
+        let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
+        match owed {
             Some(Expect::Query | Expect::Sync) if lease.repeating => {
                 lease.repeating = false;
                 let request = std::mem::take(&mut lease.repeatable);
@@ -302,7 +307,7 @@ impl Session {
             Some(Expect::Query | Expect::Sync | Expect::Poison(_)) => Ok(Fate::Pass),
             Some(Expect::Hidden(hidden)) => {
                 self.hidden_done(hidden)?;
-                Ok(Fate::Swallow)
+                Ok(fate(hidden != Hidden::Restore))
             }
             _ => Err(lost("the server sent ReadyForQuery out of turn")),
         }
@@ -364,7 +369,8 @@ impl Session {
 
     /// Drops the answers that an error has made impossible.
     fn skip_batch(&mut self) {
-        let mut failed: Vec<Box<[u8]>> = Vec::new();
+        // Names as they were before each message that is not carried out; `None` is not there.
+        let mut undone: Vec<(Box<[u8]>, Option<Prepared>)> = Vec::new();
         let Some(lease) = &mut self.lease else { return };
         let server = &mut **lease;
         loop {
@@ -372,9 +378,13 @@ impl Session {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
                 Some(Expect::Parse { statement, name }) => {
                     server.statements.remove(statement.id);
-                    failed.extend(name.clone());
+                    undone.extend(name.clone().map(|name| (name, None)));
                 }
-                Some(Expect::Parsed(name)) => failed.push(name.clone()),
+                Some(Expect::Parsed(name)) => undone.push((name.clone(), None)),
+                Some(Expect::Closed) => {
+                    let closed = self.closing.pop_front();
+                    undone.extend(closed.map(|(name, known)| (name, Some(known))));
+                }
                 Some(_) => {}
                 None => {
                     self.skip_to_sync = true;
@@ -385,8 +395,11 @@ impl Session {
         }
         // What became of the unnamed statement is not worth knowing exactly.
         server.unnamed = None;
-        for name in &failed {
-            self.forget(name);
+        for (name, known) in undone.into_iter().rev() {
+            match known {
+                Some(known) => self.keep(&name, known),
+                None => self.forget(&name),
+            }
         }
     }
 
@@ -399,22 +412,16 @@ impl Session {
         {
             lease.note_parameter(name, value);
         }
-        self.fate_of_report()
+        match self.lease.as_ref().and_then(|lease| lease.expect.front()) {
+            Some(Expect::Hidden(Hidden::Restore)) => Fate::Pass,
+            _ => self.fate_of_notice(),
+        }
     }
 
     /// Notices belong to the client unless they come from a query of ours.
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
-    }
-
-    /// So do reports of parameters; one that was reset has its right value only after our query.
-    fn fate_of_report(&self) -> Fate {
-        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
-        match front {
-            Some(Expect::Hidden(Hidden::Reset)) => Fate::Pass,
-            _ => self.fate_of_notice(),
-        }
     }
 
     /// The message at hand answers the client, not us.
@@ -425,7 +432,7 @@ impl Session {
 
     fn local_is_next(&self) -> bool {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
-        matches!(front, Some(Expect::Local(_) | Expect::Parsed(_)))
+        matches!(front, Some(Expect::Local(_) | Expect::Parsed(_) | Expect::Closed))
     }
 
     /// Gives the answers of ours whose turn has come.
@@ -435,6 +442,10 @@ impl Session {
             match lease.expect.front() {
                 Some(Expect::Local(bytes)) => self.output.extend_from_slice(bytes),
                 Some(Expect::Parsed(_)) => frame::put(&mut self.output, b'1', &[]),
+                Some(Expect::Closed) => {
+                    frame::put(&mut self.output, b'3', &[]);
+                    self.closing.pop_front();
+                }
                 _ => return,
             }
             lease.expect.pop_front();

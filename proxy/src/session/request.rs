@@ -3,7 +3,7 @@
 use super::knobs::Scope;
 use super::planning::{Planner, unplanned};
 use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
-use crate::backend::connection::{Expect, Hidden};
+use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
 use crate::wire::error::SqlError;
@@ -38,6 +38,9 @@ impl Session {
             let rest = &bytes[at..];
             if self.copy_in == CopyIn::Asked {
                 return (at, Stop::CopyAsked);
+            }
+            if !rest.is_empty() && self.waits_for_restore() {
+                return (at, Stop::Drain);
             }
             if self.copy_passing > 0 {
                 if rest.is_empty() {
@@ -169,26 +172,10 @@ impl Session {
         }
         self.keep_for_repeat(message, plan.effect);
         self.send_expecting(message, Expect::Query);
-        self.send_first_values(&plan);
         if plan.effect == Effect::Copy {
             self.copy_in = CopyIn::Asked;
         }
         Ok(Step::Done)
-    }
-
-    /// What a client gave at connect time is its default, of which the server knows nothing: a
-    /// RESET is followed by it.
-    fn send_first_values(&mut self, plan: &Plan) {
-        if !plan.session.resets || plan.statements != 1 {
-            return;
-        }
-        let sql = self.startup.reset_sql(&plan.session.setting_names);
-        if let Some(lease) = &mut self.lease
-            && !sql.is_empty()
-        {
-            frame::put_query(&mut lease.out, sql.as_bytes());
-            lease.expect.push_back(Expect::Hidden(Hidden::Reset));
-        }
     }
 
     /// FunctionCall: an old way to call any function, so it runs on the primary as a write.
@@ -389,6 +376,9 @@ impl Session {
     fn note_session_effects(&mut self, plan: &Plan) {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
+        if session.resets {
+            self.note_reset(&session.setting_names);
+        }
         self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {

@@ -92,18 +92,6 @@ impl Settings {
         self.values.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
-    /// The SQL that gives parameters that were just reset (`all`: every one) these values, as if
-    /// they were the server's own defaults. Empty when none is among them.
-    pub fn reset_sql(&self, reset: &[Box<str>]) -> String {
-        let mut sql = String::new();
-        for (name, value) in self.iter() {
-            if reset.iter().any(|known| **known == *name || **known == *"all") {
-                write_set(&mut sql, name, value);
-            }
-        }
-        sql
-    }
-
     /// The SQL that brings a server from `self` to `wanted`. The role comes last, for it may take
     /// away the right to set the others; it is reset first for the same reason.
     pub fn difference_sql(&self, wanted: &Settings) -> String {
@@ -138,23 +126,35 @@ impl Settings {
 }
 
 /// The SQL that reads back what a session has set; `custom` are names that `pg_settings` hides.
-/// Two columns: name, value.
+/// Two columns: name, and the value in UTF-8 as hexadecimal digits, because the client chooses how
+/// text is encoded on the way. [`decode`] reads it.
 pub fn read_back_sql<'a>(custom: impl Iterator<Item = &'a str>) -> String {
     let mut sql = String::from(
-        "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' \
+        "SELECT name, pg_catalog.encode(pg_catalog.convert_to(setting, 'UTF8'), 'hex') FROM (\
+         SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' \
          AND name NOT LIKE 'transaction\\_%' \
          UNION ALL SELECT n, pg_catalog.current_setting(n, true) FROM (VALUES ('role'), \
          ('session_authorization')",
     );
     for name in custom {
-        let _ = write!(sql, ", ({})", quote_literal(name));
+        let _ = write!(sql, ", ({})", quoted(name));
     }
-    sql.push_str(") v(n)");
+    sql.push_str(") v(n)) s ");
     sql
 }
 
+/// A value that was read back; `None` when it is not what `read_back_sql` makes.
+pub fn decode(hex: &str) -> Option<Box<str>> {
+    let digits = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(digits).collect();
+    Some(String::from_utf8(bytes?).ok()?.into())
+}
+
 fn write_set(sql: &mut String, name: &str, value: &str) {
-    let (name, value) = (quote_literal(name), quote_literal(value));
+    let (name, value) = (quoted(name), quoted(value));
     let _ = write!(sql, "SELECT pg_catalog.set_config({name}, {value}, false);");
 }
 
@@ -169,8 +169,13 @@ fn quote_name(name: &str) -> String {
     parts.join(".")
 }
 
-/// Quotes a literal so that it reads the same whatever `standard_conforming_strings` is.
-fn quote_literal(value: &str) -> String {
+/// A text as SQL that reads the same whatever `standard_conforming_strings` and `client_encoding`
+/// are.
+pub(super) fn quoted(value: &str) -> String {
+    if !value.is_ascii() {
+        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        return format!("pg_catalog.convert_from(pg_catalog.decode('{hex}', 'hex'), 'UTF8')");
+    }
     format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
@@ -205,15 +210,6 @@ mod tests {
              SELECT pg_catalog.set_config(E'session_authorization', E'b', false);\
              SELECT pg_catalog.set_config(E'role', E'r', false);"
         );
-    }
-
-    #[test]
-    fn what_is_reset_gets_its_first_value() {
-        let startup = settings(&[("timezone", "Asia/Tokyo"), ("work_mem", "1MB")]);
-        assert_eq!(startup.reset_sql(&["datestyle".into()]), "");
-        let zone = "SELECT pg_catalog.set_config(E'timezone', E'Asia/Tokyo', false);";
-        assert_eq!(startup.reset_sql(&["timezone".into()]), zone);
-        assert!(startup.reset_sql(&["all".into()]).starts_with(zone));
     }
 
     #[test]

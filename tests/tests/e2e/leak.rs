@@ -94,7 +94,7 @@ async fn compare(test: &str, concurrent: bool) -> Report {
         clients: CLIENTS.into(),
         holders_max: POOL_SIZE - 1,
         steps: steps(),
-        pins_stay: true,
+        pins_stay: false,
         concurrent,
         places,
     };
