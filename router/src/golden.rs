@@ -120,7 +120,7 @@ pub fn flags(plan: &Plan) -> Vec<String> {
         (session.drops_prepared, "drops-prepared"),
         (session.async_commit, "async-commit"),
         (session.listening, "listening"),
-        (session.discards_all, "discards-all"),
+        (session.unlistens_all, "unlistens-all"),
         (plan.needs_transaction, NEEDS_TRANSACTION),
         (plan.misplaced_local, "misplaced-local"),
         (!plan.cacheable, "not-cacheable"),

@@ -59,7 +59,9 @@ impl Session {
         if !listening.is_active() && !listening.awaits() {
             return None;
         }
-        if plan.session.listening && self.local_command(plan).is_none() {
+        let session = &plan.session;
+        let concerns = session.listening || session.unlistens_all && plan.has_transaction_control;
+        if concerns && self.local_command(plan).is_none() {
             return Some(
                 SqlError::error("0A000", "cannot run this statement while the session listens")
                     .detail(
@@ -435,8 +437,8 @@ impl Session {
     /// What a statement means for the session's LISTEN, if anything.
     fn order(&self, text: &[u8], plan: &Plan) -> Option<Order> {
         let listening = self.listening.as_ref()?;
-        if plan.session.discards_all {
-            return listening.is_active().then_some(Order::DiscardAll);
+        if plan.session.unlistens_all && (listening.is_active() || listening.has_actions()) {
+            return Some(Order::UnlistenAll);
         }
         if !listening.has_actions() {
             return None;

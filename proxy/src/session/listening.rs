@@ -26,7 +26,7 @@ pub(super) enum Order {
     Commit,
     Rollback,
     Savepoint(SavepointCommand),
-    DiscardAll,
+    UnlistenAll,
 }
 
 /// An order whose answer is awaited.
@@ -142,9 +142,13 @@ impl Listening {
         self.ready = true;
     }
 
-    /// A statement was sent that decides about the actions before it.
+    /// A statement was sent that is an action, or decides about those before it.
     pub(super) fn send(&mut self, order: Order, executions_before: usize) {
         let actions = self.actions.len();
+        if order == Order::UnlistenAll {
+            self.actions.push(Action::UnlistenAll);
+            return;
+        }
         self.awaited.push_back(Awaited { order, executions_before, actions });
     }
 
@@ -161,10 +165,7 @@ impl Listening {
             Order::Commit => self.end(actions, tag == b"COMMIT\0"),
             Order::Rollback => self.end(actions, false),
             Order::Savepoint(command) => self.savepoint(command, actions),
-            Order::DiscardAll => {
-                self.actions.insert(0, Action::UnlistenAll);
-                self.end(1, true);
-            }
+            Order::UnlistenAll => {}
         }
     }
 

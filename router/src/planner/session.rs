@@ -219,7 +219,7 @@ pub(super) fn discard(text: &Text<'_>, from: usize) -> Outcome {
             outcome.session.settings = true;
             outcome.session.setting_names = vec!["all".into()];
             outcome.session.drops_prepared = true;
-            outcome.session.discards_all = true;
+            outcome.session.unlistens_all = true;
         }
         "plans" => outcome.session.drops_prepared = true,
         _ => {}
