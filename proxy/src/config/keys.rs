@@ -1,6 +1,7 @@
 //! Owns the form of the key table: what is known of a section and of a key. The table itself is in
 //! `sections`.
 
+mod notify;
 mod sections;
 
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};

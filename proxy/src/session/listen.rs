@@ -42,7 +42,12 @@ impl Session {
     fn listens_here(&self) -> bool {
         self.pools.database.pool_mode == PoolMode::Transaction
             && !self.listens_natively
-            && (self.listening.is_some() || self.has_database_encoding())
+            && (self.listens() || self.has_database_encoding())
+    }
+
+    /// The hub has something of this session's.
+    fn listens(&self) -> bool {
+        self.listening.as_ref().is_some_and(|known| known.is_active() || known.has_actions())
     }
 
     fn has_database_encoding(&self) -> bool {
@@ -204,7 +209,8 @@ impl Session {
         listening.send(order, owed);
     }
 
-    /// To be called before a Sync is sent, which ends the transaction of a batch outside of a transaction block.
+    /// To be called before a Sync is sent, which ends the transaction of a batch when there is no
+    /// transaction block.
     pub(super) fn before_sync(&mut self) -> Option<Stop> {
         if let Some(error) = self.take_refused_commit() {
             self.refuse_batch(error);
@@ -318,9 +324,14 @@ impl Session {
         while out.len() < limit
             && let Some(notification) = listening.mailbox.take()
         {
-            if listening.listens_to(notification.channel()) {
-                self.put_notification(&notification, out);
+            if !listening.listens_to(notification.channel()) {
+                continue;
             }
+            if !notification.text.is_ascii() && !self.has_database_encoding() {
+                listening.mailbox.end(Ended::Encoding);
+                return;
+            }
+            self.put_notification(&notification, out);
         }
     }
 
@@ -341,9 +352,8 @@ impl Session {
             Effect::Read | Effect::Transaction | Effect::SessionState => false,
             Effect::Write | Effect::Ddl | Effect::Copy | Effect::Unknown => true,
         };
-        let listening = self.listening.as_ref();
         writes
-            && listening.is_some_and(|known| known.is_active() || known.has_actions())
+            && self.listens()
             && self.lease.as_ref().is_some_and(|lease| {
                 lease.info.cancel.is_some() && !self.pools.hub.is_certain(&lease.info)
             })
@@ -473,5 +483,11 @@ fn lost_notifications(ended: Ended) -> SqlError {
         )
         .detail("The connection that listens for the sessions of this database was lost.")
         .hint("Connect and LISTEN again, then look for what was missed."),
+        Ended::Encoding => SqlError::fatal(
+            "22P05",
+            "a notification cannot be written in the session's client_encoding",
+        )
+        .detail("The encoding was changed after LISTEN.")
+        .hint("Set client_encoding before LISTEN, or use that of the database."),
     }
 }

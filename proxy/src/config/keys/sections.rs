@@ -5,13 +5,14 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
+use super::notify::NOTIFY_KEYS;
 use super::{Absent, Key, Kind, Reload, Section};
 
 const HOUR_MS: u64 = 3_600_000;
 const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
 const MANY: u64 = 1_000_000;
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     kind: Kind,
     default: Absent,
@@ -392,6 +393,7 @@ pub const DATABASE: Section = Section {
             ),
         ],
         POOL_KEYS,
+        NOTIFY_KEYS,
     ],
     nested: &[],
 };
@@ -401,7 +403,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS],
+    groups: &[POOL_KEYS, NOTIFY_KEYS],
     nested: &[],
 };
 
@@ -492,13 +494,5 @@ const POOL_KEYS: &[Key] = &[
         Value("60000"),
         Live,
         "Time between two loads of catalog facts (functions, views), which decide what is a read.",
-    ),
-    key(
-        "notify_queue_bytes",
-        Integer(65_536, 1 << 30),
-        Value("8388608"),
-        Live,
-        "Most notifications that wait for one session that listens and does not read, or stays in \
-         a transaction. A session over it is closed, because it would miss some.",
     ),
 ];
