@@ -154,6 +154,13 @@ impl Session {
     /// The channels in force.
     pub(super) fn listening_channels(&self) -> Result<Vec<Box<str>>, SqlError> {
         let Some(listening) = &self.listening else { return Ok(Vec::new()) };
+        if self.lease.as_ref().is_some_and(|lease| lease.status == b'E') && !self.batch_open {
+            return Err(aborted());
+        }
+        if listening.awaits_commit() {
+            let message = "cannot ask for listening channels behind COMMIT in one batch";
+            return Err(SqlError::error("0A000", message).hint("Send the query after a Sync."));
+        }
         let text = |channel: Channel| String::from_utf8_lossy(&channel).into();
         Ok(listening.channels().into_iter().map(text).collect())
     }
@@ -216,11 +223,10 @@ impl Session {
             self.refuse_batch(error);
         }
         let failed = self.skip_to_sync;
-        let listening = self.listening.as_mut()?;
-        let inside = match &self.lease {
-            Some(lease) => lease.status != b'I' && !listening.awaits_order(),
-            None => !matches!(self.virtual_transaction, Virtual::None | Virtual::Lost(_)),
-        };
+        let listening = self.listening.as_ref()?;
+        // On a server, the batch itself may have ended the transaction it began in.
+        let inside = self.lease.is_none()
+            && !matches!(self.virtual_transaction, Virtual::None | Virtual::Lost(_));
         if inside || !listening.has_actions() {
             return None;
         }

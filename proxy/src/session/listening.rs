@@ -2,7 +2,7 @@
 //! will make of them. It follows commit, rollback and savepoints as PostgreSQL does, and asks the
 //! hub for nothing but what comes out.
 
-use crate::notify::{Channel, Hub, Mailbox};
+use crate::notify::{Channel, Ended, Hub, Mailbox};
 use crate::server::ClientHandle;
 use hashbrown::{HashMap, HashSet};
 use pgmanifold_router::savepoint::SavepointCommand;
@@ -96,9 +96,9 @@ impl Listening {
         self.has_actions() || !self.awaited.is_empty()
     }
 
-    /// A statement that ends the transaction, or a part of it, is on its way.
-    pub(super) fn awaits_order(&self) -> bool {
-        !self.awaited.is_empty()
+    /// What is in force will be another when what was sent is answered.
+    pub(super) fn awaits_commit(&self) -> bool {
+        self.awaited.iter().any(|awaited| awaited.order == Order::Commit)
     }
 
     pub(super) fn listens_to(&self, channel: &[u8]) -> bool {
@@ -200,6 +200,10 @@ impl Listening {
         for action in ended.into_iter().filter(|_| committed) {
             match action {
                 Action::Listen(channel) => {
+                    // Better closed than deaf.
+                    if !self.subscribed.contains(&channel) {
+                        self.mailbox.end(Ended::Lost);
+                    }
                     self.added += 1;
                     self.active.entry(channel).or_insert(self.added);
                 }

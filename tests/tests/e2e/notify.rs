@@ -227,7 +227,11 @@ fn random_transactions_listen_as_on_postgres() {
             let mut steps = Vec::new();
             for _ in 0..RANDOM_STEPS {
                 let batch = random.random_range(1..4);
-                let batch: Vec<String> = (0..batch).map(|_| statement(&mut random)).collect();
+                let mut batch: Vec<String> = (0..batch).map(|_| statement(&mut random)).collect();
+                if batch.iter().any(|sql| sql == "COMMIT") {
+                    // What is listened to behind a COMMIT of the same batch is refused.
+                    batch.retain(|sql| !sql.contains("channels"));
+                }
                 steps.push(match random.random_bool(0.4) && !batch.join("").contains("DISCARD") {
                     true => format!("a* {}", batch.join(" ;; ")),
                     false => format!("a {}", batch[0]),
