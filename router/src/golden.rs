@@ -125,7 +125,7 @@ pub fn flags(plan: &Plan) -> Vec<String> {
         (session.local_settings, "local-settings"),
         (session.async_commit, "async-commit"),
         (session.listening, "listening"),
-        (session.discards_all, "discards-all"),
+        (session.unlistens_all, "unlistens-all"),
         (plan.needs_transaction, NEEDS_TRANSACTION),
         (plan.misplaced_local, "misplaced-local"),
         (!plan.cacheable, "not-cacheable"),

@@ -98,10 +98,11 @@ pub struct SessionEffect {
     /// May switch `synchronous_commit` off (the flushed LSN then does not cover the commit). A
     /// return to the server's default, by RESET or DISCARD, does not count.
     pub async_commit: bool,
-    /// Has to do with what the session listens to (LISTEN, UNLISTEN, `pg_listening_channels`).
+    /// Has to do with what the session listens to (LISTEN, UNLISTEN, `pg_listening_channels`),
+    /// beyond `unlistens_all`.
     pub listening: bool,
-    /// DISCARD ALL.
-    pub discards_all: bool,
+    /// Ends all listening: `UNLISTEN *`, DISCARD ALL.
+    pub unlistens_all: bool,
 }
 
 /// Commands that no server sees: pgmanifold's own `SET pgm.x`, `RESET pgm.x` and `SHOW pgm.x`, and

@@ -83,7 +83,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.resets |= from.resets;
     to.async_commit |= from.async_commit;
     to.listening |= from.listening;
-    to.discards_all |= from.discards_all;
+    to.unlistens_all |= from.unlistens_all;
 }
 
 fn read_hints(text: &Text<'_>) -> (Hints, Option<Box<str>>) {

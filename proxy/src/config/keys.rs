@@ -3,6 +3,7 @@
 
 mod failover;
 mod limits;
+mod notify;
 mod sections;
 mod state;
 

@@ -34,6 +34,8 @@ pub enum Ended {
     Full,
     /// The listening connection was lost.
     Lost,
+    /// The session has an encoding now in which one cannot be written.
+    Encoding,
 }
 
 /// The notifications on their way to one session.
@@ -77,10 +79,10 @@ impl Mailbox {
     }
 
     /// Nothing comes any more, and what is here is not all there was.
-    pub(super) fn end(&self) {
+    pub fn end(&self, why: Ended) {
         let mut queue = self.lock();
         if queue.ended.is_none() {
-            *queue = Queue { ended: Some(Ended::Lost), ..Queue::default() };
+            *queue = Queue { ended: Some(why), ..Queue::default() };
             drop(queue);
             self.session.wake();
         }

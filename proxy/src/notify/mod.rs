@@ -259,7 +259,7 @@ impl Table {
         self.left.clear();
         let channels = std::mem::take(&mut self.channels);
         for mailbox in channels.values().flat_map(|listeners| &listeners.mailboxes) {
-            mailbox.end();
+            mailbox.end(Ended::Lost);
         }
         let waiting: Vec<Channel> =
             self.waiting.iter().flat_map(|request| &request.channels).cloned().collect();

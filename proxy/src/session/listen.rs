@@ -47,7 +47,12 @@ impl Session {
     fn listens_here(&self) -> bool {
         self.pools.database.pool_mode == PoolMode::Transaction
             && !self.listens_natively
-            && (self.listening.is_some() || self.has_database_encoding())
+            && (self.listens() || self.has_database_encoding())
+    }
+
+    /// The hub has something of this session's.
+    fn listens(&self) -> bool {
+        self.listening.as_ref().is_some_and(|known| known.is_active() || known.has_actions())
     }
 
     fn has_database_encoding(&self) -> bool {
@@ -64,7 +69,9 @@ impl Session {
         if !listening.is_active() && !listening.awaits() {
             return None;
         }
-        if plan.session.listening && self.local_command(plan).is_none() {
+        let session = &plan.session;
+        let concerns = session.listening || session.unlistens_all && plan.has_transaction_control;
+        if concerns && self.local_command(plan).is_none() {
             return Some(
                 SqlError::error("0A000", "cannot run this statement while the session listens")
                     .detail(
@@ -150,10 +157,17 @@ impl Session {
     }
 
     /// The channels in force.
-    pub(super) fn listening_channels(&self) -> Vec<String> {
-        let Some(listening) = &self.listening else { return Vec::new() };
+    pub(super) fn listening_channels(&self) -> Result<Vec<String>, SqlError> {
+        let Some(listening) = &self.listening else { return Ok(Vec::new()) };
+        if self.lease.as_ref().is_some_and(|lease| lease.status == b'E') && !self.batch_open {
+            return Err(aborted());
+        }
+        if listening.awaits_commit() {
+            let message = "cannot ask for listening channels behind COMMIT in one batch";
+            return Err(SqlError::error("0A000", message).hint("Send the query after a Sync."));
+        }
         let text = |channel: Channel| String::from_utf8_lossy(&channel).into_owned();
-        listening.channels().into_iter().map(text).collect()
+        Ok(listening.channels().into_iter().map(text).collect())
     }
 
     /// To be called before a simple query is answered or sent. `None` when all is well.
@@ -207,17 +221,17 @@ impl Session {
         listening.send(order, owed);
     }
 
-    /// To be called before a Sync is sent, which ends the transaction of a batch outside of a transaction block.
+    /// To be called before a Sync is sent, which ends the transaction of a batch when there is no
+    /// transaction block.
     pub(super) fn before_sync(&mut self) -> Option<Stop> {
         if let Some(error) = self.take_refused_commit() {
             self.refuse_batch(error);
         }
         let failed = self.skip_to_sync;
-        let listening = self.listening.as_mut()?;
-        let inside = match &self.lease {
-            Some(lease) => lease.status != b'I' && !listening.awaits_order(),
-            None => !matches!(self.virtual_transaction, Virtual::None | Virtual::Lost(_)),
-        };
+        let listening = self.listening.as_ref()?;
+        // On a server, the batch itself may have ended the transaction it began in.
+        let inside = self.lease.is_none()
+            && !matches!(self.virtual_transaction, Virtual::None | Virtual::Lost(_));
         if inside || !listening.has_actions() {
             return None;
         }
@@ -321,9 +335,14 @@ impl Session {
         while out.len() < limit
             && let Some(notification) = listening.mailbox.take()
         {
-            if listening.listens_to(notification.channel()) {
-                self.put_notification(&notification, out);
+            if !listening.listens_to(notification.channel()) {
+                continue;
             }
+            if !notification.text.is_ascii() && !self.has_database_encoding() {
+                listening.mailbox.end(Ended::Encoding);
+                return;
+            }
+            self.put_notification(&notification, out);
         }
     }
 
@@ -344,9 +363,8 @@ impl Session {
             Effect::Read | Effect::Transaction | Effect::SessionState => false,
             Effect::Write | Effect::Ddl | Effect::Copy | Effect::Unknown => true,
         };
-        let listening = self.listening.as_ref();
         writes
-            && listening.is_some_and(|known| known.is_active() || known.has_actions())
+            && self.listens()
             && self.lease.as_ref().is_some_and(|lease| {
                 lease.info.cancel.is_some() && !self.pools.hub.is_certain(&lease.info)
             })
@@ -440,8 +458,8 @@ impl Session {
     /// What a statement means for the session's LISTEN, if anything.
     fn order(&self, text: &[u8], plan: &Plan) -> Option<Order> {
         let listening = self.listening.as_ref()?;
-        if plan.session.discards_all {
-            return listening.is_active().then_some(Order::DiscardAll);
+        if plan.session.unlistens_all && (listening.is_active() || listening.has_actions()) {
+            return Some(Order::UnlistenAll);
         }
         if !listening.has_actions() {
             return None;
@@ -476,5 +494,11 @@ fn lost_notifications(ended: Ended) -> SqlError {
         )
         .detail("The connection that listens for the sessions of this database was lost.")
         .hint("Connect and LISTEN again, then look for what was missed."),
+        Ended::Encoding => SqlError::fatal(
+            "22P05",
+            "a notification cannot be written in the session's client_encoding",
+        )
+        .detail("The encoding was changed after LISTEN.")
+        .hint("Set client_encoding before LISTEN, or use that of the database."),
     }
 }

@@ -2,7 +2,7 @@
 //! will make of them. It follows commit, rollback and savepoints as PostgreSQL does, and asks the
 //! hub for nothing but what comes out.
 
-use crate::notify::{Channel, Hub, Mailbox};
+use crate::notify::{Channel, Ended, Hub, Mailbox};
 use crate::server::ClientHandle;
 use hashbrown::{HashMap, HashSet};
 use pgmanifold_router::savepoint::SavepointCommand;
@@ -26,7 +26,7 @@ pub(super) enum Order {
     Commit,
     Rollback,
     Savepoint(SavepointCommand),
-    DiscardAll,
+    UnlistenAll,
 }
 
 /// An order whose answer is awaited.
@@ -96,9 +96,9 @@ impl Listening {
         self.has_actions() || !self.awaited.is_empty()
     }
 
-    /// A statement that ends the transaction, or a part of it, is on its way.
-    pub(super) fn awaits_order(&self) -> bool {
-        !self.awaited.is_empty()
+    /// What is in force will be another when what was sent is answered.
+    pub(super) fn awaits_commit(&self) -> bool {
+        self.awaited.iter().any(|awaited| awaited.order == Order::Commit)
     }
 
     pub(super) fn listens_to(&self, channel: &[u8]) -> bool {
@@ -142,9 +142,13 @@ impl Listening {
         self.ready = true;
     }
 
-    /// A statement was sent that decides about the actions before it.
+    /// A statement was sent that is an action, or decides about those before it.
     pub(super) fn send(&mut self, order: Order, executions_before: usize) {
         let actions = self.actions.len();
+        if order == Order::UnlistenAll {
+            self.actions.push(Action::UnlistenAll);
+            return;
+        }
         self.awaited.push_back(Awaited { order, executions_before, actions });
     }
 
@@ -161,10 +165,7 @@ impl Listening {
             Order::Commit => self.end(actions, tag == b"COMMIT\0"),
             Order::Rollback => self.end(actions, false),
             Order::Savepoint(command) => self.savepoint(command, actions),
-            Order::DiscardAll => {
-                self.actions.insert(0, Action::UnlistenAll);
-                self.end(1, true);
-            }
+            Order::UnlistenAll => {}
         }
     }
 
@@ -199,6 +200,10 @@ impl Listening {
         for action in ended.into_iter().filter(|_| committed) {
             match action {
                 Action::Listen(channel) => {
+                    // Better closed than deaf.
+                    if !self.subscribed.contains(&channel) {
+                        self.mailbox.end(Ended::Lost);
+                    }
                     self.added += 1;
                     self.active.entry(channel).or_insert(self.added);
                 }

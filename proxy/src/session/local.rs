@@ -176,7 +176,7 @@ impl Session {
             }
             LocalCommand::ListeningChannels => {
                 let rows: Vec<_> =
-                    self.listening_channels().into_iter().map(|name| vec![name]).collect();
+                    self.listening_channels()?.into_iter().map(|name| vec![name]).collect();
                 let tag = format!("SELECT {}", rows.len());
                 Ok(Answer::Rows(columns(command), rows, tag))
             }

@@ -212,7 +212,7 @@ impl Session {
             b'E' => return self.take_error(message, start, outgoing),
             b'S' => return Ok(self.take_parameter_status(message)),
             b'N' => return Ok(self.fate_of_notice()),
-            b'A' => return Ok(Fate::Pass),
+            b'A' => return Ok(self.take_notification(message, start, outgoing)),
             _ => {}
         }
         if kind == b'G' {
@@ -311,6 +311,30 @@ impl Session {
             }
             _ => Err(lost("the server sent ReadyForQuery out of turn")),
         }
+    }
+
+    /// A notification of a server that listens for this session alone. It began to listen after
+    /// the session had it, so what it sent itself the session sent.
+    fn take_notification(
+        &mut self,
+        message: &[u8],
+        start: usize,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Fate {
+        let own = self.lease.as_ref().and_then(|lease| lease.info.cancel.as_ref());
+        let own = own.map(|key| key.process_id);
+        let Some((pid, text)) = message[HEADER_BYTES..].split_first_chunk::<4>() else {
+            return Fate::Pass;
+        };
+        let pid = match u32::from_be_bytes(*pid) {
+            pid if Some(pid) == own => self.handle.id,
+            // Another's must not be taken for the session's own.
+            pid if pid == self.handle.id => 0,
+            _ => return Fate::Pass,
+        };
+        outgoing.cut(start, start, &mut self.output);
+        frame::put(&mut self.output, b'A', &[&pid.to_be_bytes(), text]);
+        Fate::Swallow
     }
 
     /// An error: what stands before the next Sync will not be answered.

@@ -24,13 +24,16 @@ pub(super) fn listen(text: &Text<'_>, from: usize, to: usize) -> Outcome {
 pub(super) fn unlisten(text: &Text<'_>, from: usize, to: usize) -> Outcome {
     let mut outcome = Outcome::new(Effect::SessionState, "stops listening");
     outcome.session.unpins = true;
+    if to == from + 2 && text.raw(from + 1) == b"*" {
+        outcome.session.unlistens_all = true;
+        answered_here(&mut outcome, LocalCommand::Unlisten { channel: None });
+        return outcome;
+    }
     outcome.session.listening = true;
-    if to == from + 2 {
-        if text.raw(from + 1) == b"*" {
-            answered_here(&mut outcome, LocalCommand::Unlisten { channel: None });
-        } else if let Some(channel) = channel(text, from + 1) {
-            answered_here(&mut outcome, LocalCommand::Unlisten { channel: Some(channel) });
-        }
+    if to == from + 2
+        && let Some(channel) = channel(text, from + 1)
+    {
+        answered_here(&mut outcome, LocalCommand::Unlisten { channel: Some(channel) });
     }
     outcome
 }

@@ -224,7 +224,7 @@ pub(super) fn discard(text: &Text<'_>, from: usize) -> Outcome {
             outcome.session.setting_names = vec!["all".into()];
             outcome.session.drops_prepared = true;
             outcome.session.unpins = true;
-            outcome.session.discards_all = true;
+            outcome.session.unlistens_all = true;
         }
         "temp" | "temporary" | "sequences" => outcome.session.unpins = true,
         // DISCARD PLANS: plans are made again when they are needed.

@@ -5,7 +5,9 @@ use pgmanifold::config::model::Address;
 use pgmanifold_tests::cluster::USER;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
 use pgmanifold_tests::raw::{self, Raw, transcript};
-use pgmanifold_tests::run;
+use pgmanifold_tests::{random, run};
+use rand::RngExt;
+use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 
 /// The form is described at its top.
@@ -185,4 +187,66 @@ fn scripts_play_as_on_postgres() {
 #[test]
 fn own_notifications_come_before_the_answer_ends() {
     compare(Place::Inline);
+}
+
+/// Scripts of the random test, and steps in each.
+const RANDOM_SCRIPTS: usize = 25;
+const RANDOM_STEPS: usize = 40;
+
+/// One random statement about listening and transactions.
+fn statement(random: &mut StdRng) -> String {
+    let channel = ["x", "y", "\"Z z\""][random.random_range(0..3)];
+    let savepoint = ["s", "t"][random.random_range(0..2)];
+    match random.random_range(0..17) {
+        0..=4 => format!("LISTEN {channel}"),
+        5 => format!("UNLISTEN {channel}"),
+        6 if random.random_bool(0.5) => "UNLISTEN *".into(),
+        6 => "SELECT 1".into(),
+        7..=8 => "BEGIN".into(),
+        9 => "COMMIT".into(),
+        10 => "ROLLBACK".into(),
+        11..=12 => format!("SAVEPOINT {savepoint}"),
+        13 => format!("ROLLBACK TO {savepoint}"),
+        14 => format!("RELEASE {savepoint}"),
+        15 if random.random_bool(0.3) => "SELECT 1/0".into(),
+        15 if random.random_bool(0.2) => "DISCARD ALL".into(),
+        _ => "SELECT pg_listening_channels()".into(),
+    }
+}
+
+#[test]
+fn random_transactions_listen_as_on_postgres() {
+    if is_direct() {
+        return;
+    }
+    let mut random = random::seeded("notify");
+    run(120, async move {
+        let fixture = Fixture::shared("notify_random", |config| config.pool("pool_size = 2")).await;
+        let direct = fixture.cluster.primary.address();
+        for number in 0..RANDOM_SCRIPTS {
+            let mut steps = Vec::new();
+            for _ in 0..RANDOM_STEPS {
+                let batch = random.random_range(1..4);
+                let mut batch: Vec<String> = (0..batch).map(|_| statement(&mut random)).collect();
+                if batch.iter().any(|sql| sql == "COMMIT") {
+                    // What is listened to behind a COMMIT of the same batch is refused.
+                    batch.retain(|sql| !sql.contains("channels"));
+                }
+                steps.push(match random.random_bool(0.4) && !batch.join("").contains("DISCARD") {
+                    true => format!("a* {}", batch.join(" ;; ")),
+                    false => format!("a {}", batch[0]),
+                });
+            }
+            steps.extend(["a ROLLBACK", "a SELECT pg_listening_channels()"].map(str::to_owned));
+            steps.extend(["x", "y", "\"Z z\""].map(|channel| format!("n NOTIFY {channel}, '.'")));
+            let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+            let expected = Player::play(&direct, &fixture.database, Place::Apart, &steps).await;
+            let seen =
+                Player::play(&fixture.address, &fixture.database, Place::Apart, &steps).await;
+            let mut pairs = expected.lines().zip(seen.lines());
+            if !pairs.all(|(expected, seen)| is_same(expected, seen, Place::Apart)) {
+                panic!("{number}\n--- PostgreSQL\n{expected}\n--- pgmanifold\n{seen}");
+            }
+        }
+    });
 }

@@ -6,6 +6,7 @@ use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
+use super::notify::NOTIFY_KEYS;
 use super::state::STATE_KEYS;
 use super::{Absent, Key, Kind, Reload, Section};
 
@@ -378,6 +379,7 @@ pub const DATABASE: Section = Section {
         ],
         POOL_KEYS,
         STATE_KEYS,
+        NOTIFY_KEYS,
     ],
     nested: &[],
 };
@@ -387,7 +389,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS, STATE_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS],
     nested: &[],
 };
 
@@ -478,13 +480,5 @@ const POOL_KEYS: &[Key] = &[
         Value("60000"),
         Live,
         "Time between two loads of catalog facts (functions, views), which decide what is a read.",
-    ),
-    key(
-        "notify_queue_bytes",
-        Integer(65_536, 1 << 30),
-        Value("8388608"),
-        Live,
-        "Most notifications that wait for one session that listens and does not read, or stays in \
-         a transaction. A session over it is closed, because it would miss some.",
     ),
 ];
