@@ -1,8 +1,10 @@
 //! Owns the form of the key table: what is known of a section and of a key. The table itself is in
 //! `sections`.
 
+mod access;
 mod sections;
 
+pub use access::{AUTH, HBA, USER_MAP};
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
 
 /// A section of the file.
@@ -69,6 +71,8 @@ pub enum Kind {
     Address,
     /// A list of addresses.
     Addresses,
+    /// A text or a list of texts.
+    Names,
     /// Text that must not be shown.
     Secret,
 }

@@ -357,16 +357,8 @@ impl Pool {
     }
 
     async fn open_one(self: Arc<Self>, worker: usize) {
-        let login = self
-            .connector
-            .connect(
-                &self.host,
-                &self.user.server_user,
-                self.user.server_password.as_ref(),
-                &self.database.server_database,
-                &[],
-            )
-            .await;
+        let login =
+            self.connector.connect_as(&self.host, &self.user, &self.database.server_database).await;
         match login {
             Ok(login) => {
                 self.lock().connecting -= 1;

@@ -5,7 +5,7 @@ use super::clients::Registration;
 use super::worker::{NewClient, StdSocket, Worker};
 use super::{Place, Shared};
 use crate::backend::exec;
-use crate::config::model::Config;
+use crate::config::model::{Config, Database, User};
 use crate::frontend::startup::{self, Incoming, Login, StartupErrorKind};
 use crate::metrics::{ClientGuard, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
@@ -33,6 +33,8 @@ const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a session holds until it ends.
 pub struct Guards {
+    /// Who logged in. Its pools may be another's, see `forced_user`.
+    pub user: Arc<User>,
     /// Its place in the list of clients.
     pub registration: Registration,
     /// Its place in the gauge of clients.
@@ -70,6 +72,7 @@ pub(super) async fn log_in(
         Ok(Ok(Incoming::Closed)) => return None,
         Ok(Err(error)) => {
             shared.metrics.login_failed(failure_kind(error.kind));
+            let peer = error.peer.unwrap_or(peer);
             tracing::info!(%peer, user = error.user, reason = %error, "login failed");
             return None;
         }
@@ -81,6 +84,7 @@ pub(super) async fn log_in(
     };
     drop(in_login);
     let mut login = *login;
+    let peer = login.peer;
     match welcome(&mut login, client.listener, &config, &worker, &shared).await {
         Ok(welcome) => {
             tracing::debug!(%peer, user = %login.user.name, database = %login.database, "login");
@@ -100,6 +104,8 @@ fn failure_kind(kind: StartupErrorKind) -> LoginFailure {
     match kind {
         StartupErrorKind::Tls | StartupErrorKind::TlsRequired => LoginFailure::Tls,
         StartupErrorKind::Authentication => LoginFailure::Authentication,
+        StartupErrorKind::Throttled => LoginFailure::Throttled,
+        StartupErrorKind::Unavailable => LoginFailure::NoServer,
         StartupErrorKind::Io | StartupErrorKind::Protocol => LoginFailure::Protocol,
     }
 }
@@ -120,11 +126,11 @@ async fn welcome(
     worker: &Worker,
     shared: &Arc<Shared>,
 ) -> Result<Welcome, Refusal> {
-    let pools = shared.user_pools(&login.database, &login.user.name).ok_or_else(|| {
+    let pools = shared.user_pools(&login.database, &login.user).ok_or_else(|| {
         let message = format!("database \"{}\" does not exist", login.database);
         (LoginFailure::UnknownDatabase, SqlError::fatal("3D000", message))
     })?;
-    let places = take_places(&pools, listener, config, shared)
+    let places = take_places((&pools.database, &login.user), listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
     let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params), shared)
         .map_err(|error| (LoginFailure::Protocol, error))?;
@@ -132,6 +138,7 @@ async fn welcome(
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
     let guards = Guards {
+        user: Arc::clone(&login.user),
         registration: Registration::new(shared, login.protocol),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
@@ -140,12 +147,11 @@ async fn welcome(
 }
 
 fn take_places(
-    pools: &UserPools,
+    (database, user): (&Database, &User),
     listener: usize,
     config: &Config,
     shared: &Shared,
 ) -> Result<[Place; 4], SqlError> {
-    let (database, user) = (&pools.database, &pools.user);
     let listener_limit = config.listeners.get(listener).map_or(0, |known| known.max_clients);
     let take = |counter: String, limit: usize, what: String| {
         let counter: Arc<AtomicUsize> = shared.clients.counter(&counter);

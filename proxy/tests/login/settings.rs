@@ -1,8 +1,8 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Address, AuthMethod, Config, General, Health, Host, Listener, ListenerTls, MonitorLogin,
-    Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Access, Address, AuthMethod, Config, FailureLimits, General, Health, Host, Listener,
+    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +32,12 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         },
         listeners,
         http: None,
+        access: Access {
+            rules: None,
+            maps: vec![],
+            query: None,
+            failures: FailureLimits { limit: 0, window: second },
+        },
         users,
         shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health })],
         databases: vec![],
@@ -40,7 +46,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
 
 /// A listener; its address is not used.
 pub(crate) fn listener(auth: AuthMethod, tls: Option<ListenerTls>) -> Listener {
-    Listener { address: Address::Tcp("127.0.0.1".into(), 0), tls, max_clients: 100, auth }
+    let address = Address::Tcp("127.0.0.1".into(), 0);
+    Listener { address, tls, max_clients: 100, auth, proxy_protocol: None }
 }
 
 /// A user with this secret.
@@ -52,6 +59,7 @@ pub(crate) fn user(name: &str, secret: Option<Secret>) -> Arc<User> {
         server_password: None,
         max_clients: 100,
         pool_size: None,
+        fetched: false,
     })
 }
 
