@@ -131,6 +131,7 @@ impl SecretQuery {
     async fn ask(&self, database: &str, user: &str) -> Result<Option<Fetched>, ControlError> {
         let Some((database, cluster)) = self.databases.get(database) else { return Ok(None) };
         let asking = async {
+            cluster.checked().await;
             let mut last = ControlError("no server is known to be up".into());
             for host in order(cluster) {
                 match self.ask_host(database, cluster, host, user).await {
