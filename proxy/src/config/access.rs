@@ -14,6 +14,9 @@ use ipnet::IpNet;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Reads a whole file of rules or maps: its text and its path, the lines or what is wrong.
+type ReadFile<T> = fn(&str, &Path) -> Result<Vec<T>, Vec<String>>;
+
 /// Largest file of rules or maps, in bytes.
 const MAX_RULES_BYTES: u64 = 1024 * 1024;
 
@@ -33,13 +36,31 @@ pub(super) fn access(tables: &[Table], users: &[Arc<User>], context: &Context<'_
         },
     };
     let known = |name: &String| access.maps.iter().any(|line| line.map == *name);
-    let rules = access.rules.iter().flatten();
-    for rule in rules.filter(|rule| rule.map.as_ref().is_some_and(|map| !known(map))) {
-        let map = rule.map.as_deref().unwrap_or_default();
-        let message = format!("{}: there is no user map {map:?}", rule.place);
-        context.problems.error(&(0..0), "hba.map", message, "add a `[[user_map]]` with it");
+    for (number, rule) in access.rules.iter().flatten().enumerate() {
+        if let Some(map) = rule.map.as_ref().filter(|map| !known(map)) {
+            let message = format!("there is no user map {map:?}");
+            let help = "add a `[[user_map]]` with it";
+            complain(tables, context, (number, rule), "map", &message, help);
+        }
     }
     access
+}
+
+/// Notes an error about a rule: at its own table, or at the file that it is from.
+fn complain(
+    tables: &[Table],
+    context: &Context<'_>,
+    (number, rule): (usize, &HbaRule),
+    key: &str,
+    message: &str,
+    help: &str,
+) {
+    if let Some(table) = tables.iter().filter(|table| table.section.name == "hba").nth(number) {
+        Reader::new(table, context).error(key, message, help);
+    } else if let Some(auth) = tables.iter().find(|table| table.section.name == "auth") {
+        let message = format!("{}: {key}: {message}", rule.place);
+        Reader::new(auth, context).error("hba_file", message, help);
+    }
 }
 
 /// The lines of the tables called `section`, or those of the file under `file_key`.
@@ -48,7 +69,7 @@ fn one_place<T>(
     auth: &Reader<'_>,
     section: &'static str,
     file_key: &'static str,
-    read_file: fn(&str, &Path) -> Result<Vec<T>, Vec<String>>,
+    read_file: ReadFile<T>,
     read_table: fn(&Reader<'_>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let here: Vec<&Table> = tables.iter().filter(|table| table.section.name == section).collect();
@@ -125,6 +146,9 @@ fn hba(reader: &Reader<'_>) -> Option<HbaRule> {
         },
     };
     let local = connection == super::model::ConnectionKind::Local;
+    if local && reader.table.mention("address").is_some() {
+        reader.error("address", "Unix sockets have no addresses", "");
+    }
     if !local && reader.table.mention("address").is_none() {
         reader.error("address", "`address` is missing in [[hba]]", "add `address = \"all\"`");
     }
@@ -207,13 +231,14 @@ pub(super) fn check_listeners(
     }
     let asks =
         |rule: &HbaRule| rule.method == AuthMethod::Cert || rule.client_cert != ClientCert::Any;
-    let rules = access.rules.iter().flatten();
-    if let Some(rule) = rules.clone().find(|rule| asks(rule))
+    let mut rules = access.rules.iter().flatten().enumerate();
+    if let Some((number, rule)) = rules.find(|(_, rule)| asks(rule))
         && !listeners.iter().any(has_authority)
     {
-        let message = format!("{}: no listener asks for certificates", rule.place);
+        let key = if rule.method == AuthMethod::Cert { "method" } else { "clientcert" };
         let help = "add `tls_client_ca_file` to a listener";
-        context.problems.error(&(0..0), "listener.tls_client_ca_file", message, help);
+        let message = "no listener asks for certificates";
+        complain(tables, context, (number, rule), key, message, help);
     }
 }
 

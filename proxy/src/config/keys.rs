@@ -4,8 +4,8 @@
 mod access;
 mod sections;
 
-pub use access::{AUTH, HBA, USER_MAP};
-pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
+pub use access::{AUTH, HBA, LISTENER, USER_MAP};
+pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 
 /// A section of the file.
 #[derive(Debug)]

@@ -208,6 +208,8 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// PEM file of trusted roots; the system's roots when absent.
     pub root_cert_file: Option<PathBuf>,
+    /// SHA-256 of that file when the configuration was read: new roots are a new setting.
+    pub root_cert_digest: Option<[u8; 32]>,
 }
 
 /// libpq's `sslmode`, without `allow`.

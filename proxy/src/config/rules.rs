@@ -91,15 +91,11 @@ pub(super) fn network(word: &str) -> Result<IpNet, String> {
 
 /// What is wrong with the parts of a rule together: the key, and why.
 pub(super) fn contradiction(rule: &HbaRule) -> Option<(&'static str, &'static str)> {
-    let local = rule.connection == ConnectionKind::Local;
     let cert = rule.method == AuthMethod::Cert;
     let asks = cert || rule.client_cert != ClientCert::Any;
     if asks && rule.connection != ConnectionKind::HostSsl {
         let key = if cert { "method" } else { "clientcert" };
         return Some((key, "certificates are only had with type hostssl"));
-    }
-    if local && rule.addresses.is_some() {
-        return Some(("address", "Unix sockets have no addresses"));
     }
     if cert && rule.client_cert == ClientCert::VerifyCa {
         return Some(("clientcert", "method cert always checks the certificate's name"));

@@ -1,6 +1,6 @@
 //! Owns the proof of who a client is: SCRAM-SHA-256(-PLUS), md5 and trust, against the configured
-//! users and those that a server knows. It must not say why a login failed to anybody but the log: an unknown user and one with
-//! a wrong password see the same exchange.
+//! users and those that a server knows. It must not say why a login failed to anybody but the log:
+//! an unknown user and one with a wrong password see the same exchange.
 //!
 //! The salt of a user with a clear-text password is made from the name and a secret of the
 //! process, as an unknown user's is, and the keys are derived once, on a blocking thread; only

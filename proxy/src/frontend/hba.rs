@@ -108,14 +108,14 @@ impl Demand<'_> {
         maps: &[UserMap],
         certificate: Option<&[u8]>,
         user: &str,
-    ) -> Result<(), (SqlError, String)> {
+    ) -> Result<(), Box<(SqlError, String)>> {
         let named = self.method == AuthMethod::Cert || self.client_cert == ClientCert::VerifyFull;
         if !named && self.client_cert == ClientCert::Any {
             return Ok(());
         }
         let Some(certificate) = certificate else {
             let error = SqlError::fatal("28000", "connection requires a valid client certificate");
-            return Err((error, "no client certificate".into()));
+            return Err(Box::new((error, "no client certificate".into())));
         };
         if !named {
             return Ok(());
@@ -133,7 +133,7 @@ impl Demand<'_> {
             Some(name) => format!("the certificate's name is {name:?}"),
             None => "the certificate has no usable name".into(),
         };
-        Err((SqlError::fatal("28000", text), reason))
+        Err(Box::new((SqlError::fatal("28000", text), reason)))
     }
 }
 
@@ -188,12 +188,14 @@ mod tests {
     fn the_first_rule_that_fits_decides() {
         let access = access(
             r#"{ type = "local", database = "all", user = "all", method = "trust" },
-               { type = "host", database = "all", user = "bad", address = "all", method = "reject" },
+               { type = "host", database = "all", user = "bad", address = "all",
+                 method = "reject" },
                { type = "hostssl", database = ["a", "b"], user = "all", address = "10.0.0.0/8",
                  method = "scram-sha-256" },
-               { type = "hostnossl", database = "sameuser", user = "/^x", address = ["::1", "10.1.2.3"],
-                 method = "md5" },
-               { type = "host", database = "a", user = "u", address = "fd00::/8", method = "trust" }"#,
+               { type = "hostnossl", database = "sameuser", user = "/^x",
+                 address = ["::1", "10.1.2.3"], method = "md5" },
+               { type = "host", database = "a", user = "u", address = "fd00::/8",
+                 method = "trust" }"#,
         );
         let method = |peer, tls, user, database| {
             let found = demand(&access, AuthMethod::Trust, &attempt(peer, tls, user, database));
@@ -278,8 +280,8 @@ mod tests {
         assert!(check(ca, Some("x"), "ann"));
         assert!(!check(Demand { client_cert: ClientCert::VerifyFull, ..ca }, Some("x"), "ann"));
         for demand in [cert, ca] {
-            let (error, _) = demand.check_certificate(&maps, None, "ann").expect_err("none");
-            assert_eq!(error.sqlstate, "28000");
+            let refused = demand.check_certificate(&maps, None, "ann").expect_err("none");
+            assert_eq!(refused.0.sqlstate, "28000");
         }
         let any = Demand { client_cert: ClientCert::Any, ..ca };
         assert!(any.check_certificate(&maps, None, "ann").is_ok());

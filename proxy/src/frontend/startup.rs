@@ -427,7 +427,7 @@ async fn log_in(
     let mut link = ClientLink { stream, out: &mut out };
     let proved = match checked {
         Ok(()) => accounts.authenticate(&mut link, demand.method, (user, database), binding).await,
-        Err((error, reason)) => Err(AuthError::Rejected(error, reason)),
+        Err(refusal) => Err(AuthError::Rejected(refusal.0, refusal.1)),
     };
     match proved {
         Ok(known) => {

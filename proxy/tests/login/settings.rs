@@ -70,6 +70,6 @@ pub(crate) fn password(text: &str) -> Password {
 
 /// A host with ten seconds to connect.
 pub(crate) fn host(address: Address, mode: ServerTlsMode, roots: Option<PathBuf>) -> Host {
-    let tls = ServerTls { mode, root_cert_file: roots };
+    let tls = ServerTls { mode, root_cert_file: roots, root_cert_digest: None };
     Host { address, tls, connect_timeout: Duration::from_secs(10) }
 }

@@ -1,14 +1,14 @@
-//! Owns the part of the key table that says who may come in: `[auth]`, `[[hba]]`, `[[user_map]]`,
-//! and the keys of a listener that are about clients' certificates and addresses.
+//! Owns the part of the key table that says where clients come in, and who may: `[[listener]]`,
+//! `[auth]`, `[[hba]]`, `[[user_map]]`.
 
 use super::Absent::{Required, Value, Words};
-use super::Kind::{Boolean, Choice, File, Integer, Names, Text};
-use super::Reload::{Live, NewConnections};
+use super::Kind::{Address, Boolean, Choice, File, Integer, Names, Text};
+use super::Reload::{Live, NewConnections, Restart};
 use super::sections::{HOUR_MS, MANY, key};
 use super::{Key, Section};
 
 /// Keys of `[[listener]]` about who a client is.
-pub(super) const CLIENT_KEYS: &[Key] = &[
+const CLIENT_KEYS: &[Key] = &[
     key(
         "tls_client_ca_file",
         File,
@@ -41,6 +41,64 @@ pub(super) const CLIENT_KEYS: &[Key] = &[
         "Addresses and networks of the load balancers. Connections from elsewhere are closed.",
     ),
 ];
+
+/// `[[listener]]`
+pub const LISTENER: Section = Section {
+    name: "listener",
+    repeats: true,
+    help: "Where clients come in. At least one.",
+    groups: &[
+        &[
+            key(
+                "address",
+                Address,
+                Required,
+                Restart,
+                "`IP:port` to listen on (port 0 takes a free one), or the absolute path of a Unix \
+             socket file. For psql the file must be called `.s.PGSQL.<port>`.",
+            ),
+            key(
+                "auth",
+                Choice(&["scram-sha-256", "md5", "trust", "cert"]),
+                Words("`scram-sha-256`; with rules, they decide"),
+                NewConnections,
+                "How clients prove who they are. `md5` also lets users log in whose secret is a SCRAM \
+             one, by SCRAM. `trust` asks for nothing. `cert` asks for a client certificate whose \
+             common name is the user's. Must not stand beside `[[hba]]` rules.",
+            ),
+            key(
+                "tls_cert_file",
+                File,
+                Words("no TLS"),
+                NewConnections,
+                "PEM certificate chain shown to clients. Needs `tls_key_file`.",
+            ),
+            key(
+                "tls_key_file",
+                File,
+                Words("no TLS"),
+                NewConnections,
+                "PEM private key of the certificate.",
+            ),
+            key(
+                "tls_required",
+                Boolean,
+                Value("false"),
+                NewConnections,
+                "Refuse clients that do not use TLS.",
+            ),
+            key(
+                "max_clients",
+                Integer(1, MANY),
+                Words("`general.max_clients`"),
+                Live,
+                "Most client connections of this listener.",
+            ),
+        ],
+        CLIENT_KEYS,
+    ],
+    nested: &[],
+};
 
 /// `[auth]`
 pub const AUTH: Section = Section {

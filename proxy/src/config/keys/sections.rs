@@ -5,7 +5,7 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
-use super::access::{AUTH, CLIENT_KEYS, HBA, USER_MAP};
+use super::access::{AUTH, HBA, LISTENER, USER_MAP};
 use super::{Absent, Key, Kind, Reload, Section};
 
 pub(super) const HOUR_MS: u64 = 3_600_000;
@@ -84,64 +84,6 @@ pub const GENERAL: Section = Section {
             "Largest message a client may send. PostgreSQL itself stops at 1 GiB.",
         ),
     ]],
-    nested: &[],
-};
-
-/// `[[listener]]`
-pub const LISTENER: Section = Section {
-    name: "listener",
-    repeats: true,
-    help: "Where clients come in. At least one.",
-    groups: &[
-        &[
-            key(
-                "address",
-                Address,
-                Required,
-                Restart,
-                "`IP:port` to listen on (port 0 takes a free one), or the absolute path of a Unix \
-             socket file. For psql the file must be called `.s.PGSQL.<port>`.",
-            ),
-            key(
-                "auth",
-                Choice(&["scram-sha-256", "md5", "trust", "cert"]),
-                Words("`scram-sha-256`; with rules, they decide"),
-                NewConnections,
-                "How clients prove who they are. `md5` also lets users log in whose secret is a SCRAM \
-             one, by SCRAM. `trust` asks for nothing. `cert` asks for a client certificate whose \
-             common name is the user's. Must not stand beside `[[hba]]` rules.",
-            ),
-            key(
-                "tls_cert_file",
-                File,
-                Words("no TLS"),
-                NewConnections,
-                "PEM certificate chain shown to clients. Needs `tls_key_file`.",
-            ),
-            key(
-                "tls_key_file",
-                File,
-                Words("no TLS"),
-                NewConnections,
-                "PEM private key of the certificate.",
-            ),
-            key(
-                "tls_required",
-                Boolean,
-                Value("false"),
-                NewConnections,
-                "Refuse clients that do not use TLS.",
-            ),
-            key(
-                "max_clients",
-                Integer(1, MANY),
-                Words("`general.max_clients`"),
-                Live,
-                "Most client connections of this listener.",
-            ),
-        ],
-        CLIENT_KEYS,
-    ],
     nested: &[],
 };
 
