@@ -131,6 +131,26 @@ fn files_of_rules_are_read_and_a_reload_reads_them_again() {
 }
 
 #[test]
+fn strangers_are_not_told_which_databases_there_are() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let fixture = start("strangers", |config| {
+            config.users(&passwords()).listener("auth = \"scram-sha-256\"")
+        });
+        let login = async |user: &str, password: &str, database: &str| {
+            refusal(log_in(&fixture.address, user, password, database).await)
+        };
+        let there = login("nobody", "x", &fixture.database).await;
+        assert_eq!(there, login("nobody", "x", "no_such_database").await);
+        let wrong = login(USER, "x", &fixture.database).await;
+        assert_eq!(wrong, login(USER, "x", "no_such_database").await);
+        assert_eq!(login(USER, PASSWORD, "no_such_database").await.0, "3D000");
+    });
+}
+
+#[test]
 fn failed_logins_are_slowed_down() {
     run(60, async {
         if is_direct() {

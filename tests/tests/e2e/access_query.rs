@@ -95,6 +95,40 @@ fn md5_secrets_log_in_to_servers_that_ask_for_md5() {
 }
 
 #[test]
+fn who_asks_needs_no_more_than_one_function() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let cluster = cluster::shared();
+        let fixture = fixture("function", |config| {
+            let users = "[[user]]\nname = \"asker\"\npassword = \"not used\"\n";
+            let database = "[[database]]\nname = \"asked\"\nserver_database = \"postgres\"\n";
+            let query = "[auth]\nquery_user = \"asker\"\nquery_database = \"asked\"\n\
+                         query = \"select * from pgm_auth.secret($1)\"\n";
+            config.users(users).section(database).section(query)
+        });
+        let function = "create role asker login; create schema pgm_auth; \
+            create function pgm_auth.secret(name text, out text, out text) stable strict \
+            security definer set search_path = pg_catalog, pg_temp language sql as $$ \
+            select usename::text, passwd from pg_shadow where usename = $1 and not usesuper $$; \
+            revoke all on function pgm_auth.secret from public; \
+            grant usage on schema pgm_auth to asker; \
+            grant execute on function pgm_auth.secret to asker";
+        cluster.primary.query_in("postgres", function).expect("a function");
+        cluster.wait_caught_up().expect("replicas follow");
+        let client = enter(&fixture, "by_scram", PASSWORD).await.expect("found by the function");
+        assert_eq!(value(&client, "select current_user").await, "by_scram");
+        let error = enter(&fixture, "postgres", "x").await.expect_err("not shown by the function");
+        assert_eq!(code(&error), "28P01");
+        let direct = client::connect(&cluster.primary.address(), "asker", "postgres").await;
+        let error =
+            direct.simple_query("select passwd from pg_shadow").await.expect_err("no right");
+        assert_eq!(code(&error), "42501");
+    });
+}
+
+#[test]
 fn names_are_parameters_and_answers_are_for_them() {
     run(60, async {
         if is_direct() {
