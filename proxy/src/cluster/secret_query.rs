@@ -159,7 +159,7 @@ impl SecretQuery {
         let rows = connection.client.query(&self.query.sql, &[&user]).await?;
         match &rows[..] {
             [] => Ok(None),
-            [row] => read(row, user).map(Some),
+            [row] => read(row, user),
             _ => Err(ControlError("the query for secrets found several users".into())),
         }
     }
@@ -193,14 +193,17 @@ fn order(cluster: &Cluster) -> Vec<usize> {
     primary.into_iter().chain(others).collect()
 }
 
-/// Name and secret. No error may contain the secret.
-fn read(row: &Row, user: &str) -> Result<Fetched, ControlError> {
+/// Name and secret; a row of nulls is what a function without an answer returns. No error may
+/// contain the secret.
+fn read(row: &Row, user: &str) -> Result<Option<Fetched>, ControlError> {
     let text = |column: usize| -> Result<Option<&str>, ControlError> {
         let wrong = |_| ControlError(format!("column {} of the secret is no text", column + 1));
         row.try_get(column).map_err(wrong)
     };
-    if text(0)? != Some(user) {
-        return Err(ControlError("the query for secrets found another user".into()));
+    match text(0)? {
+        None => return Ok(None),
+        Some(name) if name == user => {}
+        Some(_) => return Err(ControlError("the query for secrets found another user".into())),
     }
     let secret = text(1)?.map(|secret| {
         let kept = || Password(Zeroizing::new(secret.to_owned()));
@@ -215,7 +218,7 @@ fn read(row: &Row, user: &str) -> Result<Fetched, ControlError> {
             _ => Err(ControlError("the server's secret is neither a SCRAM nor an md5 one".into())),
         }
     });
-    Ok(Fetched { secret: secret.transpose()? })
+    Ok(Some(Fetched { secret: secret.transpose()? }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -439,3 +439,25 @@ fn a_user_without_secret_may_come_in_by_other_ways() {
     let warnings = loaded.warnings.to_string();
     assert!(warnings.contains("user \"app\" has no rule that lets it in"), "{warnings}");
 }
+
+#[test]
+fn new_roots_are_a_new_setting() {
+    let folder = std::env::temp_dir().join(format!("pgmanifold-roots-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let read = || {
+        let roots = "tls_mode = \"verify-full\"\ntls_root_cert_file = \"roots.pem\"\nmonitor_user";
+        let text = MINIMAL.replace("monitor_user", roots);
+        let name = folder.join("test.toml");
+        super::read(&text, name.to_str().unwrap(), &environment).unwrap().config.shards
+    };
+    let write = || {
+        let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.join("roots.pem"), root.cert.pem()).unwrap();
+    };
+    write();
+    let (first, again) = (read(), read());
+    write();
+    assert_eq!(first, again);
+    assert_ne!(first, read(), "the shard's connections are replaced");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

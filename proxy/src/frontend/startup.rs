@@ -264,8 +264,13 @@ async fn enter(
     inner: &Inner,
 ) -> Result<Incoming, StartupError> {
     if inner.throttle.refuses_address(peer, inner.access.failures, Instant::now()) {
-        // Before TLS, which would cost more than the refusal.
-        return Err(refuse_throttled(&mut Stream::Plain(socket)).await);
+        // Before TLS, which would cost more than the refusal; after the first packet, because a
+        // close with bytes unread takes the answer away from the client.
+        let mut stream = Stream::Plain(socket);
+        if read_packet(&mut stream).await?.is_none() {
+            return Ok(Incoming::Closed);
+        }
+        return Err(refuse_throttled(&mut stream).await);
     }
     let Some((mut stream, packet)) = open(socket, peer, listener).await? else {
         return Ok(Incoming::Closed);

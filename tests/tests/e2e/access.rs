@@ -325,6 +325,8 @@ fn no_log_holds_a_secret() {
             let client = client::try_connect(&config).await.expect(user);
             let hidden = client.query_one("select $1::text || 'x'", &[&"param-secret"]).await;
             assert_eq!(hidden.expect("a row").get::<_, String>(0), "param-secretx");
+            client.batch_execute("select 'literal-secret'").await.expect("a statement");
+            client.batch_execute("select 'literal-secret'::int").await.expect_err("no number");
             keys.push(client);
         }
         process.rewrite_config(&config.text().replace("address = \"all\"", "adress = \"all\""));
@@ -337,10 +339,8 @@ fn no_log_holds_a_secret() {
         assert!(log.contains("TRACE") && log.contains("by_scram"), "the log is as full as it gets");
         let parts = scram.split(['$', ':']).filter(|part| part.len() > 12);
         let digits = md5.trim_start_matches("md5");
-        for secret in [PASSWORD, "asks-secret", "wrong-secret", "param-secret", &md5, digits]
-            .into_iter()
-            .chain(parts)
-        {
+        let texts = ["asks-secret", "wrong-secret", "param-secret", "literal-secret"];
+        for secret in [PASSWORD, &md5, digits].into_iter().chain(texts).chain(parts) {
             assert!(!log.contains(secret), "the log holds {secret:?}");
         }
     });

@@ -42,61 +42,61 @@ const CLIENT_KEYS: &[Key] = &[
     ),
 ];
 
+/// Keys of `[[listener]]` about the listener itself.
+const LISTENER_KEYS: &[Key] = &[
+    key(
+        "address",
+        Address,
+        Required,
+        Restart,
+        "`IP:port` to listen on (port 0 takes a free one), or the absolute path of a Unix \
+         socket file. For psql the file must be called `.s.PGSQL.<port>`.",
+    ),
+    key(
+        "auth",
+        Choice(&["scram-sha-256", "md5", "trust", "cert"]),
+        Words("`scram-sha-256`; with rules, they decide"),
+        NewConnections,
+        "How clients prove who they are. `md5` also lets users log in whose secret is a SCRAM \
+         one, by SCRAM. `trust` asks for nothing. `cert` asks for a client certificate whose \
+         common name is the user's. Must not stand beside `[[hba]]` rules.",
+    ),
+    key(
+        "tls_cert_file",
+        File,
+        Words("no TLS"),
+        NewConnections,
+        "PEM certificate chain shown to clients. Needs `tls_key_file`.",
+    ),
+    key(
+        "tls_key_file",
+        File,
+        Words("no TLS"),
+        NewConnections,
+        "PEM private key of the certificate.",
+    ),
+    key(
+        "tls_required",
+        Boolean,
+        Value("false"),
+        NewConnections,
+        "Refuse clients that do not use TLS.",
+    ),
+    key(
+        "max_clients",
+        Integer(1, MANY),
+        Words("`general.max_clients`"),
+        Live,
+        "Most client connections of this listener.",
+    ),
+];
+
 /// `[[listener]]`
 pub const LISTENER: Section = Section {
     name: "listener",
     repeats: true,
     help: "Where clients come in. At least one.",
-    groups: &[
-        &[
-            key(
-                "address",
-                Address,
-                Required,
-                Restart,
-                "`IP:port` to listen on (port 0 takes a free one), or the absolute path of a Unix \
-             socket file. For psql the file must be called `.s.PGSQL.<port>`.",
-            ),
-            key(
-                "auth",
-                Choice(&["scram-sha-256", "md5", "trust", "cert"]),
-                Words("`scram-sha-256`; with rules, they decide"),
-                NewConnections,
-                "How clients prove who they are. `md5` also lets users log in whose secret is a SCRAM \
-             one, by SCRAM. `trust` asks for nothing. `cert` asks for a client certificate whose \
-             common name is the user's. Must not stand beside `[[hba]]` rules.",
-            ),
-            key(
-                "tls_cert_file",
-                File,
-                Words("no TLS"),
-                NewConnections,
-                "PEM certificate chain shown to clients. Needs `tls_key_file`.",
-            ),
-            key(
-                "tls_key_file",
-                File,
-                Words("no TLS"),
-                NewConnections,
-                "PEM private key of the certificate.",
-            ),
-            key(
-                "tls_required",
-                Boolean,
-                Value("false"),
-                NewConnections,
-                "Refuse clients that do not use TLS.",
-            ),
-            key(
-                "max_clients",
-                Integer(1, MANY),
-                Words("`general.max_clients`"),
-                Live,
-                "Most client connections of this listener.",
-            ),
-        ],
-        CLIENT_KEYS,
-    ],
+    groups: &[LISTENER_KEYS, CLIENT_KEYS],
     nested: &[],
 };
 
