@@ -21,6 +21,7 @@ pub mod knobs;
 mod local;
 mod place;
 mod planning;
+mod redacted;
 mod repeat;
 pub(crate) mod reply;
 mod request;
