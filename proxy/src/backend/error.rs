@@ -1,7 +1,7 @@
 //! Owns the errors of connecting to a server: what they mean for the host's health and what the
 //! client that waits for the connection is told.
 
-use crate::wire::error::SqlError;
+use crate::wire::error::{OneLine, SqlError};
 use crate::wire::protocol::take_cstr;
 use std::io;
 use std::time::Duration;
@@ -51,7 +51,8 @@ pub struct ServerError {
 
 impl std::fmt::Display for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} (SQLSTATE {})", self.severity, self.message, self.sqlstate)
+        let Self { severity, message, sqlstate, .. } = self;
+        write!(f, "{}: {} (SQLSTATE {})", OneLine(severity), OneLine(message), OneLine(sqlstate))
     }
 }
 

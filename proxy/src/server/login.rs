@@ -87,12 +87,12 @@ pub(super) async fn log_in(
     let peer = login.peer;
     match welcome(&mut login, client.listener, &config, &worker, &shared).await {
         Ok(welcome) => {
-            tracing::debug!(%peer, user = %login.user.name, database = %login.database, "login");
+            tracing::debug!(%peer, user = login.user.name, database = login.database, "login");
             Some(begin(login, welcome, worker, shared))
         }
         Err((failure, error)) => {
             shared.metrics.login_failed(failure);
-            tracing::info!(%peer, user = %login.user.name, database = %login.database, %error,
+            tracing::info!(%peer, user = login.user.name, database = login.database, %error,
                 "login refused");
             refuse(&mut login.stream, error).await;
             None

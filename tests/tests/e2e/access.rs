@@ -287,6 +287,30 @@ fn secrets_are_read_again_on_reload() {
     });
 }
 
+#[test]
+fn names_cannot_forge_log_lines() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let cluster = cluster::shared();
+        let hosts: Vec<_> = cluster.servers().map(|server| server.address()).collect();
+        let config = ConfigText::new(&hosts, "forged").general("log_level = \"debug\"");
+        let process = Process::start("forged", &config.text()).await;
+        let forged = "x\n2026-01-01T00:00:00Z ERROR forged";
+        for (user, database) in [(forged, "forged"), (USER, forged)] {
+            let mut raw = Raw::open(&process.address()).await;
+            let parameters = [("user", user), ("database", database)];
+            raw.send(&raw::startup(raw::V3_0, &parameters)).await;
+            while raw.next().await.is_some() {}
+        }
+        let log = process.log();
+        assert!(log.matches("forged").count() > 2, "{log}");
+        let forged: Vec<&str> = log.lines().filter(|line| line.starts_with("2026-01-01")).collect();
+        assert!(forged.is_empty(), "{forged:#?}");
+    });
+}
+
 /// Every way to log in, rightly and wrongly, and what must not be found in any log of it.
 #[test]
 fn no_log_holds_a_secret() {
