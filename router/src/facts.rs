@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 mod builder;
 mod queries;
+mod session;
 
 pub use builder::{FactsBuilder, FactsError};
 pub use queries::{FactKind, FactsQuery, QUERIES};
@@ -63,6 +64,7 @@ pub struct Facts {
     operators: HashMap<Box<str>, Cow<'static, str>>,
     /// Set when something volatile can be reached without being named.
     everywhere: Option<Cow<'static, str>>,
+    session: session::SessionFacts,
 }
 
 impl Facts {

@@ -63,6 +63,10 @@ pub enum PinReason {
     Load,
     /// The text could not be read (too long, unsafe encoding): it may have done any of these.
     Unclassified,
+    /// `currval` and `lastval` are asked for outside the transaction of their `nextval`.
+    SequenceState,
+    /// The client asked to keep its server.
+    Asked,
 }
 
 /// What a text leaves behind in the session that ran it.
@@ -77,8 +81,18 @@ pub struct SessionEffect {
     pub pin: Option<PinReason>,
     /// Reads `currval` / `lastval`: only right on the server that ran `nextval`.
     pub sequence_state: bool,
-    /// DEALLOCATE ALL or DISCARD ALL/PLANS: server-side prepared statements are gone.
+    /// DEALLOCATE ALL or DISCARD ALL: server-side prepared statements are gone.
     pub drops_prepared: bool,
+    /// May end what ties a session to its server (CLOSE, DEALLOCATE, DISCARD, UNLISTEN,
+    /// `pg_advisory_unlock`). DDL may as well, and is not marked.
+    pub unpins: bool,
+    /// May take anything that ties a session to its server, unseen (DO, CALL, a function with a
+    /// body that does such things): the server must be asked what it holds.
+    pub probes: bool,
+    /// The name of a parameter it sets is a value bound later.
+    pub names_bound: bool,
+    /// Changes parameters for the rest of the transaction only (SET LOCAL).
+    pub local_settings: bool,
     /// May switch `synchronous_commit` off (the flushed LSN then does not cover the commit). A
     /// return to the server's default, by RESET or DISCARD, does not count.
     pub async_commit: bool,
@@ -172,6 +186,19 @@ impl fmt::Display for Effect {
 }
 
 impl PinReason {
+    /// All reasons.
+    pub const ALL: [Self; 9] = [
+        Self::TempObject,
+        Self::Listen,
+        Self::AdvisoryLock,
+        Self::HoldCursor,
+        Self::SqlPrepare,
+        Self::Load,
+        Self::Unclassified,
+        Self::SequenceState,
+        Self::Asked,
+    ];
+
     /// The reason as a few lowercase words.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -182,6 +209,8 @@ impl PinReason {
             Self::SqlPrepare => "sql prepare",
             Self::Load => "load",
             Self::Unclassified => "unclassified text",
+            Self::SequenceState => "sequence state",
+            Self::Asked => "asked for",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::lexer::{Dialect, LexError};
 use crate::plan::{Effect, PinReason, Plan};
 use std::borrow::Cow;
 
+mod body;
 mod calls;
 mod keywords;
 mod outcome;
@@ -20,6 +21,8 @@ mod system;
 mod text;
 mod transaction;
 
+pub use body::is_custom_name;
+pub(crate) use body::{Body, read as read_body, read_foreign};
 use outcome::Outcome;
 pub(crate) use text::identifier;
 pub use text::{MAX_DEPTH, MAX_OPERATORS, MAX_TOKENS};
@@ -65,9 +68,17 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     let (to, from) = (&mut plan.session, outcome.session);
     to.settings |= from.settings;
     to.setting_names.extend(from.setting_names);
-    to.pin = to.pin.or(from.pin);
+    // What no query can tell of later must not be forgotten for what one can.
+    to.pin = match from.pin {
+        Some(PinReason::Load | PinReason::Unclassified) => from.pin,
+        pin => to.pin.or(pin),
+    };
     to.sequence_state |= from.sequence_state;
     to.drops_prepared |= from.drops_prepared;
+    to.unpins |= from.unpins;
+    to.probes |= from.probes;
+    to.local_settings |= from.local_settings;
+    to.names_bound |= from.names_bound;
     to.async_commit |= from.async_commit;
 }
 

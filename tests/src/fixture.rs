@@ -120,6 +120,17 @@ impl Fixture {
         Raw::connect(&self.cluster.primary.address(), USER, &self.database).await
     }
 
+    /// The sum of all series of a metric family whose labels contain this text.
+    pub fn metric(&self, family: &str, labels: &str) -> f64 {
+        let Some(proxy) = &self.proxy else { return 0.0 };
+        let text = front::metrics(proxy);
+        let lines = text.lines().filter(|line| {
+            let labelled = line.strip_prefix(family).is_some_and(|rest| rest.starts_with('{'));
+            labelled && line.contains(labels)
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// Replaces the running proxy's configuration.
     ///
     /// # Panics
@@ -204,6 +215,10 @@ mod front {
 
     pub(super) fn reload(proxy: &Proxy, config: &str) {
         proxy.0.reload(parse(config)).expect("the proxy takes the configuration");
+    }
+
+    pub(super) fn metrics(proxy: &Proxy) -> String {
+        proxy.0.shared().metrics.scrape()
     }
 
     pub(super) fn stop(proxy: Proxy) {

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config;
 pub mod driver;
 pub mod fixture;
+pub mod leak;
 pub mod process;
 pub mod random;
 pub mod raw;

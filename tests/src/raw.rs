@@ -309,6 +309,16 @@ pub fn parse(name: &str, sql: &str) -> Vec<u8> {
 
 /// Bind with text parameters and text results.
 pub fn bind(portal: &str, statement: &str, parameters: &[Option<&str>]) -> Vec<u8> {
+    bind_as(portal, statement, parameters, false)
+}
+
+/// Bind with text parameters; results in text or binary format.
+pub fn bind_as(
+    portal: &str,
+    statement: &str,
+    parameters: &[Option<&str>],
+    binary: bool,
+) -> Vec<u8> {
     let mut body = [cstr(portal), cstr(statement), vec![0, 0]].concat();
     body.put_u16(u16::try_from(parameters.len()).expect("invariant: few parameters"));
     for parameter in parameters {
@@ -320,7 +330,11 @@ pub fn bind(portal: &str, statement: &str, parameters: &[Option<&str>]) -> Vec<u
             }
         }
     }
-    body.put_u16(0);
+    if binary {
+        body.put_u32(0x0001_0001);
+    } else {
+        body.put_u16(0);
+    }
     frame(b'B', &body)
 }
 

@@ -8,6 +8,7 @@ use crate::config::model::Host;
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
+use crate::wire::frame;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
@@ -34,8 +35,12 @@ pub enum Expect {
     Parsed(Box<[u8]>),
     /// A Bind.
     Bind,
-    /// A Describe: ends with RowDescription or NoData.
+    /// A Describe of a portal: ends with RowDescription or NoData.
     Describe,
+    /// A Describe of the statement with this name of the client's.
+    DescribeStatement(Box<[u8]>),
+    /// A Describe of ours, of a statement: nothing passes, the answer is kept for comparison.
+    Verify,
     /// An Execute: ends with CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// A Close; `hidden` when we evicted a statement.
@@ -121,6 +126,14 @@ pub struct Server {
     pub statements: ServerStatements,
     /// What the unnamed statement is.
     pub unnamed: Option<Arc<Statement>>,
+    /// What the server said of the statement it was asked about last: parameters and columns.
+    pub description: Vec<u8>,
+    /// Which statement that was, when we asked.
+    pub verified: Option<u64>,
+    /// The statement that is bound now, where its client prepared it later than this server.
+    pub reused: Option<u64>,
+    /// The batch that binds it, while it may be run again with the statement analysed anew.
+    pub again: BytesMut,
     /// The FATAL error that announced its end.
     pub dying: Option<SqlError>,
     /// When it is too old to be used again.
@@ -135,6 +148,14 @@ pub struct Server {
 const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 impl Server {
+    /// Puts a simple query of ours on its way. It destroys the server's unnamed statement, as any
+    /// simple query does.
+    pub fn query(&mut self, sql: &[u8], expect: Expect) {
+        frame::put_query(&mut self.out, sql);
+        self.expect.push_back(expect);
+        self.unnamed = None;
+    }
+
     /// Wraps a connection that has just logged in.
     pub fn new(
         login: ServerLogin,
@@ -162,6 +183,10 @@ impl Server {
             reported: login.params,
             statements: ServerStatements::new(prepared_limit),
             unnamed: None,
+            description: Vec::new(),
+            verified: None,
+            reused: None,
+            again: BytesMut::new(),
             dying: None,
             expires: now + lifetime,
             idle_since: now,
@@ -193,6 +218,8 @@ impl Server {
             self.out = BytesMut::new();
         }
         self.repeatable.clear();
+        self.again.clear();
+        (self.reused, self.verified) = (None, None);
         if self.partial.capacity() > KEPT_BUFFER_BYTES {
             self.partial = BytesMut::new();
         }

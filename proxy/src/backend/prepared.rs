@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 /// A statement text with its parameter types, under one name on every server.
 #[derive(Debug)]
@@ -16,21 +17,47 @@ pub struct Statement {
     pub name: Box<[u8]>,
     /// Body of its Parse message after the name: text, terminator, parameter types.
     pub body: Box<[u8]>,
-    /// Databases (by number, up to 63) in which a server has accepted it: a bit each.
+    /// The database, and its schema version, in which a server accepted it last.
     accepted: AtomicU64,
 }
 
+/// Under which schema and names a statement was analysed.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    /// DDL seen in the database before.
+    pub ddl: u64,
+    /// What decides which objects names mean (`Settings::path`); `None` when that is not known.
+    pub path: Option<Arc<str>>,
+    /// When.
+    pub at: Instant,
+}
+
+impl Stamp {
+    /// True when what was analysed under one is good under the other.
+    pub fn agrees(&self, other: &Stamp) -> bool {
+        self.ddl == other.ddl && self.agrees_path(other)
+    }
+
+    /// True when names mean the same under both.
+    pub fn agrees_path(&self, other: &Stamp) -> bool {
+        match (&self.path, &other.path) {
+            (Some(own), Some(path)) => Arc::ptr_eq(own, path) || own == path,
+            _ => false,
+        }
+    }
+}
+
 impl Statement {
-    /// True when a server of the database has accepted the statement: its Parse can be put off
-    /// until a server is needed anyway.
-    pub fn was_accepted(&self, database: usize) -> bool {
-        self.accepted.load(Ordering::Relaxed) & database_bit(database) != 0
+    /// True when a server of the database has accepted the statement since its last DDL: its Parse
+    /// can be put off until a server is needed anyway.
+    pub fn was_accepted(&self, database: usize, ddl: u64) -> bool {
+        self.accepted.load(Ordering::Relaxed) == acceptance(database, ddl)
     }
 
     /// Notes that a server of the database has accepted the statement.
-    pub fn note_accepted(&self, database: usize) {
-        if !self.was_accepted(database) {
-            self.accepted.fetch_or(database_bit(database), Ordering::Relaxed);
+    pub fn note_accepted(&self, database: usize, ddl: u64) {
+        if !self.was_accepted(database, ddl) {
+            self.accepted.store(acceptance(database, ddl), Ordering::Relaxed);
         }
     }
 
@@ -47,8 +74,9 @@ impl Statement {
     }
 }
 
-fn database_bit(database: usize) -> u64 {
-    u32::try_from(database).ok().and_then(|shift| 1u64.checked_shl(shift)).unwrap_or(0)
+/// Never 0, which stands for no acceptance.
+fn acceptance(database: usize, ddl: u64) -> u64 {
+    (database as u64 + 1) << 48 | ddl & 0xffff_ffff_ffff
 }
 
 /// Finds the one `Statement` of a text and types; statements nobody uses any more are forgotten.
@@ -92,7 +120,14 @@ impl Interner {
 pub struct ServerStatements {
     limit: usize,
     clock: u64,
-    known: HashMap<u64, (Arc<Statement>, u64)>,
+    known: HashMap<u64, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    statement: Arc<Statement>,
+    used: u64,
+    stamp: Stamp,
 }
 
 impl ServerStatements {
@@ -101,32 +136,53 @@ impl ServerStatements {
         Self { limit: limit.max(1), clock: 0, known: HashMap::new() }
     }
 
-    /// True when the server knows the statement; counts as a use.
-    pub fn touch(&mut self, statement: &Statement) -> bool {
+    /// Under what the server analysed the statement, if it knows it; counts as a use.
+    pub fn touch(&mut self, statement: &Statement) -> Option<&Stamp> {
         self.clock += 1;
-        match self.known.get_mut(&statement.id) {
-            Some((_, used)) => {
-                *used = self.clock;
-                true
-            }
-            None => false,
-        }
+        let known = self.known.get_mut(&statement.id)?;
+        known.used = self.clock;
+        Some(&known.stamp)
     }
 
     /// Adds a statement; returns the one that must be closed to make room.
-    pub fn insert(&mut self, statement: Arc<Statement>) -> Option<Arc<Statement>> {
+    pub fn insert(&mut self, statement: Arc<Statement>, stamp: Stamp) -> Option<Arc<Statement>> {
         self.clock += 1;
-        self.known.insert(statement.id, (statement, self.clock));
+        self.known.insert(statement.id, Known { statement, used: self.clock, stamp });
         if self.known.len() <= self.limit {
             return None;
         }
-        let oldest = self.known.iter().min_by_key(|(_, (_, used))| *used).map(|(&id, _)| id)?;
-        self.known.remove(&oldest).map(|(statement, _)| statement)
+        let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(&id, _)| id)?;
+        self.known.remove(&oldest).map(|known| known.statement)
+    }
+
+    /// A client that prepared the statement at this time uses it.
+    pub fn note_use(&mut self, id: u64, at: Instant) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.stamp.at = at;
+        }
+    }
+
+    /// The statement must be analysed anew before it is used again.
+    pub fn outdate(&mut self, id: u64) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.stamp.path = None;
+        }
     }
 
     /// Forgets a statement whose Parse failed.
     pub fn remove(&mut self, id: u64) {
         self.known.remove(&id);
+    }
+
+    /// Forgets what is not among the names the server has. False when the server has a name that
+    /// is not known here.
+    pub fn keep_only(&mut self, names: &[Box<str>]) -> bool {
+        let has = |statement: &Statement| {
+            let name = statement.name.strip_suffix(b"\0").unwrap_or(&statement.name);
+            names.iter().any(|known| known.as_bytes() == name)
+        };
+        self.known.retain(|_, known| has(&known.statement));
+        self.known.len() == names.iter().filter(|name| !name.is_empty()).count()
     }
 
     /// Forgets all (DEALLOCATE ALL, DISCARD ALL).
@@ -164,11 +220,13 @@ mod tests {
         let statement = |text: &str| interner.intern(text.as_bytes());
         let (a, b, c) = (statement("a\0\0\0"), statement("b\0\0\0"), statement("c\0\0\0"));
         let mut known = ServerStatements::new(2);
-        assert!(known.insert(a.clone()).is_none());
-        assert!(known.insert(b.clone()).is_none());
-        assert!(known.touch(&a));
-        let evicted = known.insert(c.clone()).unwrap();
+        let stamp = || Stamp { ddl: 1, path: Some("".into()), at: Instant::now() };
+        assert!(known.insert(a.clone(), stamp()).is_none());
+        assert!(known.insert(b.clone(), stamp()).is_none());
+        assert!(known.touch(&a).is_some());
+        let evicted = known.insert(c.clone(), stamp()).unwrap();
         assert_eq!(evicted.id, b.id);
-        assert!(!known.touch(&b) && known.touch(&a) && known.touch(&c));
+        assert!(known.touch(&b).is_none());
+        assert!(known.touch(&a).is_some() && known.touch(&c).is_some());
     }
 }

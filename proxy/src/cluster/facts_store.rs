@@ -116,6 +116,11 @@ impl FactsStore {
         self.settled.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
     }
 
+    /// A number that grows with DDL seen. What was analysed under a smaller one may be outdated.
+    pub fn ddl_version(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
     /// DDL may have been committed by a statement whose end has just arrived. To be called before
     /// the client is told.
     pub fn ddl_seen(&self) -> DdlMark {

@@ -74,7 +74,10 @@ families! {
     ERRORS Counter "pgmanifold_errors_total" ["database", "class", "origin"]
         "Errors sent to clients, by SQLSTATE class and by who made them: server or pgmanifold.";
     PINS Counter "pgmanifold_pins_total" ["database", "reason"]
-        "Sessions that had to keep their server beyond a transaction.";
+        "Reasons to keep a server beyond a transaction that sessions have had.";
+    PINNED Gauge "pgmanifold_pinned_sessions" ["database", "reason"]
+        "Sessions that keep their server between transactions now; one with two reasons is \
+         counted under both.";
     CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
         "Bytes received from clients after login.";
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]

@@ -65,7 +65,7 @@ const CLASSES: [&str; 45] = [
     "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "PG", "XX", "other",
 ];
 
-const PIN_REASONS: [&str; 7] = [
+const PIN_REASONS: [&str; PinReason::ALL.len()] = [
     "temp_object",
     "listen",
     "advisory_lock",
@@ -73,6 +73,8 @@ const PIN_REASONS: [&str; 7] = [
     "sql_prepare",
     "load",
     "unclassified",
+    "sequence_state",
+    "asked",
 ];
 
 fn pin_index(reason: PinReason) -> usize {
@@ -84,6 +86,8 @@ fn pin_index(reason: PinReason) -> usize {
         PinReason::SqlPrepare => 4,
         PinReason::Load => 5,
         PinReason::Unclassified => 6,
+        PinReason::SequenceState => 7,
+        PinReason::Asked => 8,
     }
 }
 
@@ -95,6 +99,7 @@ pub(super) const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
     ("pgmanifold_errors_total", "origin", &ORIGINS),
     ("pgmanifold_errors_total", "class", &CLASSES),
     ("pgmanifold_pins_total", "reason", &PIN_REASONS),
+    ("pgmanifold_pinned_sessions", "reason", &PIN_REASONS),
 ];
 
 /// Counters of one worker and database. Aligned so that two workers never share a cache line.
@@ -108,6 +113,7 @@ pub struct WorkerMetrics {
     connections: AtomicU64,
     checkout_timeouts: AtomicU64,
     pins: [AtomicU64; PIN_REASONS.len()],
+    pinned: [AtomicI64; PIN_REASONS.len()],
     errors: [[AtomicU64; CLASSES.len()]; ORIGINS.len()],
     /// Locked by the worker that owns this, and by a scrape while it copies.
     latencies: Mutex<Latencies>,
@@ -129,6 +135,7 @@ impl Default for WorkerMetrics {
             connections: AtomicU64::new(0),
             checkout_timeouts: AtomicU64::new(0),
             pins: Default::default(),
+            pinned: Default::default(),
             errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             latencies: Mutex::default(),
         }
@@ -170,9 +177,15 @@ impl WorkerMetrics {
         self.errors[origin as usize][index].fetch_add(1, Relaxed);
     }
 
-    /// Counts a session that must keep its server.
+    /// Counts a session that must keep its server from now on.
     pub fn pin(&self, reason: PinReason) {
         self.pins[pin_index(reason)].fetch_add(1, Relaxed);
+        self.pinned[pin_index(reason)].fetch_add(1, Relaxed);
+    }
+
+    /// Notes that the reason of a session counted by [`Self::pin`] has ended.
+    pub fn unpin(&self, reason: PinReason) {
+        self.pinned[pin_index(reason)].fetch_sub(1, Relaxed);
     }
 
     /// Counts a client that logged in, and keeps it in the gauge until the guard is dropped.
@@ -205,6 +218,9 @@ impl WorkerMetrics {
         }
         for (count, reason) in self.pins.iter().zip(PIN_REASONS) {
             samples.counter(&table::PINS, &[database, reason], count.load(Relaxed));
+        }
+        for (count, reason) in self.pinned.iter().zip(PIN_REASONS) {
+            samples.gauge(&table::PINNED, &[database, reason], count.load(Relaxed) as f64);
         }
         for (classes, origin) in self.errors.iter().zip(ORIGINS) {
             for (count, class) in classes.iter().zip(CLASSES) {

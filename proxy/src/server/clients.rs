@@ -2,6 +2,7 @@
 //! how sessions are told to end.
 
 use crate::backend::connection::ServerInfo;
+use crate::session::held::SharedReasons;
 use crate::wire::protocol::{CancelKey, Protocol};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -31,6 +32,8 @@ pub struct ClientHandle {
     server_silent: AtomicBool,
     ending: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    /// What ties the session to its server.
+    pub pins: SharedReasons,
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +173,7 @@ impl Registration {
             server_silent: AtomicBool::new(false),
             ending: AtomicU8::new(GO_ON),
             waker: Mutex::default(),
+            pins: SharedReasons::default(),
         });
         connected.insert(id, Arc::clone(&handle));
         drop(connected);

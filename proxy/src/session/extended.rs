@@ -6,10 +6,10 @@
 
 use super::planning::Planner;
 use super::request::{Step, Taken, aborted};
+use super::reuse::{self, Origin};
 use super::{CopyIn, Prepared, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::backend::prepared::Statement;
-use crate::pool::Lease;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError};
 use pgmanifold_router::plan::{Effect, LocalCommand};
@@ -36,7 +36,8 @@ impl Session {
         }
         let statement = self.statement(name, definition);
         let facts_version = self.pools.facts.facts().version();
-        let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version };
+        let origin = Arc::new(Origin::new(self.stamp()));
+        let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version, origin };
         if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
@@ -48,14 +49,15 @@ impl Session {
         if let Some(step) = self.refuse_known_in_aborted(name, &prepared) {
             return Ok(step);
         }
+        let stamp = prepared.origin.stamp.clone();
         self.keep(name, prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             lease.unnamed = Some(Arc::clone(&statement));
             let expect = Expect::Parse { statement, name: Some(name.into()) };
             self.send_expecting(message, expect);
-        } else if !lease.statements.touch(&statement) {
-            send_parse(lease, &statement, Some(name.into()));
+        } else if !reuse::is_good(lease, &statement, &stamp) {
+            reuse::send_parse(lease, &statement, stamp, Some(name.into()));
         } else if lease.expect.is_empty() {
             frame::put(&mut self.output, b'1', &[]);
         } else {
@@ -87,14 +89,19 @@ impl Session {
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
         }
+        if let Some(step) = self.make_known(name, &prepared, rest) {
+            return Ok(step);
+        }
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;
         }
         self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(&prepared);
         self.note_effects(&prepared.plan);
+        if prepared.plan.session.names_bound {
+            self.note_bound_names(values);
+        }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
-        make_known(lease, name, &prepared.statement);
         if name.is_empty() {
             self.send_expecting(message, Expect::Bind);
         } else {
@@ -134,10 +141,12 @@ impl Session {
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
+        if let Some(step) = self.make_known(name, &prepared, rest) {
+            return Ok(step);
+        }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
-        make_known(lease, name, &prepared.statement);
         frame::put(&mut lease.out, b'D', &[b"S", &prepared.statement.name]);
-        lease.expect.push_back(Expect::Describe);
+        lease.expect.push_back(Expect::DescribeStatement(name.into()));
         Ok(Step::Done)
     }
 
@@ -228,7 +237,7 @@ impl Session {
     fn refuse_known_in_aborted(&mut self, name: &[u8], prepared: &Prepared) -> Option<Step> {
         let lease = self.lease.as_mut()?;
         let applies = lease.status == b'E' && prepared.plan.transaction.is_none();
-        if !applies || name.is_empty() || !lease.statements.touch(&prepared.statement) {
+        if !applies || name.is_empty() || lease.statements.touch(&prepared.statement).is_none() {
             return None;
         }
         if lease.expect.is_empty() {
@@ -240,10 +249,12 @@ impl Session {
     /// A named statement that this database has accepted before is parsed when a server is needed
     /// anyway; until then it costs nobody a server.
     fn may_put_off(&self, name: &[u8], statement: &Statement) -> bool {
-        !name.is_empty() && self.lease.is_none() && statement.was_accepted(self.pools.database_id)
+        let ddl = self.pools.facts.ddl_version();
+        let accepted = || statement.was_accepted(self.pools.database_id, ddl);
+        !name.is_empty() && self.lease.is_none() && accepted()
     }
 
-    fn keep(&mut self, name: &[u8], prepared: Prepared) {
+    pub(super) fn keep(&mut self, name: &[u8], prepared: Prepared) {
         if name.is_empty() {
             self.unnamed = Some(prepared);
         } else {
@@ -292,31 +303,6 @@ impl Session {
 const POISON_BIND: &[u8] = b"\0pgmanifold_refused\0\0\0\0\0\0\0";
 
 pub(super) const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
-
-/// Gives the server the statement, if it does not know it.
-fn make_known(lease: &mut Lease, name: &[u8], statement: &Arc<Statement>) {
-    if name.is_empty() {
-        if !lease.unnamed.as_ref().is_some_and(|known| Arc::ptr_eq(known, statement)) {
-            lease.unnamed = Some(Arc::clone(statement));
-            push_parse(lease, statement, None);
-        }
-    } else if !lease.statements.touch(statement) {
-        send_parse(lease, statement, None);
-    }
-}
-
-fn send_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
-    if let Some(evicted) = lease.statements.insert(Arc::clone(statement)) {
-        frame::put(&mut lease.out, b'C', &[b"S", &evicted.name]);
-        lease.expect.push_back(Expect::Close { hidden: true });
-    }
-    push_parse(lease, statement, name);
-}
-
-fn push_parse(lease: &mut Lease, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
-    frame::put(&mut lease.out, b'P', &[&statement.name, &statement.body]);
-    lease.expect.push_back(Expect::Parse { statement: Arc::clone(statement), name });
-}
 
 /// Checks a Parse body after its name: text, terminator, count, and exactly that many types.
 pub(crate) fn check_definition(definition: &[u8]) -> Result<&[u8], FrameError> {

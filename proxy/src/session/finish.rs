@@ -5,10 +5,11 @@ use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::metrics::ClientState;
 use crate::pool::Lease;
-use crate::session::settings;
+use crate::session::{held, settings};
 use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
+use pgmanifold_router::plan::PinReason;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -65,6 +66,11 @@ impl Session {
     fn transaction_ended(&mut self, last: bool) {
         self.knobs.end_transaction(!self.rolled_back);
         self.rolled_back = false;
+        self.pins.transaction_ended();
+        self.local_settings = false;
+        if self.dropping.is_some() && last {
+            self.restore_prepared();
+        }
         if self.wrote {
             self.mark_write();
             self.wrote = !last;
@@ -101,8 +107,11 @@ impl Session {
             Hidden::ReadSettings => {
                 let rows = std::mem::take(&mut lease.hidden_rows);
                 match error {
-                    None => self.settings_read(rows),
-                    Some(_) => self.pinned = Some("settings could not be read"),
+                    None => self.state_read(rows),
+                    Some(error) => {
+                        tracing::debug!(client = self.handle.id, %error, "state not read");
+                        self.pins.look_failed();
+                    }
                 }
             }
             Hidden::Begin => return error.map_or(Ok(()), Err),
@@ -121,13 +130,17 @@ impl Session {
         if !lease.is_clean() {
             return;
         }
-        if self.pinned.is_some() {
+        if self.pins.session_pooling() {
             return;
         }
-        if std::mem::take(&mut self.settings_dirty) {
-            let sql = settings::read_back_sql(self.custom_names.iter().map(AsRef::as_ref));
-            frame::put_query(&mut lease.out, sql.as_bytes());
-            lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
+        if self.pins.must_look() || self.settings_dirty || self.statements_dirty {
+            // Each question is asked once; when it fails, again after the next transaction.
+            if self.pins.may_look() {
+                self.read_state();
+            }
+            return;
+        }
+        if self.pins.any() {
             return;
         }
         self.guards.gauge.set(ClientState::Idle);
@@ -139,6 +152,19 @@ impl Session {
         {
             lease.give_back(self.worker.index, now);
         }
+    }
+
+    /// Asks the server for the session's parameters, and for what it holds.
+    fn read_state(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        let mut sql = settings::read_back_sql(self.custom_names.iter().map(AsRef::as_ref));
+        if self.pins.any() {
+            sql.push_str(held::HELD_SQL);
+        }
+        if self.statements_dirty {
+            sql.push_str(held::STATEMENTS_SQL);
+        }
+        lease.query(sql.as_bytes(), Expect::Hidden(Hidden::ReadSettings));
     }
 
     /// Closes the server's connection.
@@ -166,10 +192,11 @@ impl Session {
         if std::mem::take(&mut self.wrote) {
             self.mark_write();
         }
-        self.settings_dirty = false;
+        (self.settings_dirty, self.statements_dirty) = (false, false);
+        self.restore_prepared();
         // The client broke the protocol, and the server closed the connection for it.
         let violation = error.sqlstate == "08P01";
-        if mid_message || violation || self.pinned.is_some() {
+        if mid_message || violation || self.is_tied(&expect) {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
@@ -184,6 +211,13 @@ impl Session {
         }
         self.answer_for_lost_server(&mut expect, &error);
         None
+    }
+
+    /// True when the session had something that only the lost server had. While a statement that
+    /// takes such a thing has not been answered, nobody counts on it.
+    fn is_tied(&self, expect: &std::collections::VecDeque<Expect>) -> bool {
+        let looks = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::ReadSettings));
+        self.pins.is_held() || self.pins.any() && expect.iter().any(looks)
     }
 
     fn answer_for_lost_server(
@@ -212,6 +246,8 @@ impl Session {
                 | Expect::PoisonBatch(_)
                 | Expect::Bind
                 | Expect::Describe
+                | Expect::DescribeStatement(_)
+                | Expect::Verify
                 | Expect::Execute
                 | Expect::Close { .. } => {
                     if !std::mem::replace(&mut told, true) {
@@ -278,10 +314,11 @@ impl Session {
             }
             return;
         }
-        if cancelled || self.server_tainted {
+        // No command takes a library out again.
+        if cancelled || self.server_tainted || self.pins.has(PinReason::Load) {
             return;
         }
-        if self.pinned.is_some() || self.settings_dirty {
+        if self.pins.any() || self.settings_dirty || self.statements_dirty {
             let reset = exec::run(&mut lease, "DISCARD ALL");
             if !matches!(timeout(RESET_TIMEOUT, reset).await, Ok(Ok(_))) {
                 return;

@@ -17,6 +17,7 @@
 mod batch;
 pub(crate) mod extended;
 mod finish;
+pub mod held;
 pub mod knobs;
 mod local;
 mod place;
@@ -25,6 +26,7 @@ mod redacted;
 mod repeat;
 pub(crate) mod reply;
 mod request;
+mod reuse;
 pub mod settings;
 
 use crate::backend::prepared::Statement;
@@ -40,6 +42,7 @@ use crate::wire::frame;
 use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
 use hashbrown::HashMap;
+use held::Pins;
 use knobs::Knobs;
 use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::{LocalCommand, Plan};
@@ -60,6 +63,8 @@ struct Prepared {
     plan: Arc<Plan>,
     /// Version of the catalog facts the plan was made with.
     facts_version: u64,
+    /// What the client may know of it.
+    origin: Arc<reuse::Origin>,
 }
 
 /// The transaction as the client sees it, while no server takes part in it.
@@ -149,7 +154,7 @@ pub struct Session {
     knobs: Box<Knobs>,
     virtual_transaction: Virtual,
     /// Why the session keeps its server between transactions.
-    pinned: Option<&'static str>,
+    pins: Pins,
     /// The result of waiting for an event, for the request that waited.
     refused: Option<Box<SqlError>>,
     token: Option<Box<str>>,
@@ -174,7 +179,14 @@ pub struct Session {
     /// The last command that completed was ROLLBACK.
     rolled_back: bool,
     settings_dirty: bool,
+    /// The transaction may have parameters of its own (SET LOCAL).
+    local_settings: bool,
+    /// Statements prepared by protocol may be gone from the server.
+    statements_dirty: bool,
+    /// The server knows statements that nobody remembers: it is not used again.
     server_tainted: bool,
+    /// What the client had prepared before the DEALLOCATE ALL or DISCARD ALL that is under way.
+    dropping: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     last_write: Option<WriteMark>,
     last_write_async: bool,
     /// When the first message of the current request came.
@@ -225,6 +237,8 @@ impl Session {
         let dialect = begin.startup.dialect(&begin.greeting);
         let custom = begin.startup.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
         let custom = custom.map(Into::into).collect();
+        let handle = Arc::clone(begin.guards.registration.handle());
+        let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
         Self {
             client: begin.client,
             input: BytesMut::new(),
@@ -233,7 +247,7 @@ impl Session {
             pools: begin.pools,
             shared: begin.shared,
             worker: begin.worker,
-            handle: Arc::clone(begin.guards.registration.handle()),
+            handle,
             metrics,
             guards: Box::new(begin.guards),
             prepared: None,
@@ -246,7 +260,7 @@ impl Session {
             custom_names: custom,
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,
-            pinned: session_pooling.then_some("session pooling"),
+            pins,
             refused: None,
             token: None,
             acquire_attempts: 0,
@@ -262,7 +276,10 @@ impl Session {
             did_ddl: false,
             rolled_back: false,
             settings_dirty: false,
+            local_settings: false,
+            statements_dirty: false,
             server_tainted: false,
+            dropping: None,
             last_write: None,
             last_write_async: false,
             started: Instant::now(),
@@ -459,6 +476,16 @@ impl Session {
                 lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
             }
             _ => write(&mut self.output),
+        }
+    }
+
+    /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
+    fn restore_prepared(&mut self) {
+        if let Some(dropping) = self.dropping.take() {
+            let prepared = self.prepared.get_or_insert_default();
+            for (name, statement) in *dropping {
+                prepared.entry(name).or_insert(statement);
+            }
         }
     }
 

@@ -5,11 +5,11 @@ use crate::backend::connection::{Expect, Hidden};
 use crate::cluster::{Freshness, Role};
 use crate::metrics::{ClientState, RouteKind};
 use crate::pool::Lease;
+use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
-use crate::wire::frame;
-use pgmanifold_router::plan::{Effect, PinReason, Plan};
+use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::route::{self, Route, SessionView, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,9 +47,8 @@ impl Session {
             let reason = "the catalog is being read again after DDL".into();
             return Route { target: Target::Primary, reason };
         }
-        let split_reads = self.pools.database.read_replicas
-            && self.pinned.is_none()
-            && !self.settings.serializable;
+        let split_reads =
+            self.pools.database.read_replicas && !self.pins.any() && !self.settings.serializable;
         route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
     }
 
@@ -101,7 +100,7 @@ impl Session {
         if fits
             && free
             && !Arc::ptr_eq(&lease.settings, &self.settings)
-            && self.pinned.is_none()
+            && !self.pins.any()
             && let Some(lease) = self.lease.take()
         {
             return self.attach(lease);
@@ -212,8 +211,7 @@ impl Session {
         };
         lease.settings = Arc::clone(&self.settings);
         if let Some(sql) = sql {
-            frame::put_query(&mut lease.out, sql.as_bytes());
-            lease.expect.push_back(Expect::Hidden(Hidden::Apply));
+            lease.query(sql.as_bytes(), Expect::Hidden(Hidden::Apply));
             self.lease = Some(lease);
             // What follows must not run if a parameter is refused, so it waits.
             self.start_waiting();
@@ -227,8 +225,7 @@ impl Session {
     fn send_begin(&mut self) {
         let Virtual::Begun(begin) = &self.virtual_transaction else { return };
         let Some(lease) = &mut self.lease else { return };
-        frame::put_query(&mut lease.out, &begin.text);
-        lease.expect.push_back(Expect::Hidden(Hidden::Begin));
+        lease.query(&begin.text, Expect::Hidden(Hidden::Begin));
         self.virtual_transaction = Virtual::None;
     }
 
@@ -239,7 +236,13 @@ impl Session {
             return None;
         }
         match plan.effect {
-            Effect::Read | Effect::Transaction | Effect::SessionState => None,
+            Effect::Read | Effect::Transaction => None,
+            Effect::SessionState if plan.session.pin.is_none() => None,
+            Effect::SessionState => Some(
+                SqlError::error("25006", "cannot run this statement in a read-only transaction")
+                    .detail("The transaction runs on a replica, which cannot be kept.")
+                    .hint("Begin with /* pgm: primary */ or SET pgm.role = 'primary'."),
+            ),
             Effect::Ddl | Effect::Write | Effect::Copy | Effect::Unknown => Some(
                 SqlError::error("25006", "cannot run this statement in a read-only transaction")
                     .detail(format!("The transaction runs on a replica; reason: {}.", plan.reason))
@@ -250,7 +253,7 @@ impl Session {
 
     /// True when the session keeps its server between transactions and has one.
     pub(super) fn keeps_server(&self) -> bool {
-        self.pinned.is_some() && self.lease.is_some()
+        self.pins.any() && self.lease.is_some()
     }
 
     pub(super) fn leased_replica(&self) -> bool {
@@ -260,22 +263,6 @@ impl Session {
             .hosts()
             .get(lease.host_index())
             .is_some_and(|host| host.role() == Role::Replica)
-    }
-
-    pub(super) fn pin(&mut self, reason: PinReason) {
-        if self.pinned.is_some() {
-            return;
-        }
-        self.metrics.pin(reason);
-        self.pinned = Some(match reason {
-            PinReason::TempObject => "temporary object",
-            PinReason::Listen => "LISTEN",
-            PinReason::AdvisoryLock => "advisory lock",
-            PinReason::HoldCursor => "WITH HOLD cursor",
-            PinReason::SqlPrepare => "PREPARE",
-            PinReason::Load => "LOAD",
-            PinReason::Unclassified => "statement that was not understood",
-        });
     }
 
     /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
@@ -330,8 +317,32 @@ impl Session {
         self.pools = next;
     }
 
-    /// Notes parameters a server has after `ReadSettings`.
-    pub(super) fn settings_read(&mut self, rows: Vec<(Box<str>, Box<str>)>) {
+    /// Notes what a server has after `ReadSettings`: parameters, and what ties the session.
+    pub(super) fn state_read(&mut self, mut rows: Vec<(Box<str>, Box<str>)>) {
+        let mut found = Reasons::default();
+        let mut names: Vec<Box<str>> = Vec::new();
+        rows.retain_mut(|(name, value)| match held::row_reason(name) {
+            Some(reason) => {
+                found.insert(reason);
+                false
+            }
+            None if **name == *held::STATEMENT_ROW => {
+                names.push(std::mem::take(value));
+                false
+            }
+            None => true,
+        });
+        self.pins.looked(found);
+        self.settings_dirty = false;
+        if std::mem::take(&mut self.statements_dirty)
+            && let Some(lease) = &mut self.lease
+        {
+            self.server_tainted |= !lease.statements.keep_only(&names);
+        }
+        self.settings_read(rows);
+    }
+
+    fn settings_read(&mut self, rows: Vec<(Box<str>, Box<str>)>) {
         let server_user = self.pools.user.server_user.as_str();
         let is_default = |name: &str, value: &str| {
             (name == "role" && value == "none")

@@ -21,6 +21,7 @@ impl Session {
         let Some(lease) = &mut self.lease else { return };
         let alone = lease.expect.is_empty() && lease.status == b'I';
         lease.repeatable.clear();
+        lease.again.clear();
         if on_replica && alone && request.len() <= REPEATABLE_BYTES {
             lease.repeatable.extend_from_slice(request);
         }

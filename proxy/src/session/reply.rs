@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Session, planning};
+use super::{CopyIn, Session, planning, reuse};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -172,7 +172,12 @@ impl Session {
         let visible = !matches!(
             lease.expect.front(),
             None | Some(
-                Expect::Hidden(_) | Expect::Poison(_) | Expect::PoisonBatch(_) | Expect::Local(_)
+                Expect::Hidden(_)
+                    | Expect::Verify
+                    | Expect::DescribeStatement(_)
+                    | Expect::Poison(_)
+                    | Expect::PoisonBatch(_)
+                    | Expect::Local(_)
             )
         );
         if visible && (is_row || header.total > WHOLE_MESSAGE_BYTES) {
@@ -211,7 +216,11 @@ impl Session {
             self.copy_in = CopyIn::Running;
         }
         if kind == b'C' {
-            self.rolled_back = message[HEADER_BYTES..] == *b"ROLLBACK\0";
+            let tag = &message[HEADER_BYTES..];
+            self.rolled_back = *tag == *b"ROLLBACK\0";
+            if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+                self.dropping = None;
+            }
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
@@ -225,8 +234,27 @@ impl Session {
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
             (Some(Expect::Parse { name, statement }), b'1') => {
-                statement.note_accepted(self.pools.database_id);
+                statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
                 (fate(name.is_none()), true)
+            }
+            (Some(Expect::Verify), b't') => {
+                server.description.clear();
+                server.description.extend_from_slice(&message[HEADER_BYTES..]);
+                (Fate::Swallow, false)
+            }
+            (Some(Expect::Verify), b'T' | b'n') => {
+                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
+                (Fate::Swallow, true)
+            }
+            (Some(Expect::DescribeStatement(_)), b't') => {
+                server.description.clear();
+                server.description.extend_from_slice(&message[HEADER_BYTES..]);
+                (Fate::Pass, false)
+            }
+            (Some(Expect::DescribeStatement(_)), b'T' | b'n') => {
+                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
+                self.note_described();
+                return Ok(Fate::Pass);
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -294,7 +322,8 @@ impl Session {
             }
             Some(expect) => {
                 let in_batch = !matches!(expect, Expect::Query);
-                let repeats = self.repeats_after(sqlstate);
+                let outdated = sqlstate == "0A000" && self.repeats_outdated(body);
+                let repeats = outdated || self.repeats_after(sqlstate);
                 if repeats {
                     // What came of the answer so far is thrown away with the error.
                     outgoing.from = start;

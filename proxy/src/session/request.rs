@@ -10,7 +10,8 @@ use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
 use pgmanifold_router::lexer::{Dialect, Lexer};
-use pgmanifold_router::plan::{Effect, Plan, Transaction};
+use pgmanifold_router::plan::{Effect, PinReason, Plan, Transaction};
+use pgmanifold_router::planner::is_custom_name;
 use pgmanifold_router::route::Target;
 
 /// What became of one message.
@@ -160,7 +161,9 @@ impl Session {
     /// FunctionCall: an old way to call any function, so it runs on the primary as a write.
     fn take_function_call(&mut self, message: &[u8]) -> Step {
         self.begin_clock();
-        let plan = unplanned("function call message");
+        let mut plan = unplanned("function call message");
+        plan.session.settings = true;
+        plan.session.probes = true;
         if let Err(step) = self.place(Target::Primary, &plan) {
             return match step {
                 Ok(stop) => stop.into(),
@@ -208,7 +211,7 @@ impl Session {
     }
 
     fn may_defer_begin(&self) -> bool {
-        self.pools.database.pool_mode == PoolMode::Transaction && self.pinned.is_none()
+        self.pools.database.pool_mode == PoolMode::Transaction && !self.pins.any()
     }
 
     fn end_virtual(&mut self, tag: &str) {
@@ -246,7 +249,7 @@ impl Session {
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
         }
-        if plan.session.sequence_state && self.pinned.is_none() && !self.in_write_transaction() {
+        if plan.session.sequence_state && !self.pins.any() && !self.in_write_transaction() {
             return Some(
                 SqlError::error("0A000", "currval and lastval need the transaction of nextval")
                     .detail("Outside of it another session's value could be read.")
@@ -273,8 +276,7 @@ impl Session {
         self.leave_unused_server();
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
-                frame::put_query(&mut lease.out, POISON);
-                lease.expect.push_back(Expect::Poison(Box::new(error)));
+                lease.query(POISON, Expect::Poison(Box::new(error)));
             }
             _ => {
                 self.fail_virtual();
@@ -315,6 +317,8 @@ impl Session {
             Effect::Ddl => {
                 self.did_ddl = true;
                 self.wrote = true;
+                // It may make or drop temporary objects, by its text or by the search_path.
+                self.pins.doubt();
             }
             Effect::Write | Effect::Copy | Effect::Unknown => self.wrote = true,
         }
@@ -324,32 +328,69 @@ impl Session {
         {
             self.written_key = Some(key.into());
         }
-        let session = &plan.session;
-        if !session.settings && session.pin.is_none() && !session.drops_prepared {
-            return;
+        if plan.effect != Effect::Read || plan.session.settings {
+            self.note_session_effects(plan);
         }
-        self.note_session_effects(plan);
     }
 
     fn note_session_effects(&mut self, plan: &Plan) {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
+        self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
-            self.custom_names.insert(name.clone());
+            self.note_custom_name(name);
         }
         if let Some(reason) = session.pin {
-            self.pin(reason);
+            self.pins.may_take(reason);
+        }
+        if session.unpins {
+            self.pins.may_end();
+        }
+        if session.probes {
+            self.pins.doubt();
+            self.statements_dirty = true;
         }
         if session.drops_prepared {
-            self.prepared = None;
-            self.server_tainted = true;
+            if let Some(prepared) = self.prepared.take() {
+                self.dropping.get_or_insert(prepared);
+            }
+            self.statements_dirty = true;
             if let Some(lease) = &mut self.lease {
                 lease.statements.clear();
             }
         }
     }
 }
+
+impl Session {
+    /// A parameter that no catalog lists may be set.
+    fn note_custom_name(&mut self, name: &str) {
+        if self.custom_names.contains(name) {
+            return;
+        }
+        if self.custom_names.len() >= CUSTOM_NAMES_MAX {
+            self.pins.hold(PinReason::Unclassified);
+            return;
+        }
+        self.custom_names.insert(name.into());
+    }
+
+    /// `set_config($1, …)`: the name is among the values of the Bind.
+    pub(super) fn note_bound_names(&mut self, values: &[u8]) {
+        for value in frame::bound_values(values).unwrap_or_default() {
+            let name = std::str::from_utf8(value).map(str::to_ascii_lowercase);
+            if let Ok(name) = name
+                && is_custom_name(&name)
+            {
+                self.note_custom_name(&name);
+            }
+        }
+    }
+}
+
+/// Most parameters outside the catalog that follow a session; with more, it keeps its server.
+const CUSTOM_NAMES_MAX: usize = 1_000;
 
 /// Fails in any open transaction, and changes nothing.
 const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 /// Parameters that differ from what a fresh server connection has. Names are lower case.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<Box<str>, Box<str>>,
     /// `synchronous_commit` is off: an acknowledged commit may not be flushed yet. `None` when
@@ -16,6 +16,8 @@ pub struct Settings {
     pub async_commit: Option<bool>,
     /// Transactions are serializable unless they say otherwise; a hot standby has none.
     pub serializable: bool,
+    /// What decides which objects a name means: the search path, and who asks (`"$user"`).
+    pub path: Arc<str>,
 }
 
 /// Finds the one `Settings` of a content, so that equal parameters are equal pointers: a server
@@ -42,7 +44,7 @@ impl SettingsInterner {
     }
 }
 
-static NONE: LazyLock<Arc<Settings>> = LazyLock::new(Arc::default);
+static NONE: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(Settings::new([])));
 
 impl Settings {
     /// No parameters.
@@ -63,7 +65,10 @@ impl Settings {
         let isolation = values.get("default_transaction_isolation");
         let serializable =
             isolation.is_some_and(|level| level.eq_ignore_ascii_case("serializable"));
-        Self { values, async_commit, serializable }
+        let value = |name: &str| values.get(name).map(AsRef::as_ref).unwrap_or_default();
+        let names = ["search_path", "role", "session_authorization"];
+        let path = names.map(value).join("\0").into();
+        Self { values, async_commit, serializable, path }
     }
 
     /// How SQL text is read under these parameters; `greeting` says what servers do by default.

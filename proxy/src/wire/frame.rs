@@ -181,6 +181,13 @@ pub fn data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     Some(columns)
 }
 
+/// The values in what follows portal and statement in a Bind, but NULLs.
+pub fn bound_values(body: &[u8]) -> Option<Vec<&[u8]>> {
+    let (formats, rest) = body.split_first_chunk::<2>()?;
+    let values = rest.get(usize::from(u16::from_be_bytes(*formats)) * 2..)?;
+    Some(data_row(values)?.into_iter().flatten().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +216,14 @@ mod tests {
         assert_eq!(error_field(body, b'C'), Some("25006"));
         assert_eq!(error_field(body, b'H'), None);
         assert_eq!(error_field(b"SERROR", b'C'), None);
+    }
+
+    #[test]
+    fn values_of_a_bind() {
+        let body = b"\0\x01\0\0\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0\0\x00";
+        assert_eq!(bound_values(body), Some(vec![&b"ab"[..], b""]));
+        assert_eq!(bound_values(&body[..8]), None);
+        assert_eq!(bound_values(b"\xff\xff"), None);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Owns the making of `Facts` from catalog rows, and the spread of "volatile" from functions
 //! through views, policies, defaults and domains to whatever names them.
 
+use super::session::Bodies;
 use super::{FactKind, Facts, Overload};
 use crate::lexer::{Dialect, Lexer};
 use crate::plan::Effect;
-use crate::planner::{identifier, plan};
+use crate::planner::{identifier, plan, read_body, read_foreign};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -57,6 +58,7 @@ pub struct FactsBuilder {
     defaults: Vec<(Box<str>, usize, Box<str>)>,
     /// Overloads that `row.name` can call.
     attribute_overloads: Vec<(Box<str>, usize)>,
+    bodies: Bodies,
 }
 
 impl FactsBuilder {
@@ -128,6 +130,14 @@ impl FactsBuilder {
             FactKind::Everywhere => {
                 self.facts.everywhere = Some(column(0, "reason")?.to_string().into());
             }
+            FactKind::Bodies => {
+                let text = column(3, "body")?.as_bytes();
+                let body = match column(2, "language")? {
+                    "sql" | "plpgsql" => read_body(text),
+                    _ => read_foreign(text),
+                };
+                self.bodies.function(column(1, "name")?, body);
+            }
         }
         Ok(())
     }
@@ -141,6 +151,11 @@ impl FactsBuilder {
                 self.facts.attributes.insert(name.clone());
             }
         }
+        for view in self.definitions.iter().filter(|known| known.owner == Owner::View) {
+            let names = names_in(&view.text).into_iter().map(Into::into).collect();
+            self.bodies.view(&view.name, names);
+        }
+        self.facts.session = std::mem::take(&mut self.bodies).build();
         self.spread_through_definitions();
         self.facts
     }

@@ -22,6 +22,8 @@ pub enum FactKind {
     Operators,
     /// Why anything may call a volatile function without naming it.
     Everywhere,
+    /// schema, name, language and body of a function that is not PostgreSQL's own.
+    Bodies,
 }
 
 impl FactKind {
@@ -29,7 +31,7 @@ impl FactKind {
     pub fn columns(self) -> usize {
         match self {
             Self::Functions => 7,
-            Self::Types => 4,
+            Self::Types | Self::Bodies => 4,
             Self::Relations | Self::Views | Self::Policies | Self::Operators => 3,
             Self::Everywhere => 1,
         }
@@ -45,6 +47,7 @@ impl FactKind {
             Self::Types => "types",
             Self::Operators => "operators",
             Self::Everywhere => "everywhere",
+            Self::Bodies => "bodies",
         }
     }
 
@@ -72,4 +75,5 @@ pub const QUERIES: &[FactsQuery] = &[
     FactsQuery { kind: FactKind::Types, sql: include_str!("sql/types.sql") },
     FactsQuery { kind: FactKind::Operators, sql: include_str!("sql/operators.sql") },
     FactsQuery { kind: FactKind::Everywhere, sql: include_str!("sql/everywhere.sql") },
+    FactsQuery { kind: FactKind::Bodies, sql: include_str!("sql/bodies.sql") },
 ];

@@ -108,7 +108,7 @@ fn queries_cover_every_kind() {
         assert_eq!(FactKind::from_name(query.kind.as_str()), Some(query.kind));
         assert!(query.sql.contains("SELECT"));
     }
-    assert_eq!(QUERIES.len(), 7);
+    assert_eq!(QUERIES.len(), 8);
 }
 
 #[test]
@@ -121,4 +121,42 @@ fn harmless_functions_only_in_postgres_own_schema() {
     assert!(!read(&facts, "select timeofday()"));
     assert!(read(&facts, "select pg_catalog.timeofday()"));
     assert!(read(&facts, "select clock_timestamp()"));
+}
+
+#[test]
+fn what_functions_leave_behind_spreads_to_who_calls_them() {
+    let mut builder = FactsBuilder::with_builtin(1);
+    for (name, language, body) in [
+        ("sets", "plpgsql", "begin perform set_config('my.var', '1', false); end"),
+        ("calls", "sql", "select sets()"),
+        ("round_a", "plpgsql", "begin perform round_b(); perform calls(); end"),
+        ("round_b", "plpgsql", "begin perform round_a(); end"),
+        ("from_view", "sql", "select n from locking"),
+        ("unknown", "plpgsql", "begin perform set_config('my.' || 'x', '1', false); end"),
+        ("plain", "sql", "select 1"),
+        ("in_python", "plpython3u", "return 1"),
+    ] {
+        let row = ["public", name, language, body].map(Some);
+        builder.add(FactKind::Bodies, &row).unwrap();
+        let row = ["public", name, "0", "0", "s", "f"].map(Some);
+        let row: Vec<_> = row.into_iter().chain([None]).collect();
+        builder.add(FactKind::Functions, &row).unwrap();
+    }
+    let row = [Some("public"), Some("locking"), Some("select pg_advisory_lock(1) as n, sets()")];
+    builder.add(FactKind::Views, &row).unwrap();
+    let facts = builder.build();
+    let session = |sql: &str| {
+        let plan = plan(sql.as_bytes(), &facts, Dialect::default());
+        let names = plan.session.setting_names.join(" ");
+        (plan.effect == Effect::Read, plan.session.probes, names, plan.session.pin.is_some())
+    };
+    let touched = || (false, true, "my.var".to_string(), false);
+    for call in ["sets()", "calls()", "round_a()", "round_b()", "from_view()"] {
+        assert_eq!(session(&format!("select {call}")), touched(), "{call}");
+    }
+    assert_eq!(session("select * from locking"), touched());
+    assert_eq!(session("do $$ begin perform calls(); end $$").2, "my.var");
+    assert_eq!(session("select in_python()"), (false, true, String::new(), false));
+    assert_eq!(session("select unknown()"), (false, true, String::new(), true));
+    assert_eq!(session("select plain()"), (true, false, String::new(), false));
 }

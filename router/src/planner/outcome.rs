@@ -1,5 +1,6 @@
 //! Owns `Outcome`: what one statement of a text does.
 
+use super::body::Body;
 use crate::plan::{Effect, LocalCommand, PinReason, SessionEffect, Transaction};
 use std::borrow::Cow;
 
@@ -35,6 +36,20 @@ impl Outcome {
 
     pub(super) fn transaction(transaction: Transaction, reason: &'static str) -> Self {
         Self { transaction: Some(transaction), ..Self::new(Effect::Transaction, reason) }
+    }
+
+    /// Adds what the body of something called leaves behind.
+    pub(super) fn take_body(&mut self, body: &Body) {
+        let session = &mut self.session;
+        session.settings |= body.touches;
+        session.probes |= body.touches;
+        session.async_commit |= body.async_commit;
+        session.sequence_state |= body.sequence_state;
+        session.setting_names.extend(body.names.iter().cloned());
+        // The parameter may be one that no catalog lists, and could not be read back.
+        if body.unknown_name {
+            session.pin = Some(PinReason::Unclassified);
+        }
     }
 
     pub(super) fn pinned(mut self, pin: PinReason) -> Self {

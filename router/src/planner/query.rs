@@ -1,6 +1,7 @@
 //! Owns what a query may do: the one rule for SELECT, VALUES, TABLE and WITH, and for the
 //! expressions inside other statements. A read is what survives every check here.
 
+use super::body::{self, Name};
 use super::calls;
 use super::outcome::Outcome;
 use super::session::commits_flush;
@@ -28,7 +29,10 @@ pub(super) fn classify(
     to: usize,
     how: Use,
 ) -> Outcome {
-    let mut finder = Finder { text, facts, how, outcome: Outcome::new(Effect::Read, "reads only") };
+    let outcome = Outcome::new(Effect::Read, "reads only");
+    let first = (from..to).find(|&at| !text.is_kind(at, TokenKind::OpenParen)).unwrap_or(from);
+    let in_query = matches!(text.word(first), "select" | "with" | "values" | "call");
+    let mut finder = Finder { text, facts, how, in_query, outcome };
     if let Some(reason) = facts.everywhere() {
         finder.not_a_read(reason.clone());
     }
@@ -49,6 +53,8 @@ struct Finder<'a> {
     text: &'a Text<'a>,
     facts: &'a Facts,
     how: Use,
+    /// What looks like a call is one.
+    in_query: bool,
     outcome: Outcome,
 }
 
@@ -130,6 +136,12 @@ impl Finder<'_> {
         if let Some(reason) = self.facts.data_type(name) {
             self.not_a_read(reason.clone());
         }
+        if self.how == Use::Run
+            && let Some(body) = self.facts.view_body(name)
+        {
+            self.outcome.take_body(body);
+            self.not_a_read(format!("view {name} may change the session"));
+        }
     }
 
     fn call(&mut self, at: usize, name: &str) {
@@ -139,10 +151,19 @@ impl Finder<'_> {
             | "pg_advisory_lock_shared"
             | "pg_try_advisory_lock"
             | "pg_try_advisory_lock_shared" => self.pin(PinReason::AdvisoryLock),
+            "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => {
+                self.outcome.session.unpins = true;
+            }
             "currval" | "lastval" => self.outcome.session.sequence_state = true,
             "set_config" => self.set_config(at),
             "current_setting" => self.current_setting(at),
             _ => {}
+        }
+        if let Some(body) = self.facts.body(name) {
+            self.outcome.take_body(body);
+            if body.touches {
+                self.not_a_read(format!("calls {name}, which may change the session"));
+            }
         }
         if system::is_local_function(name) {
             self.not_a_read(format!("{name} is about one server or session"));
@@ -155,7 +176,15 @@ impl Finder<'_> {
             Call::Volatile => self.not_a_read(format!("calls volatile function {name}")),
             // A word of SQL's own, unless somebody has made a function of that name.
             Call::Unknown if schema.is_none() && calls::is_syntax(text, at) => {}
-            Call::Unknown => self.not_a_read(format!("calls unknown function {name}")),
+            Call::Unknown => {
+                // It may be newer than the facts, and do anything. Elsewhere than in a query it
+                // is more likely the name of a table before its columns.
+                if self.in_query && text.word_before(at) != "into" {
+                    self.outcome.session.settings = true;
+                    self.outcome.session.probes = true;
+                }
+                self.not_a_read(format!("calls unknown function {name}"));
+            }
         }
     }
 
@@ -163,20 +192,22 @@ impl Finder<'_> {
         let text = self.text;
         let session = &mut self.outcome.session;
         session.settings = true;
-        if !text.kind(at + 2).is_some_and(TokenKind::is_literal) {
-            session.async_commit = true;
-            return;
-        }
-        // The literal decides, so the plan holds for this text only.
-        self.outcome.cacheable = false;
-        match plain_string(text, at + 2) {
-            Some(name) if text.is_kind(at + 3, TokenKind::Comma) => {
+        // Where a literal decides, the plan holds for this text only.
+        self.outcome.cacheable &= !text.kind(at + 2).is_some_and(TokenKind::is_literal);
+        match body::first_argument(text, at) {
+            Name::Known(name) => {
                 session.async_commit |=
-                    name == "synchronous_commit" && !commits_flush(text.raw(at + 4));
+                    *name == *"synchronous_commit" && !commits_flush(text.raw(at + 4));
                 self.outcome.misplaced_local |= name.starts_with("pgm.");
-                session.setting_names.push(name.into_boxed_str());
+                session.setting_names.push(name);
             }
-            _ => session.async_commit = true,
+            Name::Parameter => (session.async_commit, session.names_bound) = (true, true),
+            Name::Local => session.async_commit = true,
+            // It may be one that no catalog lists, and could not be read back.
+            Name::Unknown => {
+                session.async_commit = true;
+                self.pin(PinReason::Unclassified);
+            }
         }
     }
 
@@ -184,7 +215,7 @@ impl Finder<'_> {
     fn current_setting(&mut self, at: usize) {
         if self.text.kind(at + 2).is_some_and(TokenKind::is_literal) {
             self.outcome.cacheable = false;
-            match plain_string(self.text, at + 2) {
+            match body::plain_string(self.text.raw(at + 2)) {
                 Some(name) if !system::is_server_setting(&name) => {}
                 _ => self.not_a_read("asks for a setting of one server"),
             }
@@ -199,16 +230,4 @@ impl Finder<'_> {
             self.not_a_read(reason.clone());
         }
     }
-}
-
-/// The value of a simple `'...'` in lower case; `None` when it would need more decoding.
-fn plain_string(text: &Text<'_>, at: usize) -> Option<String> {
-    if !text.is_kind(at, TokenKind::String) {
-        return None;
-    }
-    let inside = text.raw(at).strip_prefix(b"'")?.strip_suffix(b"'")?;
-    if inside.iter().any(|byte| matches!(byte, b'\'' | b'\\')) {
-        return None;
-    }
-    String::from_utf8(inside.to_ascii_lowercase()).ok()
 }

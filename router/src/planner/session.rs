@@ -49,6 +49,7 @@ pub(super) fn set(text: &Text<'_>, from: usize, to: usize) -> Outcome {
         true => Outcome::new(Effect::SessionState, format!("sets {name} for this transaction")),
         false => sets(&[&name]),
     };
+    outcome.session.local_settings = local;
     outcome.session.async_commit =
         name == "synchronous_commit" && !commits_flush(text.raw_range(value_at, to));
     let names_temp =
@@ -219,8 +220,10 @@ pub(super) fn discard(text: &Text<'_>, from: usize) -> Outcome {
             outcome.session.settings = true;
             outcome.session.setting_names = vec!["all".into()];
             outcome.session.drops_prepared = true;
+            outcome.session.unpins = true;
         }
-        "plans" => outcome.session.drops_prepared = true,
+        "temp" | "temporary" | "sequences" => outcome.session.unpins = true,
+        // DISCARD PLANS: plans are made again when they are needed.
         _ => {}
     }
     outcome

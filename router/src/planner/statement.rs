@@ -1,5 +1,6 @@
 //! Owns where statements begin and end, and what kind of statement the first word says it is.
 
+use super::body::{Body, read as read_body};
 use super::outcome::Outcome;
 use super::query::{self, Use};
 use super::text::Text;
@@ -106,10 +107,11 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         "listen" => {
             Outcome::new(Effect::SessionState, "listens to a channel").pinned(PinReason::Listen)
         }
-        "unlisten" => Outcome::new(Effect::SessionState, "stops listening"),
+        "unlisten" => unpins(Outcome::new(Effect::SessionState, "stops listening")),
         "load" => Outcome::new(Effect::SessionState, "loads a library").pinned(PinReason::Load),
-        "fetch" | "move" | "close" => Outcome::write("uses a cursor of the session"),
-        "do" => anonymous_block(text, from, to),
+        "fetch" | "move" => Outcome::write("uses a cursor of the session"),
+        "close" => unpins(Outcome::write("uses a cursor of the session")),
+        "do" => anonymous_block(text, facts, from, to),
         "call" => procedure_call(text, facts, from, to),
         "create" => create(text, facts, from, to),
         _ => by_word(text, facts, from, to, word),
@@ -192,35 +194,63 @@ fn create(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
     }
 }
 
+fn unpins(mut outcome: Outcome) -> Outcome {
+    outcome.session.unpins = true;
+    outcome
+}
+
 fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
     let name = if text.is(from + 1, "prepare") { from + 2 } else { from + 1 };
     let mut outcome = Outcome::new(Effect::SessionState, "drops a statement prepared by name");
     outcome.session.drops_prepared = text.is(name, "all");
-    outcome
+    unpins(outcome)
 }
 
 /// The body of DO is a string: anything may happen in it, and some things can be seen.
-fn anonymous_block(text: &Text<'_>, from: usize, to: usize) -> Outcome {
-    let mentions = |word: &str| {
-        (from..to).any(|at| memchr::memmem::find(text.lower(at), word.as_bytes()).is_some())
-    };
+fn anonymous_block(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
     let mut outcome = Outcome::write("runs an anonymous block");
     outcome.session.settings = true;
-    outcome.session.async_commit = mentions("synchronous_commit") || mentions("execute");
-    outcome.session.sequence_state = mentions("currval") || mentions("lastval");
-    for (word, pin) in [
-        ("temp", PinReason::TempObject),
-        ("advisory_lock", PinReason::AdvisoryLock),
-        ("listen", PinReason::Listen),
-        ("prepare", PinReason::SqlPrepare),
-        ("with hold", PinReason::HoldCursor),
-        ("load", PinReason::Load),
-    ] {
-        if mentions(word) {
-            outcome = outcome.pinned(pin);
+    outcome.session.probes = true;
+    // The literal decides, so the plan holds for this text only.
+    outcome.cacheable = false;
+    for at in from..to {
+        let raw = text.raw(at);
+        let body = match text.kind(at) {
+            Some(TokenKind::DollarString) => read_body(dollar_quoted(raw)),
+            Some(TokenKind::String) => match quoted(raw) {
+                Some(inside) => read_body(inside.as_bytes()),
+                None => Body::anything(),
+            },
+            Some(kind) if kind.is_literal() => Body::anything(),
+            _ => continue,
+        };
+        outcome.take_body(&body);
+        for name in &body.identifiers {
+            if let Some(called) = facts.body(name) {
+                outcome.take_body(called);
+            }
+        }
+        // A library stays loaded, and no query tells.
+        if memchr::memmem::find(text.lower(at), b"load '").is_some() {
+            outcome = outcome.pinned(PinReason::Load);
         }
     }
     outcome
+}
+
+/// What stands in `$tag$...$tag$`.
+fn dollar_quoted(raw: &[u8]) -> &[u8] {
+    let Some(end) = raw.iter().skip(1).position(|byte| *byte == b'$') else { return raw };
+    let tag = end + 2;
+    raw.get(tag..raw.len().saturating_sub(tag)).unwrap_or_default()
+}
+
+/// What stands in `'...'`, if it needs no more decoding than doubled quotes.
+fn quoted(raw: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(raw).ok()?;
+    let inside = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    let plain = !inside.contains('\\') && !inside.replace("''", "").contains('\'');
+    plain.then(|| inside.replace("''", "'"))
 }
 
 fn procedure_call(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
@@ -228,6 +258,7 @@ fn procedure_call(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Out
     outcome.effect = Effect::Write;
     outcome.reason = "calls a procedure".into();
     outcome.session.settings = true;
+    outcome.session.probes = true;
     outcome
 }
 

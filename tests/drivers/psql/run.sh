@@ -1,18 +1,25 @@
 #!/bin/sh
 # Owns the checklist for psql. Usage: run.sh URL CLIENTS. It must not know what answers the URL.
 # Every client runs checklist.sql; its output must be checklist.expected, byte for byte.
+#
+# psql is of the servers' own version where there is one (an old psql ends CSV data in a way that a server
+# since 18 takes for data). Every other client asks for the newest protocol its libpq knows; libpq before 18
+# ignores the variable.
 set -u
 url=$1
 clients=$2
 here=$(dirname "$0")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+psql=psql
+[ -x "${PGMANIFOLD_PG_BIN:-}/psql" ] && psql=$PGMANIFOLD_PG_BIN/psql
 
 run_client() {
-    psql "$url" -X -v table="psql_$1" -f "$here/checklist.sql" >"$work/$1.out" 2>&1
+    [ $(($1 % 2)) = 0 ] || export PGMAXPROTOCOLVERSION=latest
+    "$psql" "$url" -X -v table="psql_$1" -f "$here/checklist.sql" >"$work/$1.out" 2>&1
     sed -e "s/psql_$1/TABLE/g" -e 's/^psql:[^ ]*: //' "$work/$1.out" >"$work/$1.clean"
     # A cancellation: psql passes the interrupt on as a cancel request.
-    timeout -s INT 3 psql "$url" -X -q -c '\set VERBOSITY sqlstate' \
+    timeout -s INT 3 "$psql" "$url" -X -q -c '\set VERBOSITY sqlstate' \
         -c 'SELECT pg_sleep(30)' >"$work/$1.cancel" 2>&1
     touch "$work/$1.done"
 }

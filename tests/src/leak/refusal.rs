@@ -1,0 +1,39 @@
+//! Owns the list of what the proxy may refuse although PostgreSQL would do it. Each entry stands
+//! in docs/limits.md; whatever is not here must be answered as PostgreSQL answers it.
+
+/// A construct that may be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is refused, for the report.
+    pub construct: &'static str,
+    /// With which SQLSTATE.
+    pub sqlstate: &'static str,
+    /// Part of the message.
+    pub message: &'static str,
+    /// The refused statement leaves nothing behind where it is done.
+    pub only_reads: bool,
+}
+
+/// All of them.
+pub const REFUSALS: &[Refusal] = &[
+    Refusal {
+        construct: "currval or lastval away from its nextval",
+        sqlstate: "0A000",
+        message: "currval and lastval need the transaction of nextval",
+        only_reads: false,
+    },
+    Refusal {
+        construct: "write in a READ ONLY transaction that runs on a replica",
+        sqlstate: "25006",
+        message: "cannot run this statement in a read-only transaction",
+        only_reads: false,
+    },
+];
+
+/// The entry that allows the line `E SEVERITY SQLSTATE MESSAGE …`.
+pub fn find(line: &str) -> Option<&'static Refusal> {
+    REFUSALS.iter().find(|refusal| {
+        line.starts_with(&format!("E ERROR {} ", refusal.sqlstate))
+            && line.contains(refusal.message)
+    })
+}

@@ -1,0 +1,534 @@
+//! What a session was promised, statement by statement: several sessions over fewer servers do the
+//! same as sessions with a server of their own, and nothing stays tied when its reason has ended.
+
+use pgmanifold_tests::client::{self, code, exec, rows, text, value};
+use pgmanifold_tests::cluster::{self, USER};
+use pgmanifold_tests::config::ConfigText;
+use pgmanifold_tests::fixture::{Fixture, is_direct};
+use pgmanifold_tests::{eventually, run};
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// Sessions of one test; the pool has two servers on the primary.
+const SESSIONS: usize = 5;
+
+/// A session through the proxy beside one with a server of its own, each in its own database.
+struct Twin {
+    through: Client,
+    own: Client,
+}
+
+/// What a query string answered, comparable.
+async fn answer(client: &Client, sql: &str) -> String {
+    match rows(client, sql).await {
+        Ok(rows) => format!("{rows:?}"),
+        Err(error) => match error.as_db_error() {
+            Some(db) => format!("{} {}", db.code().code(), db.message()),
+            None => text(&error),
+        },
+    }
+}
+
+impl Twin {
+    /// Runs a query string in both and compares the answers.
+    async fn same(&self, sql: &str) -> String {
+        let (through, own) = (answer(&self.through, sql).await, answer(&self.own, sql).await);
+        assert_eq!(through, own, "{sql}");
+        own
+    }
+}
+
+struct Bench {
+    fixture: Fixture,
+    database: String,
+}
+
+impl Bench {
+    async fn new(test: &str, adjust: impl FnOnce(ConfigText) -> ConfigText) -> Self {
+        let two = |config: ConfigText| adjust(config.pool("pool_size = 2"));
+        let fixture = Fixture::shared(test, two).await;
+        let database = cluster::create_database(&fixture.cluster, test);
+        Self { fixture, database }
+    }
+
+    /// Runs SQL in both databases, beside all sessions.
+    async fn prepare(&self, sql: &str) {
+        exec(&self.fixture.direct().await, sql).await;
+        exec(&self.own().await, sql).await;
+        let known = "create function known_now() returns text language sql stable \
+                     as 'select place()'";
+        exec(&self.fixture.direct().await, known).await;
+        if !is_direct() {
+            // What calls a function that is known to read runs on a replica.
+            let client = self.fixture.client().await;
+            eventually("the functions are known", Duration::from_secs(20), async || {
+                value(&client, "select known_now()").await != "primary"
+            })
+            .await;
+        }
+    }
+
+    async fn own(&self) -> Client {
+        client::connect(&self.fixture.cluster.primary.address(), USER, &self.database).await
+    }
+
+    async fn twin(&self) -> Twin {
+        Twin { through: self.fixture.client().await, own: self.own().await }
+    }
+
+    /// Several sessions do the same, one statement of each in turn; `{n}` is the session's number.
+    async fn in_turns(&self, script: &[&str]) {
+        let mut twins = Vec::new();
+        for _ in 0..SESSIONS {
+            twins.push(self.twin().await);
+        }
+        // A transaction is one turn: it has its server to itself.
+        let ends = |line: &&str| *line == "commit" || *line == "rollback";
+        let mut rest = script;
+        while let Some((first, _)) = rest.split_first() {
+            let end =
+                if *first == "begin" { rest.iter().position(|line| ends(&line)) } else { None };
+            let (turn, next) = rest.split_at(end.unwrap_or(0) + 1);
+            for (number, twin) in twins.iter().enumerate() {
+                for line in turn {
+                    twin.same(&line.replace("{n}", &number.to_string())).await;
+                }
+            }
+            rest = next;
+        }
+        self.released().await;
+    }
+
+    fn pinned(&self) -> f64 {
+        let labels = format!("database=\"{}\"", self.fixture.database);
+        self.fixture.metric("pgmanifold_pinned_sessions", &labels)
+    }
+
+    /// Nothing is tied any more, and every server is back in its pool.
+    async fn released(&self) {
+        if is_direct() {
+            return;
+        }
+        eventually("nothing is pinned", Duration::from_secs(5), async || self.pinned() == 0.0)
+            .await;
+        let active = async || self.fixture.metric("pgmanifold_servers", "state=\"active\"") == 0.0;
+        eventually("servers are back", Duration::from_secs(5), active).await;
+    }
+}
+
+#[test]
+fn pins_end_with_their_reason() {
+    run(60, async {
+        let bench = Bench::new("unpin", |config| config).await;
+        let twin = bench.twin().await;
+        for (take, reason, end) in [
+            ("create temp table tt (n int)", "temp_object", "drop table tt"),
+            ("create temp table tt (n int)", "temp_object", "discard temp"),
+            ("create temp view tt as select 1 as n", "temp_object", "drop view tt"),
+            ("create temp sequence tt", "temp_object", "discard all"),
+            (
+                "create function pg_temp.f() returns int language sql as 'select 1'",
+                "temp_object",
+                "drop function pg_temp.f()",
+            ),
+            ("create type pg_temp.ttt as enum ('a')", "temp_object", "drop type pg_temp.ttt"),
+            ("select 1 as n into temp tt", "temp_object", "drop table tt"),
+            ("select pg_advisory_lock(1)", "advisory_lock", "select pg_advisory_unlock(1)"),
+            (
+                "select pg_advisory_lock(1), pg_advisory_lock_shared(2)",
+                "advisory_lock",
+                "select pg_advisory_unlock_all()",
+            ),
+            ("select pg_try_advisory_lock(1)", "advisory_lock", "discard all"),
+            ("begin; declare c cursor with hold for select 1; commit", "hold_cursor", "close c"),
+            ("begin; declare c cursor with hold for select 1; commit", "hold_cursor", "close all"),
+            ("prepare p as select 1", "sql_prepare", "deallocate p"),
+            ("prepare p as select 1", "sql_prepare", "deallocate all"),
+            (
+                "do $$ begin perform pg_advisory_lock(1); end $$",
+                "advisory_lock",
+                "do $$ begin perform pg_advisory_unlock(1); end $$",
+            ),
+            (
+                "set search_path = pg_temp; create table tt (n int)",
+                "temp_object",
+                "drop table tt; reset search_path",
+            ),
+        ] {
+            twin.same(take).await;
+            twin.same("select 1").await;
+            if !is_direct() {
+                let held = bench.pinned();
+                assert_eq!(held, 1.0, "{take}");
+                let reason = format!("reason=\"{reason}\"");
+                assert_eq!(bench.fixture.metric("pgmanifold_pinned_sessions", &reason), 1.0);
+            }
+            twin.same("begin").await;
+            twin.same("savepoint s").await;
+            twin.same(end).await;
+            let refused = twin.same("rollback").await;
+            assert_eq!(refused, "[]", "{end}");
+            twin.same(end).await;
+            bench.released().await;
+        }
+    });
+}
+
+#[test]
+fn what_was_not_taken_ties_nobody() {
+    run(60, async {
+        let bench = Bench::new("unpinned", |config| config).await;
+        let holder = bench.twin().await;
+        holder.same("select pg_advisory_lock(7)").await;
+        let twin = bench.twin().await;
+        for sql in [
+            "select pg_try_advisory_lock(7)",
+            "create temp table tt (n int) on commit drop",
+            "begin; create temp table tt (n int); rollback",
+            "begin; create temp table tt (n int) on commit drop; insert into tt values (1); commit",
+            "create temp table tt (n no_such_type)",
+            "prepare p as select * from no_such_table",
+            "begin; declare c cursor with hold for select 1; rollback",
+            "begin; savepoint s; create temp table tt (n int); rollback to s; commit",
+            "select pg_advisory_lock(8); select pg_advisory_unlock(8)",
+            "begin; select pg_advisory_xact_lock(9); commit",
+            "do $$ begin create temp table tt (n int) on commit drop; end $$",
+            "declare c cursor with hold for select 1/0",
+            "listen x; unlisten x",
+        ] {
+            twin.same(sql).await;
+            twin.same("rollback; select 1").await;
+            if !is_direct() {
+                assert_eq!(bench.pinned(), 1.0, "only the holder: {sql}");
+            }
+        }
+        holder.same("select pg_advisory_unlock(7)").await;
+        bench.released().await;
+    });
+}
+
+#[test]
+fn discard_resets_and_releases() {
+    run(60, async {
+        let bench = Bench::new("discard", |config| config).await;
+        bench
+            .in_turns(&[
+                "set application_name = 'a{n}'",
+                "set my.var = 'v{n}'",
+                "show application_name",
+                "begin",
+                "discard all",
+                "rollback",
+                "show application_name",
+                "begin",
+                "set local work_mem = '1{n}MB'; show work_mem",
+                "commit",
+                "show work_mem",
+                "discard all",
+                "show application_name",
+                "select coalesce(current_setting('my.var', true), '')",
+                "discard plans",
+                "discard sequences",
+                "discard temp",
+                "begin",
+                "discard temp",
+                "discard plans",
+                "discard sequences",
+                "commit",
+            ])
+            .await;
+    });
+}
+
+#[test]
+fn settings_follow_transactions_and_savepoints() {
+    run(60, async {
+        let bench = Bench::new("guc", |config| config).await;
+        bench
+            .in_turns(&[
+                "set work_mem = '1{n}MB'",
+                "begin",
+                "set work_mem = '2{n}MB'",
+                "savepoint a",
+                "set work_mem = '3{n}MB'",
+                "rollback to a",
+                "show work_mem",
+                "release a",
+                "commit",
+                "show work_mem",
+                "begin",
+                "select set_config('work_mem', '4{n}MB', true), set_config('my.a', 'x{n}', false)",
+                "show work_mem",
+                "commit",
+                "show work_mem",
+                "select current_setting('my.a')",
+                "begin",
+                "set my.a = 'y{n}'",
+                "select 1/0",
+                "set my.a = 'z{n}'",
+                "commit",
+                "select current_setting('my.a')",
+                "set work_mem = 'nonsense'",
+                "show work_mem",
+                "begin; set timezone = 'Asia/Tokyo'; commit; show timezone",
+                "begin; set timezone = 'Asia/Seoul'; rollback; show timezone",
+                "set local work_mem = '9MB'",
+                "show work_mem",
+                "set session characteristics as transaction isolation level serializable",
+                "show transaction_isolation",
+                "reset default_transaction_isolation",
+                "show transaction_isolation",
+                "reset all",
+                "show timezone",
+                "show work_mem",
+                "set role other",
+                "select current_user, session_user",
+                "reset role",
+                "select current_user, session_user",
+                "set session authorization other",
+                "set session authorization app",
+                "select current_user, session_user",
+            ])
+            .await;
+    });
+}
+
+#[test]
+fn statements_prepared_by_protocol_outlive_what_failed() {
+    run(60, async {
+        let bench = Bench::new("keepstmt", |config| config).await;
+        let twin = bench.twin().await;
+        let through = twin.through.prepare("select 40 + 2").await.expect("prepares");
+        exec(&twin.through, "begin").await;
+        let refused = twin.through.batch_execute("discard all").await.expect_err("in transaction");
+        assert_eq!(code(&refused), "25001");
+        exec(&twin.through, "rollback").await;
+        for _ in 0..3 {
+            let row = twin.through.query_one(&through, &[]).await.expect("still prepared");
+            assert_eq!(row.get::<_, i32>(0), 42);
+        }
+        exec(&twin.through, "discard all").await;
+        let gone = twin.through.query_one(&through, &[]).await.expect_err("gone");
+        assert_eq!(code(&gone), "26000");
+        // Others' statements of the same text are not hurt, nor is the server closed for it.
+        for _ in 0..4 {
+            let other = bench.fixture.client().await;
+            let statement = other.prepare("select 40 + 2").await.expect("prepares");
+            assert_eq!(other.query_one(&statement, &[]).await.expect("runs").get::<_, i32>(0), 42);
+            exec(&other, "deallocate all").await;
+        }
+        assert_eq!(value(&bench.fixture.client().await, "select 1").await, "1");
+        bench.released().await;
+    });
+}
+
+/// Runs the statement and says what came: the columns' types and first value, or the error's code.
+async fn outcome(client: &Client, statement: &tokio_postgres::Statement) -> String {
+    match client.query(statement, &[]).await {
+        Ok(rows) => match rows.first() {
+            Some(row) => format!("{} columns, first {}", row.len(), row.columns()[0].type_()),
+            None => "no row".into(),
+        },
+        Err(error) => code(&error),
+    }
+}
+
+#[test]
+fn a_statement_prepared_anew_never_meets_an_old_plan() {
+    run(90, async {
+        let bench = Bench::new("newplan", |config| config).await;
+        bench.prepare("create table t (n int); insert into t values (1)").await;
+        let text = "select * from t";
+        for round in 0..8 {
+            let inside = round % 2 == 0;
+            // Both servers have the statement.
+            let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+            let old_one = one.prepare(text).await.expect("prepares");
+            let old_two = two.prepare(text).await.expect("prepares");
+            exec(&one, "begin").await;
+            assert_ne!(outcome(&one, &old_one).await, "0A000");
+            assert_ne!(outcome(&two, &old_two).await, "0A000");
+            exec(&one, "commit").await;
+            let changer =
+                if inside { bench.fixture.client().await } else { bench.fixture.direct().await };
+            exec(&changer, &format!("alter table t add column c{round} int")).await;
+            for _ in 0..3 {
+                let (a, b) = (bench.fixture.client().await, bench.fixture.client().await);
+                let (in_a, in_b) = (a.prepare(text).await, b.prepare(text).await);
+                let (in_a, in_b) = (in_a.expect("prepares"), in_b.expect("prepares"));
+                let wanted = format!("{} columns, first int4", round + 2);
+                assert_eq!(outcome(&b, &in_b).await, wanted, "round {round}");
+                assert_eq!(in_a.columns().len(), round + 2, "round {round}");
+                assert_eq!(outcome(&a, &in_a).await, wanted, "round {round}");
+                exec(&a, "begin").await;
+                assert_eq!(outcome(&a, &in_a).await, wanted, "round {round}");
+                assert_eq!(outcome(&b, &in_b).await, wanted, "round {round}");
+                exec(&a, "commit").await;
+            }
+            // Who was told of fewer columns gets PostgreSQL's error, on whatever server.
+            for _ in 0..3 {
+                assert_eq!(outcome(&one, &old_one).await, "0A000", "round {round}");
+                assert_eq!(outcome(&two, &old_two).await, "0A000", "round {round}");
+            }
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn ddl_that_changes_no_result_hurts_nobody() {
+    run(60, async {
+        let bench = Bench::new("sameplan", |config| config).await;
+        bench.prepare("create table t (n int); insert into t values (1)").await;
+        let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+        let first = one.prepare("select n from t").await.expect("prepares");
+        let second = two.prepare("select n from t").await.expect("prepares");
+        for round in 0..5 {
+            exec(&two, &format!("alter table t add column c{round} int")).await;
+            for _ in 0..3 {
+                assert_eq!(outcome(&one, &first).await, "1 columns, first int4");
+                assert_eq!(outcome(&two, &second).await, "1 columns, first int4");
+            }
+            exec(&one, "begin; create temp table x (n int) on commit drop").await;
+            assert_eq!(outcome(&one, &first).await, "1 columns, first int4");
+            assert_eq!(outcome(&two, &second).await, "1 columns, first int4");
+            exec(&one, "commit").await;
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn one_text_in_several_search_paths() {
+    run(60, async {
+        let bench = Bench::new("paths", |config| config.pool("pool_size = 1")).await;
+        let schema = "create schema a; create table a.t (n int); insert into a.t values (1);\
+             create schema b; create table b.t (n text); insert into b.t values ('x')";
+        bench.prepare(schema).await;
+        let mut sessions = Vec::new();
+        for (path, kind) in [("a", "int4"), ("b", "text"), ("a", "int4"), ("b", "text")] {
+            let client = bench.fixture.client().await;
+            exec(&client, &format!("set search_path = {path}")).await;
+            let statement = client.prepare("select n from t").await.expect("prepares");
+            sessions.push((client, statement, format!("1 columns, first {kind}")));
+        }
+        for _ in 0..3 {
+            for (client, statement, wanted) in &sessions {
+                assert_eq!(&outcome(client, statement).await, wanted);
+            }
+        }
+        // Who changes its own path gets what PostgreSQL gives.
+        let (own, through) = (bench.own().await, bench.fixture.client().await);
+        let mut answers = Vec::new();
+        for client in [own, through] {
+            exec(&client, "set search_path = a").await;
+            let statement = client.prepare("select n from t").await.expect("prepares");
+            let mut seen = vec![outcome(&client, &statement).await];
+            exec(&client, "set search_path = b").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "set search_path = a").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "begin; set local search_path = b").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "rollback").await;
+            seen.push(outcome(&client, &statement).await);
+            exec(&client, "begin; set local search_path = b").await;
+            let inner = client.prepare("select n from t").await.expect("prepares");
+            seen.push(outcome(&client, &inner).await);
+            exec(&client, "commit").await;
+            seen.push(outcome(&client, &inner).await);
+            answers.push(seen);
+        }
+        assert_eq!(answers[0], answers[1]);
+        for (client, statement, wanted) in &sessions {
+            assert_eq!(&outcome(client, statement).await, wanted);
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn functions_may_change_the_session() {
+    run(60, async {
+        let bench = Bench::new("bodies", |config| config).await;
+        bench
+            .prepare(
+                "create function set_it(v text) returns void language plpgsql as $$ begin \
+                 perform set_config('my.inside', v, false); set work_mem = '7MB'; end $$;\
+                 create function outer_set(v text) returns void language sql as \
+                 'select set_it(v)';\
+                 create function take(n int) returns void language plpgsql as \
+                 'begin perform pg_advisory_lock(n); end';\
+                 create function give(n int) returns void language sql as \
+                 'select pg_advisory_unlock(n)';\
+                 create function make_temp() returns void language plpgsql as \
+                 'begin execute ''create temp table made (n int)''; end';\
+                 create function any_name(k text, v text) returns void language plpgsql as \
+                 'begin perform set_config(''my.'' || k, v, false); end';\
+                 create view setting as select set_it('from view')::text as s;\
+                 create procedure proc(v text) language plpgsql as \
+                 'begin perform set_it(v); commit; set work_mem = ''8MB''; end'",
+            )
+            .await;
+        bench
+            .in_turns(&[
+                "select outer_set('v{n}')",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "call proc('p{n}')",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "begin",
+                "select set_it('undone')",
+                "rollback",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "select s from setting",
+                "select current_setting('my.inside'), current_setting('work_mem')",
+                "do $$ begin perform set_config('my.done', 'd{n}', false); end $$",
+                "select current_setting('my.done')",
+                "select pg_advisory_lock({n}), pg_advisory_unlock({n})",
+                "reset all",
+                "select coalesce(current_setting('my.done'), ''), current_setting('work_mem')",
+            ])
+            .await;
+        let twin = bench.twin().await;
+        for (take, end) in
+            [("select take(3)", "select give(3)"), ("select make_temp()", "drop table made")]
+        {
+            twin.same(take).await;
+            twin.same("select 1").await;
+            assert!(is_direct() || bench.pinned() == 1.0, "{take}");
+            twin.same(end).await;
+            bench.released().await;
+        }
+        // A name nobody can read beforehand: the session keeps its server.
+        let (other, third) = (bench.twin().await, bench.twin().await);
+        for twin in [&twin, &other] {
+            twin.same("select any_name('x', 'secret')").await;
+        }
+        for twin in [&twin, &other] {
+            twin.same("select current_setting('my.x')").await;
+        }
+        drop((twin, other));
+        bench.released().await;
+        for _ in 0..4 {
+            third.same("select coalesce(current_setting('my.x', true), '') = 'secret'").await;
+        }
+    });
+}
+
+#[test]
+fn names_bound_later_are_found() {
+    run(60, async {
+        let bench = Bench::new("bound", |config| config.pool("pool_size = 1")).await;
+        let (one, two) = (bench.fixture.client().await, bench.fixture.client().await);
+        for (client, wanted) in [(&one, "first"), (&two, "second")] {
+            let sql = "select set_config($1, $2, false)";
+            client.query(sql, &[&"my.bound", &wanted]).await.expect("sets");
+        }
+        for _ in 0..3 {
+            for (client, wanted) in [(&one, "first"), (&two, "second")] {
+                assert_eq!(value(client, "select current_setting('my.bound')").await, wanted);
+            }
+        }
+        bench.released().await;
+    });
+}
