@@ -198,6 +198,27 @@ fn v2_header(address: [u8; 4]) -> Vec<u8> {
     header
 }
 
+/// The told address stands in the log, and failures count for it and nobody else.
+async fn told_addresses_count(process: &Process, database: &str) {
+    use tokio::io::AsyncWriteExt;
+    let Address::Tcp(host, port) = process.address() else { panic!("a TCP listener") };
+    let login = async |last: u8| {
+        let stream = tokio::net::TcpStream::connect((host.as_str(), port)).await;
+        let mut stream = stream.expect("somebody listens");
+        stream.write_all(&v2_header([192, 0, 2, last])).await.expect("send");
+        let mut config = client::config(&process.address(), USER, database);
+        config.password("wrong");
+        refusal(config.connect_raw(stream, tokio_postgres::NoTls).await.map(drop)).1
+    };
+    for _ in 0..2 {
+        assert!(login(9).await.starts_with("password authentication failed"));
+    }
+    assert_eq!(login(9).await, "too many failed logins");
+    assert!(login(8).await.starts_with("password authentication failed"));
+    let log = process.log();
+    assert!(log.contains("peer=192.0.2.9:12345") && log.contains("peer=192.0.2.8:12345"), "{log}");
+}
+
 #[test]
 fn load_balancers_tell_whose_connection_it_is() {
     run(60, async {
@@ -240,6 +261,17 @@ fn load_balancers_tell_whose_connection_it_is() {
         // Without a header there is no answer, only the end.
         assert_eq!(answer(b"").await, None);
         assert_eq!(answer(b"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\n").await, None);
+
+        let database = "proxied_log";
+        let hosts: Vec<_> = fixture.cluster.servers().map(|server| server.address()).collect();
+        let config = ConfigText::new(&hosts, database)
+            .listener("auth = \"scram-sha-256\"")
+            .users(&passwords())
+            .section("[auth]\nfailure_limit = 2\n")
+            .listener("proxy_protocol = true")
+            .listener("proxy_protocol_from = \"127.0.0.1\"");
+        let process = Process::start(database, &config.text()).await;
+        told_addresses_count(&process, database).await;
 
         let strange = start("unproxied", |config| {
             config
