@@ -35,9 +35,11 @@ pub enum LoginFailure {
     Shutdown,
     /// No server could say what a client must know.
     NoServer,
+    /// Too many failed logins before.
+    Throttled,
 }
 
-const LOGIN_FAILURES: [&str; 8] = [
+const LOGIN_FAILURES: [&str; 9] = [
     "protocol",
     "tls",
     "timeout",
@@ -46,6 +48,7 @@ const LOGIN_FAILURES: [&str; 8] = [
     "too_many_clients",
     "shutdown",
     "no_server",
+    "throttled",
 ];
 
 /// A limit that turned somebody away.

@@ -2,7 +2,7 @@
 //! client that waits for the connection is told.
 
 use crate::config::model::Host;
-use crate::wire::error::SqlError;
+use crate::wire::error::{OneLine, SqlError};
 use crate::wire::protocol::take_cstr;
 use std::io;
 use std::time::Duration;
@@ -52,7 +52,8 @@ pub struct ServerError {
 
 impl std::fmt::Display for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} (SQLSTATE {})", self.severity, self.message, self.sqlstate)
+        let Self { severity, message, sqlstate, .. } = self;
+        write!(f, "{}: {} (SQLSTATE {})", OneLine(severity), OneLine(message), OneLine(sqlstate))
     }
 }
 

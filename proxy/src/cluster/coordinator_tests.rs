@@ -17,7 +17,11 @@ fn shard(hosts: usize, health: Health) -> Arc<Shard> {
     let host = |index| {
         Arc::new(Host {
             address: Address::Tcp(format!("host{index}"), 5432),
-            tls: ServerTls { mode: ServerTlsMode::Disable, root_cert_file: None },
+            tls: ServerTls {
+                mode: ServerTlsMode::Disable,
+                root_cert_file: None,
+                root_cert_digest: None,
+            },
             connect_timeout: Duration::from_secs(1),
         })
     };

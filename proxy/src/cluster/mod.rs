@@ -19,6 +19,7 @@ pub mod host;
 pub mod monitor;
 mod probe;
 mod samples;
+pub mod secret_query;
 pub mod token;
 
 pub use causality::CausalityKeys;
@@ -28,6 +29,7 @@ pub use failover::{WAIT_ENDS, WaitEnd, Waiting};
 pub use freshness::{Freshness, Stale, WriteMark};
 pub use host::{HostState, Role};
 pub use monitor::monitor;
+pub use secret_query::SecretQuery;
 pub use token::Token;
 
 use crate::config::model::Shard;

@@ -1,13 +1,15 @@
 //! Owns the form of the key table: what is known of a section and of a key. The table itself is in
 //! `sections`.
 
+mod access;
 mod failover;
 mod limits;
 mod notify;
 mod sections;
 mod state;
 
-pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
+pub use access::{AUTH, HBA, LISTENER, USER_MAP};
+pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 
 /// A section of the file.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub enum Kind {
     Address,
     /// A list of addresses.
     Addresses,
+    /// A text or a list of texts.
+    Names,
     /// Text that must not be shown.
     Secret,
 }

@@ -1,6 +1,10 @@
 //! Owns the resolved configuration: every value checked, every default filled in, secrets read.
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
+mod access;
+
+pub use access::*;
+
 use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +21,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[http]`: `/health`, `/ready`, `/metrics`.
     pub http: Option<SocketAddr>,
+    /// `[auth]`, `[[hba]]`, `[[user_map]]`
+    pub access: Access,
     /// `[[user]]`
     pub users: Vec<Arc<User>>,
     /// `[[shard]]`: a primary and its replicas.
@@ -55,8 +61,10 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Most client connections on this listener.
     pub max_clients: usize,
-    /// How clients prove who they are.
+    /// How clients prove who they are, when there are no rules.
     pub auth: AuthMethod,
+    /// Connections begin with a PROXY protocol header.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// TLS towards clients.
@@ -68,6 +76,8 @@ pub struct ListenerTls {
     pub key_file: PathBuf,
     /// Refuse clients that do not use TLS.
     pub required: bool,
+    /// Ask clients for certificates.
+    pub client_authority: Option<ClientAuthority>,
 }
 
 /// Authentication of clients.
@@ -79,6 +89,10 @@ pub enum AuthMethod {
     Md5,
     /// No proof asked for.
     Trust,
+    /// A certificate with the user's name.
+    Cert,
+    /// Nobody comes in.
+    Reject,
 }
 
 /// A TCP host and port, or the path of a Unix socket file.
@@ -117,6 +131,8 @@ pub struct User {
     pub pool_size: Option<usize>,
     /// Most server connections per host, over all databases; `usize::MAX` without a limit.
     pub max_user_connections: usize,
+    /// Not in the file: known from a server's answer to the query for secrets.
+    pub fetched: bool,
 }
 
 /// A clear-text password: never printed, wiped when dropped.
@@ -210,6 +226,8 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// PEM file of trusted roots; the system's roots when absent.
     pub root_cert_file: Option<PathBuf>,
+    /// SHA-256 of that file when the configuration was read: new roots are a new setting.
+    pub root_cert_digest: Option<[u8; 32]>,
 }
 
 /// libpq's `sslmode`, without `allow`.
@@ -283,6 +301,8 @@ pub struct Database {
     pub max_replica_lag_bytes: Option<u64>,
     /// Most client connections of this database.
     pub max_clients: usize,
+    /// Whose login all clients share on the servers; their own when `None`.
+    pub forced_user: Option<Arc<User>>,
     /// Most server connections per user and host.
     pub pool_size: usize,
     /// Server connections per user and host kept open when idle.

@@ -7,6 +7,7 @@ use super::model::{
 };
 use super::resolve::Reader;
 use super::{pem, secrets};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -121,7 +122,10 @@ fn server_tls(reader: &Reader<'_>, address: &Address) -> ServerTls {
         let message = format!("{address}: TLS is not spoken over Unix sockets");
         reader.error("tls_mode", message, "use tls_mode = \"disable\" for this host");
     }
-    ServerTls { mode: if unix { ServerTlsMode::Disable } else { mode }, root_cert_file }
+    let digest = |file| std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
+    let root_cert_digest = root_cert_file.as_ref().and_then(digest);
+    let mode = if unix { ServerTlsMode::Disable } else { mode };
+    ServerTls { mode, root_cert_file, root_cert_digest }
 }
 
 /// The shard a `[[database]]` lives on.

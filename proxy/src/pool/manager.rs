@@ -3,9 +3,11 @@
 //! changed; sessions move to it between transactions.
 
 use crate::backend::connect::Connector;
-use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
+use crate::backend::key_ring::KeyRing;
+use crate::cluster::{self, CausalityKeys, Cluster, FactsStore, SecretQuery};
 use crate::config::model::{Config, Database, SequenceState, Shard, User};
-use crate::frontend::startup::Frontends;
+use crate::frontend::startup::{Frontends, Means};
+use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
@@ -155,6 +157,8 @@ pub struct State {
     /// How clients log in.
     pub frontends: Frontends,
     connector: Arc<Connector>,
+    ring: Arc<KeyRing>,
+    throttle: Arc<Throttle>,
     shards: Vec<Arc<ShardEntry>>,
     databases: HashMap<String, Arc<DatabaseEntry>>,
     pools: Mutex<HashMap<(String, String), Arc<UserPools>>>,
@@ -183,8 +187,9 @@ impl State {
         old: Option<&State>,
         around: &Surroundings<'_>,
     ) -> Result<Self, TlsConfigError> {
-        let frontends = Frontends::new(&config)?;
-        let connector = Arc::new(Connector::new(&config)?);
+        let ring = old.map(|old| Arc::clone(&old.ring)).unwrap_or_default();
+        let throttle = old.map(|old| Arc::clone(&old.throttle)).unwrap_or_default();
+        let connector = Arc::new(Connector::with_keys(&config, Arc::clone(&ring))?);
         let mut shards = Vec::with_capacity(config.shards.len());
         for shard in &config.shards {
             let known = old.and_then(|old| old.shards.iter().find(|entry| entry.shard == *shard));
@@ -212,10 +217,14 @@ impl State {
             };
             databases.insert(database.name.clone(), entry);
         }
+        let query = secret_query(&config, &databases, &connector, around.control);
+        let means = Means { ring: Arc::clone(&ring), throttle: Arc::clone(&throttle), query };
         let next = Self {
+            frontends: Frontends::with(&config, means)?,
             config: Arc::new(config),
-            frontends,
             connector,
+            ring,
+            throttle,
             shards,
             databases,
             pools: Mutex::default(),
@@ -235,7 +244,7 @@ impl State {
                 .databases
                 .get(&key.0)
                 .is_some_and(|entry| Arc::ptr_eq(&entry.facts, &pools.facts));
-            let same_user = self.config.users.iter().any(|user| *user == pools.user);
+            let same_user = self.known_user(&pools.user).is_some_and(|user| user == pools.user);
             if same_database && same_user {
                 lock(&self.pools).insert(key.clone(), Arc::clone(pools));
             } else {
@@ -245,25 +254,35 @@ impl State {
         }
     }
 
-    /// The pools of a database and user; `None` when there is no such database or user.
+    /// `user` as it is configured now; one that only a server knows goes on as it is, as long as
+    /// servers are asked at all.
+    fn known_user(&self, user: &Arc<User>) -> Option<Arc<User>> {
+        let configured = self.config.users.iter().find(|known| known.name == user.name);
+        let asks = self.config.access.query.is_some();
+        configured.or_else(|| (user.fetched && asks).then_some(user)).cloned()
+    }
+
+    /// The pools of a database and user; `None` when there is no such database or user. With a
+    /// forced user, all users of the database have its pools.
     pub fn user_pools(
         &self,
         database: &str,
-        user: &str,
+        user: &Arc<User>,
         workers: usize,
         metrics: &Metrics,
     ) -> Option<Arc<UserPools>> {
-        let key = (database.to_owned(), user.to_owned());
+        let entry = self.databases.get(database)?;
+        let user = self.known_user(user)?;
+        let user = entry.database.forced_user.clone().unwrap_or(user);
+        let key = (database.to_owned(), user.name.clone());
         let mut pools = lock(&self.pools);
         if let Some(known) = pools.get(&key) {
             return Some(Arc::clone(known));
         }
-        let entry = self.databases.get(database)?;
-        let user = self.config.users.iter().find(|known| known.name == user)?;
         let shard = self.shards.iter().find(|shard| Arc::ptr_eq(&shard.cluster, &entry.cluster))?;
         let host_pools = (0..entry.cluster.hosts().len())
             .map(|host| {
-                let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
+                let (database, user) = (Arc::clone(&entry.database), Arc::clone(&user));
                 let address = entry.cluster.hosts()[host].host.address.to_string();
                 let counters = metrics.host(0, &shard.shard.name, &address);
                 let means = (Arc::clone(&self.connector), counters);
@@ -275,7 +294,7 @@ impl State {
         let made = Arc::new(UserPools {
             database: Arc::clone(&entry.database),
             database_id: entry.id,
-            user: Arc::clone(user),
+            user,
             cluster: Arc::clone(&entry.cluster),
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
@@ -321,6 +340,19 @@ impl State {
         let on_cluster = pools.values().filter(|pools| Arc::ptr_eq(&pools.cluster, cluster));
         on_cluster.map(|pools| pools.pools[host].numbers()).sum()
     }
+}
+
+/// Who is asked for secrets, when somebody is.
+fn secret_query(
+    config: &Config,
+    databases: &HashMap<String, Arc<DatabaseEntry>>,
+    connector: &Arc<Connector>,
+    control: &Handle,
+) -> Option<Arc<SecretQuery>> {
+    let query = config.access.query.clone()?;
+    let databases = databases.values();
+    let known = databases.map(|entry| (Arc::clone(&entry.database), Arc::clone(&entry.cluster)));
+    Some(SecretQuery::new(query, control.clone(), Arc::clone(connector), known))
 }
 
 fn start_shard(

@@ -404,16 +404,8 @@ impl Pool {
             }
         };
         let host_losses = host.losses();
-        let login = self
-            .connector
-            .connect(
-                &self.host,
-                &self.user.server_user,
-                self.user.server_password.as_ref(),
-                &self.database.server_database,
-                &[],
-            )
-            .await;
+        let login =
+            self.connector.connect_as(&self.host, &self.user, &self.database.server_database).await;
         match login {
             Ok(login) => {
                 attempt.succeeded();

@@ -7,7 +7,7 @@ use super::worker::{NewClient, StdSocket, Worker};
 use super::{Place, Shared, peers};
 use crate::backend::exec;
 use crate::cluster::Freshness;
-use crate::config::model::Config;
+use crate::config::model::{Config, Database, User};
 use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
 use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
@@ -35,6 +35,8 @@ const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a session holds until it ends.
 pub struct Guards {
+    /// Who logged in. Its pools may be another's, see `forced_user`.
+    pub user: Arc<User>,
     /// Its place in the list of clients.
     pub registration: Registration,
     /// Its place in the gauge of clients.
@@ -48,7 +50,6 @@ type Refusal = (LoginFailure, SqlError);
 /// A client that has proved who it is, on its way to a worker.
 pub(super) struct Entered {
     login: Box<Login>,
-    peer: Peer,
     listener: usize,
     place: LoginPlace,
 }
@@ -71,7 +72,7 @@ pub(super) async fn log_in(
     let Some(login) = login else { return };
     let least = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
     if let Some(worker) = least {
-        worker.give(Entered { login, peer, listener, place }).await;
+        worker.give(Entered { login, listener, place }).await;
     }
 }
 
@@ -97,6 +98,7 @@ async fn prove(client: NewClient, shared: &Arc<Shared>) -> Option<Box<Login>> {
         Ok(Ok(Incoming::Closed)) => {}
         Ok(Err(error)) => {
             shared.metrics.login_failed(failure_kind(error.kind));
+            let peer = error.peer.unwrap_or(peer);
             tracing::info!(%peer, user = error.user, reason = %error, "login failed");
         }
         Err(_) => {
@@ -113,21 +115,21 @@ pub(super) async fn admit(
     worker: Arc<Worker>,
     shared: Arc<Shared>,
 ) -> Option<Session> {
-    let Entered { login, peer, listener, place } = entered;
+    let Entered { login, listener, place } = entered;
     let mut login = *login;
     login.stream = login.stream.into_this_loop().ok()?;
-    let config = Arc::clone(&shared.state().config);
-    let welcome = welcome(&mut login, (peer, listener), &config, &worker, &shared).await;
+    let (peer, config) = (login.peer, Arc::clone(&shared.state().config));
+    let welcome = welcome(&mut login, listener, &config, &worker, &shared).await;
     // The client is counted as such now, or never will be.
     drop(place);
     match welcome {
         Ok(welcome) => {
-            tracing::debug!(%peer, user = %login.user.name, database = %login.database, "login");
+            tracing::debug!(%peer, user = login.user.name, database = login.database, "login");
             Some(begin(login, welcome, worker, shared))
         }
         Err((failure, error)) => {
             shared.metrics.login_failed(failure);
-            tracing::info!(%peer, user = %login.user.name, database = %login.database, %error,
+            tracing::info!(%peer, user = login.user.name, database = login.database, %error,
                 "login refused");
             refuse(&mut login.stream, error).await;
             None
@@ -139,6 +141,8 @@ fn failure_kind(kind: StartupErrorKind) -> LoginFailure {
     match kind {
         StartupErrorKind::Tls | StartupErrorKind::TlsRequired => LoginFailure::Tls,
         StartupErrorKind::Authentication => LoginFailure::Authentication,
+        StartupErrorKind::Throttled => LoginFailure::Throttled,
+        StartupErrorKind::Unavailable => LoginFailure::NoServer,
         StartupErrorKind::Io | StartupErrorKind::Protocol => LoginFailure::Protocol,
     }
 }
@@ -154,19 +158,19 @@ struct Welcome {
 
 async fn welcome(
     login: &mut Login,
-    (peer, listener): (Peer, usize),
+    listener: usize,
     config: &Config,
     worker: &Worker,
     shared: &Arc<Shared>,
 ) -> Result<Welcome, Refusal> {
-    let pools = shared.user_pools(&login.database, &login.user.name).ok_or_else(|| {
+    let pools = shared.user_pools(&login.database, &login.user).ok_or_else(|| {
         let message = format!("database \"{}\" does not exist", login.database);
         (LoginFailure::UnknownDatabase, SqlError::fatal("3D000", message))
     })?;
-    let places = take_places(&pools, listener, config, shared)
+    let places = take_places((&pools.database, &login.user), listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
     if pools.database.application_name_add_host {
-        add_host(&mut login.params, peer);
+        add_host(&mut login.params, login.peer);
     }
     let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params), shared)
         .map_err(|error| (LoginFailure::Protocol, error))?;
@@ -174,6 +178,7 @@ async fn welcome(
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
     let guards = Guards {
+        user: Arc::clone(&login.user),
         registration: Registration::new(shared, login.protocol, &pools.database),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
@@ -182,12 +187,11 @@ async fn welcome(
 }
 
 fn take_places(
-    pools: &UserPools,
+    (database, user): (&Database, &User),
     listener: usize,
     config: &Config,
     shared: &Shared,
 ) -> Result<[Place; 4], SqlError> {
-    let (database, user) = (&pools.database, &pools.user);
     let listener_limit = config.listeners.get(listener).map_or(0, |known| known.max_clients);
     let take = |counter: String, limit: usize, what: String, kind: Limit| {
         let counter: Arc<AtomicUsize> = shared.clients.counter(&counter);

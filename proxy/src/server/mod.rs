@@ -22,7 +22,8 @@ pub use signals::run;
 pub use worker::Worker;
 
 use crate::backend::prepared::Interner;
-use crate::config::{self, Config, model::Address};
+use crate::config::model::{Address, User};
+use crate::config::{self, Config};
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{State, Surroundings, UserPools};
@@ -108,7 +109,7 @@ impl Shared {
     }
 
     /// The current pools of a database and user, unless one of them is gone.
-    pub fn user_pools(&self, database: &str, user: &str) -> Option<Arc<UserPools>> {
+    pub fn user_pools(&self, database: &str, user: &Arc<User>) -> Option<Arc<UserPools>> {
         self.state.load().user_pools(database, user, self.workers, &self.metrics)
     }
 }

@@ -29,6 +29,7 @@ mod loss;
 mod overdue;
 mod place;
 mod planning;
+mod redacted;
 mod repeat;
 pub(crate) mod reply;
 mod request;

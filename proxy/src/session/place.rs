@@ -326,7 +326,7 @@ impl Session {
             return;
         }
         let pools = &self.pools;
-        let Some(next) = self.shared.user_pools(&pools.database.name, &pools.user.name) else {
+        let Some(next) = self.shared.user_pools(&pools.database.name, &self.guards.user) else {
             return;
         };
         if !Arc::ptr_eq(&next.cluster, &self.pools.cluster) && self.last_write.is_some() {

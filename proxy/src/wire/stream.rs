@@ -197,6 +197,13 @@ impl Stream {
         }
     }
 
+    /// The certificate the client showed, if it was asked for one; TLS has verified it.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        let Stream::TlsServer(tls) = self else { return None };
+        tls.get_ref().1.peer_certificates()?.first().map(|leaf| &leaf[..])
+    }
+
     /// Whether the peer is spoken to through TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {

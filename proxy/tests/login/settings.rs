@@ -1,8 +1,8 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Address, AuthMethod, Config, Failover, General, Health, Host, Listener, ListenerTls,
-    MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Access, Address, AuthMethod, Config, Failover, FailureLimits, General, Health, Host, Listener,
+    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +35,12 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         },
         listeners,
         http: None,
+        access: Access {
+            rules: None,
+            maps: vec![],
+            query: None,
+            failures: FailureLimits { limit: 0, window: second },
+        },
         users,
         shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
         databases: vec![],
@@ -43,7 +49,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
 
 /// A listener; its address is not used.
 pub(crate) fn listener(auth: AuthMethod, tls: Option<ListenerTls>) -> Listener {
-    Listener { address: Address::Tcp("127.0.0.1".into(), 0), tls, max_clients: 100, auth }
+    let address = Address::Tcp("127.0.0.1".into(), 0);
+    Listener { address, tls, max_clients: 100, auth, proxy_protocol: None }
 }
 
 /// A user with this secret.
@@ -56,6 +63,7 @@ pub(crate) fn user(name: &str, secret: Option<Secret>) -> Arc<User> {
         max_clients: 100,
         pool_size: None,
         max_user_connections: usize::MAX,
+        fetched: false,
     })
 }
 
@@ -66,11 +74,6 @@ pub(crate) fn password(text: &str) -> Password {
 
 /// A host with ten seconds to connect.
 pub(crate) fn host(address: Address, mode: ServerTlsMode, roots: Option<PathBuf>) -> Host {
-    let tls = ServerTls { mode, root_cert_file: roots };
-    Host {
-        address,
-        tls,
-        connect_timeout: Duration::from_secs(10),
-        tcp_user_timeout: Duration::ZERO,
-    }
+    let tls = ServerTls { mode, root_cert_file: roots, root_cert_digest: None };
+    Host { address, tls, connect_timeout: Duration::from_secs(10) }
 }

@@ -1,5 +1,8 @@
 //! The end-to-end tests: real servers, the real proxy, real drivers, one plain primary as oracle.
 
+mod access;
+mod access_query;
+mod access_tls;
 mod cluster;
 mod consistency;
 mod crowd;

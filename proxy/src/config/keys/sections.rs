@@ -5,6 +5,7 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
+use super::access::{AUTH, HBA, LISTENER, USER_MAP};
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
 use super::state::STATE_KEYS;
@@ -25,7 +26,8 @@ pub(super) const fn key(
 }
 
 /// Every section, in the order of the documentation.
-pub const SECTIONS: &[&Section] = &[&GENERAL, &LISTENER, &HTTP, &USER, &SHARD, &DATABASE, &POOL];
+pub const SECTIONS: &[&Section] =
+    &[&GENERAL, &LISTENER, &HTTP, &USER, &AUTH, &HBA, &USER_MAP, &SHARD, &DATABASE, &POOL];
 
 /// `[general]`
 pub const GENERAL: Section = Section {
@@ -88,60 +90,6 @@ pub const GENERAL: Section = Section {
     nested: &[],
 };
 
-/// `[[listener]]`
-pub const LISTENER: Section = Section {
-    name: "listener",
-    repeats: true,
-    help: "Where clients come in. At least one.",
-    groups: &[&[
-        key(
-            "address",
-            Address,
-            Required,
-            Restart,
-            "`IP:port` to listen on (port 0 takes a free one), or the absolute path of a Unix \
-             socket file. For psql the file must be called `.s.PGSQL.<port>`.",
-        ),
-        key(
-            "auth",
-            Choice(&["scram-sha-256", "md5", "trust"]),
-            Value("scram-sha-256"),
-            NewConnections,
-            "How clients prove who they are. `md5` also lets users log in whose secret is a SCRAM \
-             one, by SCRAM. `trust` asks for nothing.",
-        ),
-        key(
-            "tls_cert_file",
-            File,
-            Words("no TLS"),
-            NewConnections,
-            "PEM certificate chain shown to clients. Needs `tls_key_file`.",
-        ),
-        key(
-            "tls_key_file",
-            File,
-            Words("no TLS"),
-            NewConnections,
-            "PEM private key of the certificate.",
-        ),
-        key(
-            "tls_required",
-            Boolean,
-            Value("false"),
-            NewConnections,
-            "Refuse clients that do not use TLS.",
-        ),
-        key(
-            "max_clients",
-            Integer(1, MANY),
-            Words("`general.max_clients`"),
-            Live,
-            "Most client connections of this listener.",
-        ),
-    ]],
-    nested: &[],
-};
-
 /// `[http]`
 pub const HTTP: Section = Section {
     name: "http",
@@ -163,7 +111,8 @@ pub const USER: Section = Section {
     name: "user",
     repeats: true,
     help: "Who may log in. At least one. Of `password…` and `secret…` at most one key is given; a \
-           user without any can only come in through a listener with `auth = \"trust\"`.",
+           user without any comes in by a certificate, by `trust`, or by the secret that \
+           `auth.query` finds.",
     groups: &[&[
         key("name", Text, Required, NewConnections, "Name, as clients give it."),
         key("password", Secret, Words("none"), NewConnections, "The password itself."),
@@ -369,6 +318,14 @@ pub const DATABASE: Section = Section {
                 "Name of the `[[shard]]` it lives on.",
             ),
             key("server_database", Text, Words("`name`"), NewConnections, "Name on the servers."),
+            key(
+                "forced_user",
+                Text,
+                Words("each client's own"),
+                NewConnections,
+                "Name of a `[[user]]` whose server login, pools and `pool_size` all clients of \
+                 this database share. They still log in to pgmanifold as themselves.",
+            ),
             key(
                 "max_clients",
                 Integer(1, MANY),
