@@ -39,7 +39,7 @@ impl Session {
         }
         let statement = self.statement(name, definition);
         let facts_version = self.pools.facts.facts().version();
-        let origin = Arc::new(Origin::new(self.stamp()));
+        let origin = (!name.is_empty()).then(|| Arc::new(Origin::new(self.stamp())));
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version, origin };
         let local = self.local_command(&prepared.plan).is_some();
         if local && let Some(error) = self.refused_in_aborted(&prepared.plan) {
@@ -56,14 +56,16 @@ impl Session {
         if let Some(step) = self.refuse_known_in_aborted(name, &prepared) {
             return Ok(step);
         }
-        let stamp = prepared.origin.stamp.clone();
+        let origin = prepared.origin.clone();
         self.keep(name, prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
-        if name.is_empty() {
+        let Some(stamp) = origin.map(|origin| origin.stamp.clone()) else {
             lease.unnamed = Some(Arc::clone(&statement));
             let expect = Expect::Parse { statement, name: Some(name.into()) };
             self.send_expecting(message, expect);
-        } else if !reuse::is_good(lease, &statement, &stamp) {
+            return Ok(Step::Done);
+        };
+        if !reuse::is_good(lease, &statement, &stamp) {
             reuse::send_parse(lease, &statement, stamp, Some(name.into()));
         } else if lease.expect.is_empty() {
             frame::put(&mut self.output, b'1', &[]);

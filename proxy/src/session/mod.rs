@@ -74,8 +74,8 @@ struct Prepared {
     plan: Arc<Plan>,
     /// Version of the catalog facts the plan was made with.
     facts_version: u64,
-    /// What the client may know of it.
-    origin: Arc<reuse::Origin>,
+    /// What the client may know of it; `None` for the unnamed one.
+    origin: Option<Arc<reuse::Origin>>,
 }
 
 /// The transaction as the client sees it, while no server takes part in it.

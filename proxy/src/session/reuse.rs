@@ -60,10 +60,8 @@ impl Session {
         prepared: &Prepared,
         batch: &[u8],
     ) -> Option<Step> {
-        let (statement, origin) = (&prepared.statement, &prepared.origin);
-        if name.is_empty() {
-            return self.make_unnamed_known(prepared);
-        }
+        let statement = &prepared.statement;
+        let Some(origin) = &prepared.origin else { return self.make_unnamed_known(prepared) };
         let lease = self.lease.as_mut()?;
         lease.reused = None;
         lease.again.clear();
@@ -77,15 +75,15 @@ impl Session {
             }
             // Within a transaction that changed schema or path, PostgreSQL itself decides.
             if !self.knows_names() {
-                return None;
+                return self.differs(statement.id, origin).then(|| self.refuse_batch(outdated()));
             }
         }
-        self.analyse_anew(name, prepared)
+        self.analyse_anew(name, prepared, origin)
     }
 
     /// The server's analysis is missing, or is not the client's.
-    fn analyse_anew(&mut self, name: &[u8], prepared: &Prepared) -> Option<Step> {
-        let (statement, origin) = (&prepared.statement, &prepared.origin);
+    fn analyse_anew(&mut self, name: &[u8], prepared: &Prepared, origin: &Origin) -> Option<Step> {
+        let statement = &prepared.statement;
         let now = self.stamp();
         let lease = self.lease.as_mut()?;
         let known = lease.statements.touch(statement);
@@ -108,7 +106,7 @@ impl Session {
                 }
                 let described = Some(described.clone());
                 let mut renewed = prepared.clone();
-                renewed.origin = Arc::new(Origin { stamp, described });
+                renewed.origin = Some(Arc::new(Origin { stamp, described }));
                 self.keep(name, renewed);
                 None
             }
@@ -120,6 +118,15 @@ impl Session {
                 Some(Stop::Drain.into())
             }
         }
+    }
+
+    /// True when the server was just asked what the statement returns, and it is not what the
+    /// client was told.
+    fn differs(&mut self, statement: u64, origin: &Origin) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        let asked = lease.verified.take() == Some(statement);
+        let told = origin.described.as_ref();
+        asked && told.is_some_and(|told| lease.description[..] != told[..])
     }
 
     /// The unnamed statement is the client's own: it is analysed where the client first needs it.
@@ -196,9 +203,9 @@ impl Session {
             Some(prepared) if !name.is_empty() => prepared.get_mut(&name),
             _ => None,
         };
-        if let Some(known) = known {
-            let stamp = known.origin.stamp.clone();
-            known.origin = Arc::new(Origin { stamp, described: Some(description) });
+        if let Some(origin) = known.and_then(|known| known.origin.as_mut()) {
+            let stamp = origin.stamp.clone();
+            *origin = Arc::new(Origin { stamp, described: Some(description) });
         }
     }
 }
