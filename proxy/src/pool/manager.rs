@@ -319,6 +319,11 @@ impl State {
         ]
     }
 
+    /// Whether a database has this number.
+    pub fn has_database(&self, id: usize) -> bool {
+        self.databases.values().any(|entry| entry.id == id)
+    }
+
     /// All pools of all users.
     pub fn all_pools(&self) -> Vec<Arc<UserPools>> {
         lock(&self.pools).values().cloned().collect()

@@ -31,8 +31,10 @@ impl Session {
                 self.started = Instant::now();
                 self.handle.pulse.step_again();
             }
-            Some(lease) if lease.expect.is_empty() && !self.batch_open => {
-                self.started = Instant::now();
+            Some(lease) if lease.expect.is_empty() => {
+                if !self.batch_open {
+                    self.started = Instant::now();
+                }
                 self.set_state(ClientState::Active);
             }
             Some(_) => {}

@@ -29,12 +29,14 @@ impl Session {
     pub(super) fn take_overdue(&mut self) -> Result<bool, Event> {
         let over = self.handle.pulse.take_over();
         let timeouts = self.pools.database.timeouts;
-        let (running, in_transaction) = match &self.lease {
-            Some(lease) => (!lease.expect.is_empty() || self.batch_open, lease.status != b'I'),
+        let (working, in_transaction) = match &self.lease {
+            Some(lease) => (!lease.expect.is_empty(), lease.status != b'I'),
             None => {
                 (false, matches!(self.virtual_transaction, Virtual::Begun(_) | Virtual::Failed))
             }
         };
+        // A batch without its Sync keeps its server, though the server has nothing to do.
+        let running = working || self.batch_open;
         if over & over::TRANSACTION != 0 && (running || in_transaction) {
             return Err(self.end_for(TimeoutKind::Transaction, &timeouts));
         }
@@ -45,7 +47,7 @@ impl Session {
         if over & over::CLIENT_IDLE != 0 && idle {
             return Err(self.end_for(TimeoutKind::ClientIdle, &timeouts));
         }
-        if over & over::QUERY != 0 && running && !self.waits {
+        if over & over::QUERY != 0 && working && !self.waits {
             return self.cancel_overdue(over & over::QUERY_GRACE != 0, &timeouts);
         }
         Ok(false)

@@ -51,6 +51,12 @@ impl Session {
         if caches.len() <= index {
             caches.resize_with(index + 1, || None);
         }
+        if caches[index].is_none() {
+            // Each reload that changes a database gives it another id.
+            let state = self.shared.state();
+            let gone = |(id, _): &(usize, &mut Option<PlanCache>)| !state.has_database(*id);
+            caches.iter_mut().enumerate().filter(gone).for_each(|(_, cache)| *cache = None);
+        }
         let cache = caches[index]
             .get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
         let context = facts.version() << 3 | dialect.bits();

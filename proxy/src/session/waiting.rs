@@ -39,7 +39,7 @@ impl Session {
             biased;
             result = getting => result,
             () = poll_fn(|cx| self.client.poll_gone(cx)) => {
-                Err(SqlError::error("08006", "the client has left"))
+                Err(SqlError::error("57014", "the client has left"))
             }
         }
     }

@@ -85,6 +85,15 @@ fn an_overdue_batch_answers_in_order() {
         let errors: Vec<&str> = answer.lines().filter(|line| line.starts_with("E ")).collect();
         assert_eq!(errors, ["E ERROR 57014 canceling statement due to query timeout"]);
         assert_eq!(answer.matches("C SELECT 1").count(), 2, "the others have run");
+        // A batch that is left open is not a statement that runs.
+        let open =
+            [raw::parse("", "select 4"), raw::bind("", "", &[]), raw::execute("", 0)].concat();
+        for _ in 0..2 {
+            raw.send(&[open.clone(), raw::flush()].concat()).await;
+            raw.until(b'C').await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        assert_eq!(raw.ask(&raw::sync(), 1).await, "Z I\n");
     });
 }
 
