@@ -111,7 +111,14 @@ fn fail_over(
     new.query("select pg_promote(false)").expect("promotes");
     new.wait_for("select pg_is_in_recovery()", "f").expect("promoted");
     let promoted = Instant::now();
-    let resumed = until("a write is acknowledged", || load.first_write_after(from + ON_ITS_WAY));
+    let mut told = false;
+    let resumed = until("a write is acknowledged", || {
+        if !told && promoted.elapsed() > RESUME_LIMIT {
+            told = true;
+            say_why(new, other, fixture);
+        }
+        load.first_write_after(from + ON_ITS_WAY)
+    });
     std::thread::sleep(Duration::from_millis(500));
     comes_back_as_it_was(old, fixture);
     servers.clone_again(old, new).expect("a new copy");
@@ -132,6 +139,20 @@ fn fail_over(
         round.resumed
     );
     round
+}
+
+/// Writes do not go on: whether the servers or the proxy are to blame.
+fn say_why(new: &Postgres, other: &Postgres, fixture: &Fixture) {
+    let streams = "select application_name, state, sync_state from pg_stat_replication";
+    println!("{} streams to {:?}", new.name(), new.query(streams));
+    let sessions = "select state, wait_event, left(query, 30), count(*) from pg_stat_activity \
+                    where usename = 'app' group by 1, 2, 3";
+    println!("{} has {:?}", new.name(), new.query(sessions));
+    println!("{} says:\n{}", other.name(), other.log_tail());
+    for series in ["failover_waiting{shard=\"main\"}", "primary_state{shard=\"main\",state=\"up\"}"]
+    {
+        println!("{series} {}", fixture.metric(&format!("pgmanifold_{series}")));
+    }
 }
 
 fn until<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
