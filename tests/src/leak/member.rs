@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Longest wait for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 /// Longest wait for notifications that the other side has.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fields of an error that are compared: severity, code, message, detail, hint, position, context.

@@ -19,7 +19,7 @@ pub const REFUSALS: &[Refusal] = &[
     Refusal {
         construct: "currval or lastval away from its nextval",
         sqlstate: "0A000",
-        message: "currval and lastval need the transaction of nextval",
+        message: "currval and lastval cannot be told here",
         only_reads: false,
     },
     Refusal {

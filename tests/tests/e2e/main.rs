@@ -2,6 +2,7 @@
 
 mod cluster;
 mod consistency;
+mod crowd;
 mod drivers;
 mod failure;
 mod golden;
