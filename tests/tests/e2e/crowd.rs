@@ -66,7 +66,8 @@ fn session_locks_exclude_two_hundred_clients() {
         });
         futures_util::future::join_all(work).await;
         assert_eq!(counted(&fixture).await, (CLIENTS * ROUNDS).to_string(), "no update is lost");
-        let held = "select count(*) from pg_locks where locktype = 'advisory'";
+        let held = "select count(*) from pg_locks where locktype = 'advisory' and database = \
+                    (select oid from pg_database where datname = current_database())";
         assert_eq!(value(&fixture.direct().await, held).await, "0");
     });
 }
