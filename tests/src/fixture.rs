@@ -121,7 +121,7 @@ impl Fixture {
     }
 
     /// The sum of all series of a metric family whose labels contain this text.
-    pub fn metric(&self, family: &str, labels: &str) -> f64 {
+    pub fn metric_sum(&self, family: &str, labels: &str) -> f64 {
         let Some(proxy) = &self.proxy else { return 0.0 };
         let text = front::metrics(proxy);
         let lines = text.lines().filter(|line| {

@@ -29,8 +29,6 @@ pub struct Options {
     pub holders_max: usize,
     /// Steps of all clients together.
     pub steps: u32,
-    /// Cleaning up does not give the server back: the client connects anew.
-    pub pins_stay: bool,
     /// All at once, each for itself, instead of one step at a time.
     pub concurrent: bool,
     /// The proxy and the twin.
@@ -95,6 +93,8 @@ struct Client<'a> {
     transaction_since: Option<u32>,
     /// Step since which it may be tied to its server beyond transactions.
     held_since: Option<u32>,
+    /// Only a new connection lets it go.
+    must_reconnect: bool,
     counted: bool,
 }
 
@@ -116,6 +116,7 @@ pub async fn run(options: &Options, seed: u64, world: &dyn World) -> Report {
             steps: 0,
             transaction_since: None,
             held_since: None,
+            must_reconnect: false,
             counted: false,
         });
     }
@@ -191,9 +192,10 @@ impl Client<'_> {
         }
         let situation = self.situation();
         let (kind, requests) = operations::make(&mut self.random, situation);
-        if kind.holds == Holds::Session {
+        if matches!(kind.holds, Holds::Session | Holds::UntilReconnect) {
             self.held_since.get_or_insert(self.steps);
         }
+        self.must_reconnect |= kind.holds == Holds::UntilReconnect;
         if kind.holds != Holds::Nothing {
             self.count();
         }
@@ -206,7 +208,7 @@ impl Client<'_> {
         let situation = Situation { in_transaction: false, ..self.situation() };
         let requests = operations::cleanup(&mut self.random, situation);
         self.play("cleanup", &requests).await;
-        if self.common.options.pins_stay {
+        if std::mem::take(&mut self.must_reconnect) {
             let startup = operations::plain_startup(self.number);
             self.play("reconnect", &[Request::Reconnect(startup)]).await;
         }
@@ -219,6 +221,7 @@ impl Client<'_> {
         for request in requests {
             if matches!(request, Request::Reconnect(_)) {
                 self.held_since = None;
+                self.must_reconnect = false;
                 self.member.leave().await;
                 self.common.world.settle();
             }
@@ -267,6 +270,7 @@ impl Client<'_> {
         self.common.world.settle();
         self.member.enter(&operations::plain_startup(self.number)).await;
         self.held_since = None;
+        self.must_reconnect = false;
     }
 
     async fn check_notifications(&mut self) {

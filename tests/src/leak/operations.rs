@@ -31,6 +31,8 @@ pub enum Holds {
     Transaction,
     /// Until the session cleans up or ends.
     Session,
+    /// Until the session ends.
+    UntilReconnect,
 }
 
 /// When a kind makes sense.
@@ -60,6 +62,8 @@ pub struct Kind {
 pub const KINDS: &[Kind] = &[
     kind("set", 14, Holds::Nothing, When::Always, Maker::set),
     kind("set_config", 8, Holds::Nothing, When::Always, Maker::set_config),
+    kind("set_bound", 2, Holds::UntilReconnect, When::Always, Maker::set_bound),
+    kind("do", 1, Holds::UntilReconnect, When::Always, |m| m.one_of(texts::BLOCKS)),
     kind("search_path", 6, Holds::Nothing, When::Always, Maker::search_path),
     kind("reset", 6, Holds::Nothing, When::Always, Maker::reset),
     kind("show", 8, Holds::Nothing, When::Always, Maker::show),
@@ -90,7 +94,7 @@ pub const KINDS: &[Kind] = &[
     kind("listen", 6, Holds::Session, When::Always, |m| m.one_of(texts::LISTENS)),
     kind("notify", 5, Holds::Nothing, When::Always, |m| m.one_of(texts::NOTIFIES)),
     kind("sequence", 4, Holds::Nothing, When::Always, |m| m.one_of(texts::SEQUENCES)),
-    kind("last value", 2, Holds::Nothing, When::Always, |m| m.one_of(texts::LAST_VALUES)),
+    kind("last value", 2, Holds::UntilReconnect, When::Always, |m| m.one_of(texts::LAST_VALUES)),
     kind("discard", 2, Holds::Nothing, When::Always, |m| m.one_of(texts::DISCARDS)),
     kind("reconnect", 2, Holds::Nothing, When::Always, Maker::reconnect),
 ];
@@ -265,9 +269,13 @@ impl Maker {
         let local = self.random.random_bool(0.4);
         let quoted = value.replace('\'', "''");
         let sql = format!("select set_config('{name}', '{quoted}', {local})");
-        if self.random.random_bool(0.7) {
-            return vec![self.send(&sql)];
-        }
+        vec![self.send(&sql)]
+    }
+
+    /// `set_config` of a parameter that only the values name.
+    fn set_bound(&mut self) -> Vec<Request> {
+        let (name, value) = self.setting();
+        let local = self.random.random_bool(0.4);
         let mut batch = Batch::default();
         let sql = "select set_config($1, $2, $3)";
         batch.add(format!("P {sql}"), raw::parse("", sql));

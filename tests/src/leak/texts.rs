@@ -79,7 +79,6 @@ pub const WRITES: &[&str] = &[
     "delete from t where id > 6",
     "with i as (insert into t (v) values ('cte') returning v) select * from i",
     "insert into t (id, v) values (1, 'again')",
-    "do $$ begin perform 1; raise notice 'did %', 1; end $$",
 ];
 
 /// What fails.
@@ -89,11 +88,18 @@ pub const ERRORS: &[&str] = &[
     "select * from nowhere",
     "insert into t (id) values (null)",
     "set work_mem to 'much'",
-    "do $$ begin raise exception 'no %', 1 using errcode = 'P0099'; end $$",
     "select 1; select 1/0; select 2",
     "insert into t (v) values ('gone'); select 1/0",
     "set my.one to 'gone'; select 1/0",
     "create table half (n int); select 1/0",
+];
+
+/// Blocks that may do anything to their session.
+pub const BLOCKS: &[&str] = &[
+    "do $$ begin perform 1; raise notice 'did %', 1; end $$",
+    "do $$ begin raise exception 'no %', 1 using errcode = 'P0099'; end $$",
+    "do $$ begin set my.one to 'by a block'; end $$",
+    "do $$ begin perform set_config('my.two', 'by a block', false); end $$",
 ];
 
 /// DDL on the client's own tables.
@@ -119,8 +125,6 @@ pub const PREPARED: &[(&str, &[&str])] = &[
     ("select $1::timestamptz, current_setting('timezone')", &["2024-01-02 03:04:05+00"]),
     ("select f(), $1::int8", &["7"]),
     ("select count(*) from c$Ca.t where id > $1", &["0"]),
-    ("select set_config($1, $2, false)", &["my.one", "bound"]),
-    ("select set_config($1, $2, false)", &["application_name", "bound"]),
     ("select current_setting($1)", &["work_mem"]),
     ("select nextval('s'), $1::int / $2::int", &["4", "0"]),
     ("show timezone", &[]),
@@ -275,12 +279,11 @@ pub const SEQUENCES: &[&str] = &[
     "select nextval('c$Ca.s')",
     "select setval('s', 50)",
     "select setval('s', 70, false)",
-    "select nextval('s'), currval('s')",
 ];
 
 /// What asks for a session's last values.
 pub const LAST_VALUES: &[&str] =
-    &["select currval('s')", "select lastval()", "select currval('c$Ca.s')"];
+    &["select currval('s')", "select lastval()", "select nextval('s'), currval('s')"];
 
 /// DISCARD and the like.
 pub const DISCARDS: &[&str] =

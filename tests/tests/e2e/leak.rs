@@ -16,6 +16,18 @@ use rand::RngExt;
 const POOL_SIZE: usize = 3;
 /// Clients by user: an ordinary one, and one that may become anybody.
 const CLIENTS: [(&str, usize); 2] = [(USER, 16), ("postgres", 8)];
+/// Reasons to keep a server, as metrics name them.
+const PINS: [&str; 9] = [
+    "temp_object",
+    "listen",
+    "advisory_lock",
+    "hold_cursor",
+    "sql_prepare",
+    "load",
+    "unclassified",
+    "sequence_state",
+    "asked",
+];
 /// Steps of a run without `PGM_LEAK_STEPS`.
 const STEPS: u32 = 3000;
 
@@ -94,7 +106,6 @@ async fn compare(test: &str, concurrent: bool) -> Report {
         clients: CLIENTS.into(),
         holders_max: POOL_SIZE - 1,
         steps: steps(),
-        pins_stay: false,
         concurrent,
         places,
     };
@@ -102,6 +113,11 @@ async fn compare(test: &str, concurrent: bool) -> Report {
     let world = Databases { cluster: &fixture.cluster, databases: [&fixture.database, &twin] };
     let report = crowd::run(&options, seed, &world).await;
     println!("{}", report.text());
+    for reason in PINS {
+        let label = format!("reason=\"{reason}\"");
+        let pins = fixture.metric("pgmanifold_pins_total", &label);
+        println!("  pins by {reason}: {pins}");
+    }
     report
 }
 

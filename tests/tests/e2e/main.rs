@@ -13,6 +13,7 @@ mod golden;
 mod hostile;
 mod leak;
 mod limits;
+mod memory;
 mod notify;
 mod notify_storm;
 mod operation;

@@ -101,7 +101,7 @@ impl Bench {
 
     fn pinned(&self) -> f64 {
         let labels = format!("database=\"{}\"", self.fixture.database);
-        self.fixture.metric("pgmanifold_pinned_sessions", &labels)
+        self.fixture.metric_sum("pgmanifold_pinned_sessions", &labels)
     }
 
     /// Nothing is tied any more, and every server is back in its pool.
@@ -111,7 +111,7 @@ impl Bench {
         }
         eventually("nothing is pinned", Duration::from_secs(5), async || self.pinned() == 0.0)
             .await;
-        let active = async || self.fixture.metric("pgmanifold_servers", "state=\"active\"") == 0.0;
+        let active = async || self.fixture.metric_sum("pgmanifold_servers", "state=\"active\"") == 0.0;
         eventually("servers are back", Duration::from_secs(5), active).await;
     }
 }
@@ -161,7 +161,7 @@ fn pins_end_with_their_reason() {
                 let held = bench.pinned();
                 assert_eq!(held, 1.0, "{take}");
                 let reason = format!("reason=\"{reason}\"");
-                assert_eq!(bench.fixture.metric("pgmanifold_pinned_sessions", &reason), 1.0);
+                assert_eq!(bench.fixture.metric_sum("pgmanifold_pinned_sessions", &reason), 1.0);
             }
             twin.same("begin").await;
             twin.same("savepoint s").await;
