@@ -91,11 +91,7 @@ fn host(reader: &Reader<'_>, key: &str, text: &str, span: &Span) -> Option<Host>
         }
     };
     let tls = server_tls(reader, &address);
-    Some(Host {
-        address,
-        tls,
-        connect_timeout: reader.duration_ms("connect_timeout_ms"),
-    })
+    Some(Host { address, tls, connect_timeout: reader.duration_ms("connect_timeout_ms") })
 }
 
 fn server_tls(reader: &Reader<'_>, address: &Address) -> ServerTls {

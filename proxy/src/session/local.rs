@@ -211,9 +211,7 @@ impl Session {
             LocalCommand::Show { name } if &**name == "all" => {
                 Ok(shown(command, self.knobs.all().map(Vec::from).collect()))
             }
-            LocalCommand::Show { name } => {
-                Ok(shown(command, vec![vec![self.knobs.show(name)?]]))
-            }
+            LocalCommand::Show { name } => Ok(shown(command, vec![vec![self.knobs.show(name)?]])),
         }
     }
 

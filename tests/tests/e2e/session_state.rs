@@ -111,7 +111,8 @@ impl Bench {
         }
         eventually("nothing is pinned", Duration::from_secs(5), async || self.pinned() == 0.0)
             .await;
-        let active = async || self.fixture.metric_sum("pgmanifold_servers", "state=\"active\"") == 0.0;
+        let active =
+            async || self.fixture.metric_sum("pgmanifold_servers", "state=\"active\"") == 0.0;
         eventually("servers are back", Duration::from_secs(5), active).await;
     }
 }
