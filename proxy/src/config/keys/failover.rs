@@ -66,6 +66,7 @@ pub(super) const HOST_OPTIONS: &[Key] = &[
         NewConnections,
         "A connection ends when the server's machine has not acknowledged, or not taken, what was \
          sent for so long. 0 leaves it to the kernel (about 15 minutes): health checks notice a \
-         lost host much sooner. A COPY that waits for a lock on the server ends after this time too.",
+         lost host much sooner. A COPY that waits for a lock on the server ends after this time \
+         too.",
     ),
 ];
