@@ -262,8 +262,8 @@ pub const SHARD: Section = Section {
                 Integer(1, HOUR_MS),
                 Value("1000"),
                 Live,
-                "First ban of a failing host from reads, and first pause between attempts to connect \
-                 to it. Each further failure doubles it.",
+                "First ban of a failing host from reads, and first pause between attempts to \
+                 connect to it. Each further failure doubles it.",
             ),
             key(
                 "health_ban_max_ms",

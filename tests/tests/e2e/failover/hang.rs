@@ -238,7 +238,7 @@ fn what_runs_on_a_primary_that_was_replaced_alive_is_not_committed_there() {
         };
         assert_eq!(rows(&servers.replicas[0]).as_deref(), Some("3"));
         tokio::time::sleep(Duration::from_secs(6)).await;
-        // The server went on with the statement and could not tell anybody: that is what 08007 says.
+        // The server went on with the statement and could tell nobody: that is what 08007 says.
         println!("on the old primary: {:?}", rows(&servers.primary));
         assert!(!rows(&servers.primary).unwrap_or_default().contains(['1', '3']));
     });
