@@ -5,14 +5,16 @@ CARGO ?= cargo
 FOR ?=
 # Tests share the machine with the servers they start.
 TEST_THREADS ?= 4
+SOAK_S ?= 1800
 
-.PHONY: help demo test check unit e2e bench test-docker docs
+.PHONY: help demo test check unit e2e bench soak test-docker docs
 
 help:
 	@echo "make demo         show the main job on throw-away PostgreSQL servers (FOR=seconds)"
 	@echo "make test         everything: check, then end-to-end tests on real servers and drivers"
 	@echo "make check        format, lints, tidy, unit tests"
 	@echo "make bench        compare with PgBouncer and a bare relay"
+	@echo "make soak         half an hour of clients and faults, a login storm, many clients (SOAK_S=seconds)"
 	@echo "make test-docker  smoke test of the image and the compose file"
 	@echo "make docs         write the documents that are made from code"
 
@@ -45,6 +47,15 @@ bench:
 	tests/setup.sh bench
 	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-bench
 	target/release/bench $(BENCH)
+
+# The long forms of tests that `make test` runs for seconds, on the binary that users get.
+soak: export PGM_BINARY = target/release/pgmanifold
+soak:
+	tests/setup.sh test
+	$(CARGO) build --locked --release -p pgmanifold
+	PGM_STORM_S=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e storm:: -- --nocapture
+	PGM_CROWD=10000 $(CARGO) test --locked -p pgmanifold-tests --test e2e crowd:: -- --nocapture
+	PGM_SOAK_S=$(SOAK_S) $(CARGO) test --locked -p pgmanifold-tests --test e2e soak:: -- --nocapture
 
 test-docker:
 	docker/test.sh
