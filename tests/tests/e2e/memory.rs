@@ -1,5 +1,6 @@
 //! Memory under many clients: all idle, and all with a query at once over twenty servers. 2,000
-//! clients; `PGM_MEMORY_CLIENTS` sets another number (10,000 take as many open files here and in the proxy).
+//! clients; `PGM_MEMORY_CLIENTS` sets another number (10,000 take as many open files here and in
+//! the proxy).
 
 use pgmanifold_tests::cluster::USER;
 use pgmanifold_tests::config::ConfigText;
