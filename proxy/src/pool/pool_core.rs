@@ -2,11 +2,12 @@
 //! the most recently used connection is lent first; a connect error reaches those who wait at
 //! once.
 
+mod opening;
 mod sharing;
 
 use crate::backend::connect::Connector;
 use crate::backend::connection::Server;
-use crate::backend::error::{self, ConnectError};
+use crate::backend::error;
 use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
@@ -392,83 +393,6 @@ impl Pool {
                 Err(_) => self.attempt_failed(None),
             }
         }
-    }
-
-    async fn open_one(self: Arc<Self>, worker: usize, permit: Permit) {
-        let host = &self.cluster.hosts()[self.host_index];
-        let attempt = match host.breaker.admit().await {
-            Ok(attempt) => attempt,
-            Err((cause, pause)) => {
-                let refused = error::not_tried(&self.host, cause, pause);
-                return self.attempt_failed(Some(refused));
-            }
-        };
-        let host_losses = host.losses();
-        let login =
-            self.connector.connect_as(&self.host, &self.user, &self.database.server_database).await;
-        match login {
-            Ok(login) => {
-                attempt.succeeded();
-                self.lock().connecting -= 1;
-                self.metrics.connected();
-                self.cluster.report_success(self.host_index);
-                let slot = Slot { pool: Arc::downgrade(&self), worker, permit: Some(permit) };
-                let limits = (self.limits.prepared_statements, self.lifetime());
-                let host = Arc::clone(&self.host);
-                let connector = Arc::clone(&self.connector);
-                let mut server =
-                    Server::new(login, (host, self.host_index), connector, limits, slot);
-                server.host_losses = host_losses;
-                self.put(Box::new(server), worker, Instant::now());
-            }
-            Err(error) => {
-                if error.is_host_down() {
-                    attempt.failed(&error.to_string(), &self.cluster.shard().health);
-                } else {
-                    attempt.succeeded();
-                }
-                self.connect_failed(&error);
-            }
-        }
-    }
-
-    fn connect_failed(&self, error: &ConnectError) {
-        self.metrics.connect_failed();
-        let host = self.host.address.to_string();
-        tracing::warn!(%host, database = %self.database.name, user = %self.user.name, %error,
-            "server connection failed");
-        if error.is_host_down() {
-            self.cluster.report_failure(self.host_index, &error.to_string());
-        }
-        self.attempt_failed(Some(error.to_sql_error(&host)));
-    }
-
-    /// Frees the place of a failed attempt. Nobody is left waiting for a server that cannot be
-    /// had: with no connection at all, all who wait get the cause.
-    fn attempt_failed(&self, cause: Option<SqlError>) {
-        let waiters = {
-            let mut inner = self.lock();
-            inner.connecting -= 1;
-            inner.open -= 1;
-            if inner.open > 0 { VecDeque::new() } else { std::mem::take(&mut inner.waiters) }
-        };
-        if !waiters.is_empty() {
-            self.leave_lines();
-        }
-        let cause = cause.unwrap_or_else(|| SqlError::error("57P01", "the proxy is stopping"));
-        for waiter in waiters {
-            let _ = waiter.hand.send(Err(cause.clone()));
-        }
-    }
-
-    /// `max_lifetime` less up to 10 %, so that connections opened together do not end together.
-    fn lifetime(&self) -> Duration {
-        let mut seed = self.jitter.load(Ordering::Relaxed);
-        seed ^= seed << 13;
-        seed ^= seed >> 17;
-        seed ^= seed << 5;
-        self.jitter.store(seed, Ordering::Relaxed);
-        self.limits.max_lifetime.mul_f64(1.0 - 0.1 * f64::from(seed) / f64::from(u32::MAX))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -41,6 +41,15 @@ pub fn run(path: &Path, config: Config, telemetry: Telemetry) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
+    // From the first connection on, a signal must not end the process unheard.
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::new()
+    };
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
     super::files::raise_limit(&config);
     let proxy = match Proxy::start(config) {
         Ok(proxy) => proxy,
@@ -53,13 +62,6 @@ pub fn run(path: &Path, config: Config, telemetry: Telemetry) -> ExitCode {
         tracing::info!(%address, "serving health and metrics");
     }
     let clean = runtime.block_on(async {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => {
-                tracing::error!(%error, "signals cannot be listened to");
-                return false;
-            }
-        };
         let mode = serve(path, &proxy, &telemetry, &mut signals).await;
         tracing::info!(?mode, clients = proxy.shared().clients.count(), "stopping");
         stop(proxy, mode, &mut signals).await

@@ -229,6 +229,11 @@ impl Session {
         }
         self.repeated = false;
         let idle = expect.is_empty() && !self.batch_open;
+        // A server that says FATAL takes the client's connection with it, as on PostgreSQL: drivers
+        // and their pools know by that what happened. Who had nothing there is not concerned.
+        if said && (in_transaction || !idle) {
+            return Some(Event::Close(Some(SqlError { severity: Severity::Fatal, ..error })));
+        }
         if idle && in_transaction {
             self.virtual_transaction = Virtual::Lost(Box::new(error));
             return None;

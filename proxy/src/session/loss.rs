@@ -7,7 +7,8 @@
 //! | an open transaction whose COMMIT was not sent | 40001 | failed, until ROLLBACK |
 //! | anything else | 08006 | no transaction |
 //!
-//! What the server itself said (57P01 and the like) is passed on with its own code.
+//! What the server itself said (57P01 and the like) is passed on with its own code, and ends the
+//! client's connection as it would have on PostgreSQL.
 
 use super::reply::lost;
 use super::{CopyIn, Event, Session, Virtual};

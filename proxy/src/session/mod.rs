@@ -15,7 +15,9 @@
 //! ```
 
 mod batch;
+mod deliver;
 pub(crate) mod extended;
+mod failed;
 mod failover;
 mod finish;
 pub mod held;

@@ -1,10 +1,8 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Prepared, Session, planning};
+use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
-use crate::backend::error::ServerError;
-use crate::metrics::Origin;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
@@ -25,15 +23,15 @@ pub(super) enum Fate {
 
 /// Bytes on their way to the client: a run of the scratch buffer that is written at once, and
 /// what had to be put together because something was swallowed or added.
-struct Outgoing<'a> {
+pub(super) struct Outgoing<'a> {
     bytes: &'a [u8],
     /// Start of the run that passes but was not put anywhere yet.
-    from: usize,
+    pub(super) from: usize,
 }
 
 impl Outgoing<'_> {
     /// Moves what passes up to `end` into `output`, and goes on after `next`.
-    fn cut(&mut self, end: usize, next: usize, output: &mut BytesMut) {
+    pub(super) fn cut(&mut self, end: usize, next: usize, output: &mut BytesMut) {
         output.extend_from_slice(&self.bytes[self.from..end]);
         self.from = next;
     }
@@ -337,96 +335,6 @@ impl Session {
         Fate::Swallow
     }
 
-    /// An error: what stands before the next Sync will not be answered.
-    fn take_error(
-        &mut self,
-        message: &[u8],
-        start: usize,
-        outgoing: &mut Outgoing<'_>,
-    ) -> Result<Fate, SqlError> {
-        let body = &message[HEADER_BYTES..];
-        let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
-        if let Some(listening) = &mut self.listening {
-            listening.failed = true;
-        }
-        let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
-        if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
-            lease.dying = Some(ServerError::decode(body).into());
-            return Ok(Fate::Swallow);
-        }
-        match lease.expect.front_mut() {
-            Some(Expect::Hidden(_)) => {
-                lease.dying.get_or_insert_with(|| ServerError::decode(body).into());
-                Ok(Fate::Swallow)
-            }
-            Some(Expect::Poison(error) | Expect::PoisonBatch(error)) => {
-                outgoing.cut(start, start, &mut self.output);
-                error.encode(&mut self.output);
-                if let Some(Expect::PoisonBatch(_)) = lease.expect.front() {
-                    lease.expect.pop_front();
-                }
-                Ok(Fate::Swallow)
-            }
-            Some(expect) => {
-                let in_batch = !matches!(expect, Expect::Query);
-                let outdated = sqlstate == "0A000" && self.repeats_outdated(body);
-                let repeats = outdated || self.repeats_after(sqlstate);
-                if repeats {
-                    // What came of the answer so far is thrown away with the error.
-                    outgoing.from = start;
-                } else {
-                    self.metrics.error(sqlstate, Origin::Server);
-                }
-                let timed_out = self.ends_cancelled(sqlstate);
-                if timed_out {
-                    outgoing.cut(start, start, &mut self.output);
-                    self.query_timed_out().encode(&mut self.output);
-                }
-                if in_batch {
-                    self.skip_batch();
-                }
-                Ok(fate(repeats || timed_out))
-            }
-            None => Err(lost("the server sent an error that nobody asked for")),
-        }
-    }
-
-    /// Drops the answers that an error has made impossible.
-    fn skip_batch(&mut self) {
-        // Names as they were before each message that is not carried out; `None` is not there.
-        let mut undone: Vec<(Box<[u8]>, Option<Prepared>)> = Vec::new();
-        let Some(lease) = &mut self.lease else { return };
-        let server = &mut **lease;
-        loop {
-            match server.expect.front() {
-                Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
-                Some(Expect::Parse { statement, name }) => {
-                    server.statements.remove(statement.id);
-                    undone.extend(name.clone().map(|name| (name, None)));
-                }
-                Some(Expect::Parsed(name)) => undone.push((name.clone(), None)),
-                Some(Expect::Closed) => {
-                    let closed = self.closing.pop_front();
-                    undone.extend(closed.map(|(name, known)| (name, Some(known))));
-                }
-                Some(_) => {}
-                None => {
-                    self.skip_to_sync = true;
-                    break;
-                }
-            }
-            server.expect.pop_front();
-        }
-        // What became of the unnamed statement is not worth knowing exactly.
-        server.unnamed = None;
-        for (name, known) in undone.into_iter().rev() {
-            match known {
-                Some(known) => self.keep(&name, known),
-                None => self.forget(&name),
-            }
-        }
-    }
-
     fn take_parameter_status(&mut self, message: &[u8]) -> Fate {
         let Some(lease) = &mut self.lease else { return Fate::Swallow };
         let body = &message[HEADER_BYTES..];
@@ -510,7 +418,7 @@ pub(crate) fn pass_rows(bytes: &[u8], mut at: usize, also: u8) -> usize {
     at
 }
 
-fn fate(hidden: bool) -> Fate {
+pub(super) fn fate(hidden: bool) -> Fate {
     if hidden { Fate::Swallow } else { Fate::Pass }
 }
 

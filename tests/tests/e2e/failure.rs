@@ -7,6 +7,7 @@ use pgmanifold::demo::postgres::{PgCluster, Stop};
 use pgmanifold_tests::client::{self, code, exec, text, value};
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::fixture::{Fixture, WHERE, is_direct};
+use pgmanifold_tests::raw;
 use pgmanifold_tests::relay::{Fault, Relay};
 use pgmanifold_tests::{cluster, eventually, run};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -167,6 +168,36 @@ fn a_transaction_on_a_dying_primary_fails_and_its_session_lives() {
         })
         .await;
         assert_eq!(value(&client, "select min(n) from t").await, "3");
+    });
+}
+
+#[test]
+fn a_session_that_a_server_ends_ends_as_on_postgres() {
+    breakable(60, async |cluster| {
+        let fixture = setup(cluster, "ended").await;
+        for raw in [fixture.raw().await, fixture.raw_direct().await] {
+            let mut raw = raw;
+            raw.ask(&raw::query("begin"), 1).await;
+            raw.send(&raw::query("select pg_terminate_backend(pg_backend_pid())")).await;
+            let mut last = None;
+            while let Some(message) = raw.next().await {
+                last = Some(message);
+            }
+            let last = last.expect("a last message");
+            let field = |name| raw::field(&last.body, name);
+            let said = (last.tag, field(b'S'), field(b'C'));
+            assert_eq!(said, (b'E', Some("FATAL".into()), Some("57P01".into())));
+        }
+        // Who has nothing there goes on.
+        let client = fixture.client().await;
+        exec(&client, &write_sql(1)).await;
+        let sql = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}' \
+             and pid <> pg_backend_pid()",
+            fixture.database
+        );
+        exec(&fixture.direct().await, &sql).await;
+        exec(&client, &write_sql(2)).await;
     });
 }
 

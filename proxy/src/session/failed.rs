@@ -1,0 +1,102 @@
+//! Owns the errors servers send: whose they are, what they make impossible, and whether the client
+//! sees them.
+
+use super::reply::{Fate, Outgoing, fate, lost};
+use super::{Prepared, Session};
+use crate::backend::connection::Expect;
+use crate::backend::error::ServerError;
+use crate::metrics::Origin;
+use crate::wire::error::SqlError;
+use crate::wire::frame::{self, HEADER_BYTES};
+
+impl Session {
+    /// An error: what stands before the next Sync will not be answered.
+    pub(super) fn take_error(
+        &mut self,
+        message: &[u8],
+        start: usize,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Result<Fate, SqlError> {
+        let body = &message[HEADER_BYTES..];
+        let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
+        if let Some(listening) = &mut self.listening {
+            listening.failed = true;
+        }
+        let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
+        if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
+            lease.dying = Some(ServerError::decode(body).into());
+            return Ok(Fate::Swallow);
+        }
+        match lease.expect.front_mut() {
+            Some(Expect::Hidden(_)) => {
+                lease.dying.get_or_insert_with(|| ServerError::decode(body).into());
+                Ok(Fate::Swallow)
+            }
+            Some(Expect::Poison(error) | Expect::PoisonBatch(error)) => {
+                outgoing.cut(start, start, &mut self.output);
+                error.encode(&mut self.output);
+                if let Some(Expect::PoisonBatch(_)) = lease.expect.front() {
+                    lease.expect.pop_front();
+                }
+                Ok(Fate::Swallow)
+            }
+            Some(expect) => {
+                let in_batch = !matches!(expect, Expect::Query);
+                let outdated = sqlstate == "0A000" && self.repeats_outdated(body);
+                let repeats = outdated || self.repeats_after(sqlstate);
+                if repeats {
+                    // What came of the answer so far is thrown away with the error.
+                    outgoing.from = start;
+                } else {
+                    self.metrics.error(sqlstate, Origin::Server);
+                }
+                let timed_out = self.ends_cancelled(sqlstate);
+                if timed_out {
+                    outgoing.cut(start, start, &mut self.output);
+                    self.query_timed_out().encode(&mut self.output);
+                }
+                if in_batch {
+                    self.skip_batch();
+                }
+                Ok(fate(repeats || timed_out))
+            }
+            None => Err(lost("the server sent an error that nobody asked for")),
+        }
+    }
+
+    /// Drops the answers that an error has made impossible.
+    pub(super) fn skip_batch(&mut self) {
+        // Names as they were before each message that is not carried out; `None` is not there.
+        let mut undone: Vec<(Box<[u8]>, Option<Prepared>)> = Vec::new();
+        let Some(lease) = &mut self.lease else { return };
+        let server = &mut **lease;
+        loop {
+            match server.expect.front() {
+                Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
+                Some(Expect::Parse { statement, name }) => {
+                    server.statements.remove(statement.id);
+                    undone.extend(name.clone().map(|name| (name, None)));
+                }
+                Some(Expect::Parsed(name)) => undone.push((name.clone(), None)),
+                Some(Expect::Closed) => {
+                    let closed = self.closing.pop_front();
+                    undone.extend(closed.map(|(name, known)| (name, Some(known))));
+                }
+                Some(_) => {}
+                None => {
+                    self.skip_to_sync = true;
+                    break;
+                }
+            }
+            server.expect.pop_front();
+        }
+        // What became of the unnamed statement is not worth knowing exactly.
+        server.unnamed = None;
+        for (name, known) in undone.into_iter().rev() {
+            match known {
+                Some(known) => self.keep(&name, known),
+                None => self.forget(&name),
+            }
+        }
+    }
+}
