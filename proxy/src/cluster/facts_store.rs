@@ -52,6 +52,9 @@ select pg_catalog.sum(pg_catalog.hashtextextended(v, 0))::text from (\
  union all select 'd' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_constraint \
   where oid >= 16384 and contypid <> 0) as versions(v)";
 
+/// So much DDL one store can count.
+const DDL_VERSION_BITS: u32 = 40;
+
 /// Loads that started before this count are older than the DDL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DdlMark(u64);
@@ -86,15 +89,17 @@ struct Loader {
 type Rows = Vec<(FactKind, Vec<Option<String>>)>;
 
 impl FactsStore {
-    /// Facts of PostgreSQL's own functions, until the first load has finished.
-    pub fn new(cluster: Arc<Cluster>, database: Arc<Database>) -> Arc<Self> {
+    /// Facts of PostgreSQL's own functions, until the first load has finished. `number` is larger
+    /// than those of all stores before: sessions that outlive a store compare versions.
+    pub fn new(cluster: Arc<Cluster>, database: Arc<Database>, number: usize) -> Arc<Self> {
+        let first = (number as u64) << DDL_VERSION_BITS;
         Arc::new(Self {
             cluster,
             database,
             facts: ArcSwap::from_pointee(Facts::builtin()),
-            asked: AtomicU64::new(0),
-            answered: watch::Sender::new(0),
-            settled: AtomicU64::new(0),
+            asked: AtomicU64::new(first),
+            answered: watch::Sender::new(first),
+            settled: AtomicU64::new(first),
             wake: Notify::new(),
             loads: AtomicU64::new(0),
         })

@@ -388,7 +388,8 @@ fn start_database(
     connector: &Arc<Connector>,
     around: &Surroundings<'_>,
 ) -> DatabaseEntry {
-    let facts = FactsStore::new(Arc::clone(&shard.cluster), Arc::clone(database));
+    let id = around.next_database_id.fetch_add(1, Ordering::Relaxed);
+    let facts = FactsStore::new(Arc::clone(&shard.cluster), Arc::clone(database), id);
     if let Some(max_lag) = database.max_replica_lag {
         shard.cluster.require_lag_resolution(max_lag);
     }
@@ -402,7 +403,7 @@ fn start_database(
         async move { hub.run(connector, stopped.wait()).await }
     });
     DatabaseEntry {
-        id: around.next_database_id.fetch_add(1, Ordering::Relaxed),
+        id,
         database: Arc::clone(database),
         cluster: Arc::clone(&shard.cluster),
         facts,
