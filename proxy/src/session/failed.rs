@@ -6,7 +6,7 @@ use super::{Prepared, Session};
 use crate::backend::connection::Expect;
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
-use crate::wire::error::SqlError;
+use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame::{self, HEADER_BYTES};
 
 impl Session {
@@ -24,7 +24,8 @@ impl Session {
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
-            lease.dying = Some(ServerError::decode(body).into());
+            let said = ServerError::decode(body).into();
+            lease.dying = Some(SqlError { severity: Severity::Fatal, ..said });
             return Ok(Fate::Swallow);
         }
         match lease.expect.front_mut() {

@@ -231,9 +231,12 @@ impl Session {
         let idle = expect.is_empty() && !self.batch_open;
         // A server that says FATAL takes the client's connection with it, as on PostgreSQL: drivers
         // and their pools know by that what happened. Who had nothing there is not concerned.
-        if said && (in_transaction || !idle) {
-            return Some(Event::Close(Some(SqlError { severity: Severity::Fatal, ..error })));
+        let hidden = |owed: &Expect| matches!(owed, Expect::Hidden(_));
+        let concerned = in_transaction || self.batch_open || !expect.iter().all(hidden);
+        if error.severity == Severity::Fatal && concerned {
+            return Some(Event::Close(Some(error)));
         }
+        let error = SqlError { severity: Severity::Error, ..error };
         if idle && in_transaction {
             self.virtual_transaction = Virtual::Lost(Box::new(error));
             return None;
