@@ -193,7 +193,7 @@ fn a_session_that_a_server_ends_ends_as_on_postgres() {
         exec(&client, &write_sql(1)).await;
         let sql = format!(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}' \
-             and pid <> pg_backend_pid()",
+             and usename = current_user and pid <> pg_backend_pid()",
             fixture.database
         );
         exec(&fixture.direct().await, &sql).await;

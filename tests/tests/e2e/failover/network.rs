@@ -94,7 +94,8 @@ async fn primary_lost(servers: Arc<PgCluster>, name: &str, fault: Fault, write_f
     let (written, healed) = tokio::join!(waiting, healing);
     println!("{fault:?}: written {:?} after the network was back", written - healed);
     assert!(written > healed);
-    assert_eq!(value(&open, "select string_agg(n::text, ' ') from t where n <> 2").await, "4");
+    let written = "/* pgm: primary */ select string_agg(n::text, ' ') from t where n <> 2";
+    assert_eq!(value(&open, written).await, "4");
     for (number, client) in [&writer, &open, &late, &reader].into_iter().enumerate() {
         let sql = format!("/* pgm: primary */ select {number}");
         assert_eq!(value(client, &sql).await, number.to_string());
