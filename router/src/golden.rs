@@ -169,6 +169,8 @@ fn local_flag(local: &LocalCommand) -> String {
         }
         LocalCommand::ListeningChannels => "local-listening-channels".to_string(),
         LocalCommand::Deallocate { name } => format!("local-deallocate({name})"),
+        LocalCommand::Execute { name } => format!("local-execute({name})"),
+        LocalCommand::Prepare { name } => format!("local-prepare({name})"),
         LocalCommand::Set { name, value, local, reset } => {
             let mut flag = match (local, reset) {
                 (true, _) => "local-set-local".to_string(),

@@ -126,6 +126,18 @@ pub enum LocalCommand {
         /// The client's name for it.
         name: Box<str>,
     },
+    /// `EXECUTE name`, also under EXPLAIN: never answered here, but a statement prepared by
+    /// protocol must be called by the name servers know it by.
+    Execute {
+        /// The client's name for it.
+        name: Box<str>,
+    },
+    /// `PREPARE name AS …`, to be refused here if a statement of this name was prepared by
+    /// protocol.
+    Prepare {
+        /// The name.
+        name: Box<str>,
+    },
     /// `SHOW pgm.name`.
     Show {
         /// Parameter name without the `pgm.` prefix, lower case.
@@ -146,6 +158,12 @@ pub enum LocalCommand {
 }
 
 impl LocalCommand {
+    /// True when the session decides, by the statements it has prepared by protocol, whether a
+    /// server sees the command.
+    pub fn is_by_name(&self) -> bool {
+        matches!(self, Self::Deallocate { .. } | Self::Execute { .. } | Self::Prepare { .. })
+    }
+
     /// True for the commands about `pgm.` settings, which no server understands.
     pub fn is_setting(&self) -> bool {
         match self {
@@ -153,7 +171,9 @@ impl LocalCommand {
             Self::Listen { .. }
             | Self::Unlisten { .. }
             | Self::ListeningChannels
-            | Self::Deallocate { .. } => false,
+            | Self::Deallocate { .. }
+            | Self::Execute { .. }
+            | Self::Prepare { .. } => false,
         }
     }
 }

@@ -7,10 +7,11 @@
 use crate::facts::Facts;
 use crate::hint::Hints;
 use crate::lexer::{Dialect, LexError};
-use crate::plan::{Effect, PinReason, Plan};
+use crate::plan::{Effect, PinReason, Plan, SessionEffect};
 use std::borrow::Cow;
 
 mod body;
+mod byname;
 mod calls;
 mod keywords;
 mod notify;
@@ -24,6 +25,7 @@ mod transaction;
 
 pub use body::is_custom_name;
 pub(crate) use body::{Body, read as read_body, read_foreign};
+pub use byname::{calling, executed_name};
 use outcome::Outcome;
 pub(crate) use text::identifier;
 pub use text::{MAX_DEPTH, MAX_OPERATORS, MAX_TOKENS};
@@ -66,7 +68,10 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     plan.misplaced_local |= outcome.misplaced_local;
     plan.needs_transaction |= outcome.needs_transaction;
     plan.cacheable &= outcome.cacheable;
-    let (to, from) = (&mut plan.session, outcome.session);
+    add_session(&mut plan.session, outcome.session);
+}
+
+fn add_session(to: &mut SessionEffect, from: SessionEffect) {
     to.settings |= from.settings;
     to.setting_names.extend(from.setting_names);
     // What no query can tell of later must not be forgotten for what one can.

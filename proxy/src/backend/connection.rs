@@ -77,6 +77,8 @@ pub enum Hidden {
     ReadSettings,
     /// A Sync of ours, so that a half-done batch can go on elsewhere.
     Sync,
+    /// A Sync of ours between the Parse of a statement and the query that calls it.
+    Called,
     /// Wipes the values of sequences that other sessions have used.
     Sequences,
 }

@@ -83,7 +83,7 @@ fn destination(plan: &Plan, database: &Database) -> String {
     if plan.misplaced_local {
         return "refused: a parameter of pgmanifold's own must be set alone".into();
     }
-    if plan.local.is_some() {
+    if plan.local.as_ref().is_some_and(|command| !command.is_by_name()) {
         return format!("pgmanifold: {}", plan.reason);
     }
     let split_reads = database.read_replicas && database.pool_mode != PoolMode::Session;

@@ -4,6 +4,7 @@
 //! Named statements live under names of ours on the servers, so that any server can run them:
 //! one that does not know a statement gets its Parse first.
 
+use super::byname::name_taken;
 use super::planning::Planner;
 use super::request::{Step, Taken, aborted};
 use super::reuse::{self, Origin};
@@ -33,15 +34,13 @@ impl Session {
             if self.has_failed() && plan.transaction.is_none() {
                 return Ok(self.refuse_batch(aborted()));
             }
-            let name = String::from_utf8_lossy(name).into_owned();
-            let message = format!("prepared statement \"{name}\" already exists");
-            return Ok(self.refuse_batch(SqlError::error("42P05", message)));
+            return Ok(self.refuse_batch(name_taken(name)));
         }
         let statement = self.statement(name, definition);
         let facts_version = self.pools.facts.facts().version();
         let origin = (!name.is_empty()).then(|| Arc::new(Origin::new(self.stamp())));
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version, origin };
-        let local = self.local_command(&prepared.plan).is_some();
+        let local = self.local_command(&prepared.plan).is_some() || self.calls(&prepared.plan);
         if local && let Some(error) = self.refused_in_aborted(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
@@ -58,6 +57,7 @@ impl Session {
         }
         let origin = prepared.origin.clone();
         self.keep(name, prepared);
+        self.probe_name(name);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         let Some(stamp) = origin.map(|origin| origin.stamp.clone()) else {
             lease.unnamed = Some(Arc::clone(&statement));
@@ -84,9 +84,16 @@ impl Session {
     ) -> Taken {
         let (portal, tail) = frame::cstr(body, b'B')?;
         let (name, values) = frame::cstr(tail, b'B')?;
-        let Some(prepared) = self.find(name, planner) else {
+        let Some(mut prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
+        let call = match self.call(prepared.statement.text(), &prepared.plan, planner) {
+            Err(error) => return Ok(self.refuse_batch(error)),
+            Ok(call) => call,
+        };
+        if let Some(call) = &call {
+            prepared = call.prepared(&prepared);
+        }
         if let Some(error) = self.refused(&prepared.plan, true) {
             return Ok(self.refuse_batch(error));
         }
@@ -109,7 +116,7 @@ impl Session {
         if let Some(error) = self.refused_for_sequences(&prepared.plan) {
             return Ok(self.refuse_batch(error));
         }
-        if let Some(step) = self.make_known(name, &prepared, rest) {
+        if let Some(step) = self.make_all_known(name, &prepared, call.as_deref(), rest) {
             return Ok(step);
         }
         if self.listening.is_some() && self.sender_is_uncertain(&prepared.plan) {
@@ -160,9 +167,16 @@ impl Session {
             self.send_expecting(message, Expect::Describe);
             return Ok(Step::Done);
         }
-        let Some(prepared) = self.find(name, planner) else {
+        let Some(mut prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
+        let call = match self.call(prepared.statement.text(), &prepared.plan, planner) {
+            Err(error) => return Ok(self.refuse_batch(error)),
+            Ok(call) => call,
+        };
+        if let Some(call) = &call {
+            prepared = call.prepared(&prepared);
+        }
         if let Some(command) = self.local_command(&prepared.plan) {
             self.describe_local(command, true);
             return Ok(Step::Done);
@@ -173,7 +187,7 @@ impl Session {
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
-        if let Some(step) = self.make_known(name, &prepared, rest) {
+        if let Some(step) = self.make_all_known(name, &prepared, call.as_deref(), rest) {
             return Ok(step);
         }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
@@ -336,7 +350,7 @@ impl Session {
     }
 
     /// The prepared statement of a name, planned anew if the catalog facts have changed.
-    fn find(&mut self, name: &[u8], planner: &mut Planner) -> Option<Prepared> {
+    pub(super) fn find(&mut self, name: &[u8], planner: &mut Planner) -> Option<Prepared> {
         let known = if name.is_empty() { self.unnamed.as_ref() } else { self.find_named(name) };
         let mut known = known?.clone();
         let facts_version = self.pools.facts.facts().version();

@@ -59,7 +59,8 @@ impl Session {
                 if in_batch {
                     self.skip_batch();
                 }
-                Ok(fate(repeats || timed_out))
+                let told_later = in_batch && self.call_fails(body);
+                Ok(fate(repeats || timed_out || told_later))
             }
             None => Err(lost("the server sent an error that nobody asked for")),
         }

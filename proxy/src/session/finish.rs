@@ -131,7 +131,7 @@ impl Session {
                 }
             }
             Hidden::Begin | Hidden::Restore => return error.map_or(Ok(()), Err),
-            Hidden::Sync | Hidden::Sequences => {}
+            Hidden::Sync | Hidden::Called | Hidden::Sequences => {}
         }
         Ok(())
     }
@@ -268,7 +268,9 @@ impl Session {
                 Expect::Hidden(Hidden::Apply) => {
                     self.refused = Some(Box::new(error.clone()));
                 }
-                Expect::Hidden(Hidden::ReadSettings | Hidden::Sync | Hidden::Sequences) => {}
+                Expect::Hidden(
+                    Hidden::ReadSettings | Hidden::Sync | Hidden::Called | Hidden::Sequences,
+                ) => {}
                 Expect::Query
                 | Expect::Sync
                 | Expect::Poison(_)

@@ -22,8 +22,10 @@ impl Session {
             LocalCommand::Set { .. } | LocalCommand::Show { .. } => true,
             LocalCommand::Listen { .. } | LocalCommand::Unlisten { .. } => self.listens_here(),
             LocalCommand::ListeningChannels => self.listening.is_some() && self.listens_here(),
+            // See `byname`.
+            LocalCommand::Execute { .. } => false,
             // Servers know a statement that was prepared by protocol by another name.
-            LocalCommand::Deallocate { name } => {
+            LocalCommand::Deallocate { name } | LocalCommand::Prepare { name } => {
                 let failed = self.lease.as_ref().is_some_and(|lease| lease.status == b'E');
                 !failed && self.find_named(name.as_bytes()).is_some()
             }

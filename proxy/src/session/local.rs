@@ -2,6 +2,7 @@
 //! those to pgmanifold's own commands (SET, RESET and SHOW of `pgm.` settings), and those to LISTEN
 //! and its like as far as `listen` takes them.
 
+use super::byname::name_taken;
 use super::listening::Action;
 use super::request::Step;
 use super::{Event, Session, Stop, Virtual};
@@ -35,6 +36,8 @@ fn columns(command: &LocalCommand) -> Vec<String> {
     match command {
         LocalCommand::Set { .. }
         | LocalCommand::Deallocate { .. }
+        | LocalCommand::Execute { .. }
+        | LocalCommand::Prepare { .. }
         | LocalCommand::Listen { .. }
         | LocalCommand::Unlisten { .. } => Vec::new(),
         LocalCommand::ListeningChannels => vec!["pg_listening_channels".to_owned()],
@@ -113,7 +116,10 @@ impl Session {
     /// Runs a command that was bound to a portal.
     pub(super) fn run_local_portal(&mut self, command: &LocalCommand) -> Step {
         let waits = match command {
-            LocalCommand::Set { .. } | LocalCommand::Deallocate { .. } => false,
+            LocalCommand::Set { .. }
+            | LocalCommand::Deallocate { .. }
+            | LocalCommand::Execute { .. }
+            | LocalCommand::Prepare { .. } => false,
             LocalCommand::Show { .. } => true,
             LocalCommand::Listen { .. }
             | LocalCommand::Unlisten { .. }
@@ -198,6 +204,9 @@ impl Session {
             LocalCommand::Deallocate { name } => {
                 self.forget(name.as_bytes());
                 Ok(Answer::Tag("DEALLOCATE"))
+            }
+            LocalCommand::Prepare { name } | LocalCommand::Execute { name } => {
+                Err(name_taken(name.as_bytes()))
             }
             LocalCommand::Show { name } if &**name == "lsn" => {
                 if let Some(error) = self.refused.take() {

@@ -15,6 +15,7 @@
 //! ```
 
 mod batch;
+mod byname;
 mod deliver;
 pub(crate) mod extended;
 mod failed;

@@ -13,6 +13,7 @@ use pgmanifold_router::lexer::{Dialect, Lexer};
 use pgmanifold_router::plan::{Effect, PinReason, Plan, Transaction};
 use pgmanifold_router::planner::is_custom_name;
 use pgmanifold_router::route::Target;
+use std::sync::Arc;
 
 /// What became of one message.
 pub(super) enum Step {
@@ -135,7 +136,14 @@ impl Session {
     fn take_query(&mut self, message: &[u8], body: &[u8], planner: &mut Planner) -> Taken {
         let text = frame::query_text(body)?;
         self.begin_clock();
-        let plan = self.plan(text, planner);
+        let mut plan = self.plan(text, planner);
+        let call = match self.call(text, &plan, planner) {
+            Err(error) => return Ok(self.refuse_query(error)),
+            Ok(call) => call,
+        };
+        if let Some(call) = &call {
+            plan = Arc::clone(&call.plan);
+        }
         if let Some(error) = self.refused(&plan, false) {
             return Ok(self.refuse_query(error));
         }
@@ -170,8 +178,13 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
-        self.keep_for_repeat(message, plan.effect);
-        self.send_expecting(message, Expect::Query);
+        match call {
+            None => {
+                self.keep_for_repeat(message, plan.effect);
+                self.send_expecting(message, Expect::Query);
+            }
+            Some(call) => self.send_call(&call),
+        }
         if plan.effect == Effect::Copy {
             self.copy_in = CopyIn::Asked;
         }

@@ -4,10 +4,10 @@ use super::body::{Body, read as read_body};
 use super::outcome::Outcome;
 use super::query::{self, Use};
 use super::text::Text;
-use super::{notify, session, transaction};
+use super::{byname, notify, session, transaction};
 use crate::facts::Facts;
 use crate::lexer::TokenKind;
-use crate::plan::{Effect, LocalCommand, PinReason};
+use crate::plan::{Effect, PinReason};
 
 /// Splits at semicolons outside of parentheses. Empty statements are left out.
 pub(super) fn split(text: &Text<'_>) -> Vec<(usize, usize)> {
@@ -103,9 +103,9 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
             transaction::classify(text, from, to)
         }
         "prepare" if text.is(from + 1, "transaction") => transaction::classify(text, from, to),
-        "prepare" => Outcome::new(Effect::SessionState, "prepares a statement by name")
-            .pinned(PinReason::SqlPrepare),
-        "deallocate" => deallocate(text, from),
+        "prepare" => byname::prepare(text, from),
+        "execute" => byname::execute(text, facts, from, to),
+        "deallocate" => byname::deallocate(text, from),
         "listen" => notify::listen(text, from, to),
         "unlisten" => notify::unlisten(text, from, to),
         "load" => Outcome::new(Effect::SessionState, "loads a library").pinned(PinReason::Load),
@@ -131,7 +131,13 @@ fn no_writing_words(text: &Text<'_>, from: usize, to: usize, mut outcome: Outcom
 }
 
 /// Statements whose first word tells the effect; the rest can only touch the session.
-fn by_word(text: &Text<'_>, facts: &Facts, from: usize, to: usize, word: &str) -> Outcome {
+pub(super) fn by_word(
+    text: &Text<'_>,
+    facts: &Facts,
+    from: usize,
+    to: usize,
+    word: &str,
+) -> Outcome {
     let (effect, reason) = match word {
         "insert" => (Effect::Write, "INSERT"),
         "update" => (Effect::Write, "UPDATE"),
@@ -197,16 +203,6 @@ fn create(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
 fn unpins(mut outcome: Outcome) -> Outcome {
     outcome.session.unpins = true;
     outcome
-}
-
-fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
-    let name = if text.is(from + 1, "prepare") { from + 2 } else { from + 1 };
-    let mut outcome = Outcome::new(Effect::SessionState, "drops a statement prepared by name");
-    outcome.session.drops_prepared = text.is(name, "all");
-    if !outcome.session.drops_prepared {
-        outcome.local = text.name(name).map(|name| LocalCommand::Deallocate { name: name.into() });
-    }
-    unpins(outcome)
 }
 
 /// The body of DO is a string: anything may happen in it, and some things can be seen.
@@ -294,6 +290,11 @@ fn explain(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
         if outcome.effect == Effect::Read {
             outcome.reason = if runs { "EXPLAIN ANALYZE of a read" } else { "EXPLAIN" }.into();
         }
+        return outcome;
+    }
+    if !runs && text.is(at, "execute") {
+        let mut outcome = byname::execute(text, facts, at, to);
+        outcome.reason = "EXPLAIN of something that is no query".into();
         return outcome;
     }
     if !runs || text.is(at, "explain") {

@@ -3,6 +3,7 @@
 mod access;
 mod access_query;
 mod access_tls;
+mod byname;
 mod cluster;
 mod consistency;
 mod crowd;
