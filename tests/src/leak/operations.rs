@@ -158,8 +158,7 @@ pub fn query(sql: &str) -> Request {
     Request::Flight { text: format!("Q {sql}"), bytes: raw::query(sql), syncs: 1 }
 }
 
-/// Gives the session every parameter of its own making that steps look at: PostgreSQL cannot forget
-/// such a name, so on a server that others have used it is empty instead of unknown.
+/// Names PostgreSQL cannot forget: on a server that others have used they are empty, not unknown.
 const OWN_SETTINGS: &str = "-c my.one= -c my.two= -c pgx.three=";
 
 /// What a new connection begins with when nothing is asked of it.
@@ -368,8 +367,7 @@ impl Maker {
     /// Bind and Execute of a statement whose parameters are not known here: often the number of
     /// values is wrong, which is an answer too.
     fn execute(&mut self) -> Vec<Request> {
-        let mut batch = Batch::default();
-        let name = self.name();
+        let (name, mut batch) = (self.name(), Batch::default());
         self.add_bind(&mut batch, name);
         vec![batch.sync()]
     }
@@ -390,22 +388,19 @@ impl Maker {
     }
 
     fn describe(&mut self) -> Vec<Request> {
-        let name = self.name();
-        let mut batch = Batch::default();
+        let (name, mut batch) = (self.name(), Batch::default());
         batch.add(format!("D {name}"), raw::describe(b'S', name));
         vec![batch.sync()]
     }
 
     fn close(&mut self) -> Vec<Request> {
-        let name = self.name();
-        let mut batch = Batch::default();
+        let (name, mut batch) = (self.name(), Batch::default());
         batch.add(format!("C {name}"), raw::close(b'S', name));
         vec![batch.sync()]
     }
 
     fn unnamed(&mut self) -> Vec<Request> {
-        let (sql, values) = self.prepared();
-        let mut batch = Batch::default();
+        let ((sql, values), mut batch) = (self.prepared(), Batch::default());
         self.add_unnamed(&mut batch, &sql, values);
         vec![batch.sync()]
     }
