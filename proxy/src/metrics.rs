@@ -8,7 +8,7 @@ mod worker;
 
 pub use host::HostMetrics;
 pub use samples::Samples;
-pub use worker::{ClientGuard, ClientState, Origin, RouteKind, WorkerMetrics};
+pub use worker::{ClientGuard, ClientState, Origin, RouteKind, TimeoutKind, WorkerMetrics};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,9 +35,11 @@ pub enum LoginFailure {
     Shutdown,
     /// No server could say what a client must know.
     NoServer,
+    /// Too many failed logins before.
+    Throttled,
 }
 
-const LOGIN_FAILURES: [&str; 8] = [
+const LOGIN_FAILURES: [&str; 9] = [
     "protocol",
     "tls",
     "timeout",
@@ -46,7 +48,25 @@ const LOGIN_FAILURES: [&str; 8] = [
     "too_many_clients",
     "shutdown",
     "no_server",
+    "throttled",
 ];
+
+/// A limit that turned somebody away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// `general.max_clients`.
+    Process,
+    /// `listener.max_clients`.
+    Listener,
+    /// `database.max_clients`.
+    Database,
+    /// `user.max_clients`.
+    User,
+    /// `max_logins`.
+    Logins,
+}
+
+const LIMITS: [&str; 5] = ["process", "listener", "database", "user", "logins"];
 
 /// Adds samples at every scrape.
 type Source = dyn Fn(&mut Samples) + Send + Sync;
@@ -56,6 +76,7 @@ pub struct Metrics {
     started: SystemTime,
     login: AtomicI64,
     login_failures: [AtomicU64; LOGIN_FAILURES.len()],
+    refusals: [AtomicU64; LIMITS.len()],
     reloads: [AtomicU64; 2],
     /// By database and worker. Entries stay when a database goes: counters must not start again.
     workers: Mutex<BTreeMap<(String, usize), Arc<WorkerMetrics>>>,
@@ -83,6 +104,7 @@ impl Default for Metrics {
             started: SystemTime::now(),
             login: AtomicI64::new(0),
             login_failures: Default::default(),
+            refusals: Default::default(),
             reloads: Default::default(),
             workers: Mutex::default(),
             hosts: Mutex::default(),
@@ -123,6 +145,11 @@ impl Metrics {
     /// Counts a client that was refused before it had logged in.
     pub fn login_failed(&self, reason: LoginFailure) {
         self.login_failures[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts somebody turned away by a limit.
+    pub fn refused(&self, limit: Limit) {
+        self.refusals[limit as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts a reload of the configuration.
@@ -178,6 +205,9 @@ impl Metrics {
         samples.gauge(&table::CLIENTS_LOGIN, &[], self.login.load(Relaxed) as f64);
         for (count, reason) in self.login_failures.iter().zip(LOGIN_FAILURES) {
             samples.counter(&table::LOGIN_FAILURES, &[reason], count.load(Relaxed));
+        }
+        for (count, limit) in self.refusals.iter().zip(LIMITS) {
+            samples.counter(&table::LIMIT_REFUSALS, &[limit], count.load(Relaxed));
         }
         for (count, result) in self.reloads.iter().zip(["ok", "refused"]) {
             samples.counter(&table::RELOADS, &[result], count.load(Relaxed));

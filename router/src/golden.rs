@@ -121,8 +121,11 @@ pub fn flags(plan: &Plan) -> Vec<String> {
         (session.unpins, "unpins"),
         (session.probes, "probes"),
         (session.names_bound, "names-bound"),
+        (session.resets, "resets"),
         (session.local_settings, "local-settings"),
         (session.async_commit, "async-commit"),
+        (session.listening, "listening"),
+        (session.unlistens_all, "unlistens-all"),
         (plan.needs_transaction, NEEDS_TRANSACTION),
         (plan.misplaced_local, "misplaced-local"),
         (!plan.cacheable, "not-cacheable"),
@@ -160,6 +163,12 @@ fn transaction_flag(transaction: Transaction) -> String {
 fn local_flag(local: &LocalCommand) -> String {
     match local {
         LocalCommand::Show { name } => format!("local-show({name})"),
+        LocalCommand::Listen { channel } => format!("local-listen({channel})"),
+        LocalCommand::Unlisten { channel } => {
+            format!("local-unlisten({})", channel.as_deref().unwrap_or("*"))
+        }
+        LocalCommand::ListeningChannels => "local-listening-channels".to_string(),
+        LocalCommand::Deallocate { name } => format!("local-deallocate({name})"),
         LocalCommand::Set { name, value, local, reset } => {
             let mut flag = match (local, reset) {
                 (true, _) => "local-set-local".to_string(),

@@ -12,3 +12,4 @@ pub mod plan;
 pub mod plan_cache;
 pub mod planner;
 pub mod route;
+pub mod savepoint;

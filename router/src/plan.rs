@@ -89,6 +89,8 @@ pub struct SessionEffect {
     /// May take anything that ties a session to its server, unseen (DO, CALL, a function with a
     /// body that does such things): the server must be asked what it holds.
     pub probes: bool,
+    /// Puts the parameters of `setting_names` back to what they were at connect time.
+    pub resets: bool,
     /// The name of a parameter it sets is a value bound later.
     pub names_bound: bool,
     /// Changes parameters for the rest of the transaction only (SET LOCAL).
@@ -96,9 +98,15 @@ pub struct SessionEffect {
     /// May switch `synchronous_commit` off (the flushed LSN then does not cover the commit). A
     /// return to the server's default, by RESET or DISCARD, does not count.
     pub async_commit: bool,
+    /// Has to do with what the session listens to (LISTEN, UNLISTEN, `pg_listening_channels`),
+    /// beyond `unlistens_all`.
+    pub listening: bool,
+    /// Ends all listening: `UNLISTEN *`, DISCARD ALL.
+    pub unlistens_all: bool,
 }
 
-/// Commands of pgmanifold's own that no server sees: `SET pgm.x`, `RESET pgm.x`, `SHOW pgm.x`.
+/// Commands that no server sees: pgmanifold's own `SET pgm.x`, `RESET pgm.x` and `SHOW pgm.x`, and
+/// those about notifications, which pgmanifold may answer for the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalCommand {
     /// `SET [SESSION | LOCAL] pgm.name = value`; `None` is DEFAULT (and RESET).
@@ -112,11 +120,42 @@ pub enum LocalCommand {
         /// Spelled RESET (decides the command tag).
         reset: bool,
     },
+    /// `DEALLOCATE name`, to be answered here if the statement was prepared by protocol: servers
+    /// know it by another name.
+    Deallocate {
+        /// The client's name for it.
+        name: Box<str>,
+    },
     /// `SHOW pgm.name`.
     Show {
         /// Parameter name without the `pgm.` prefix, lower case.
         name: Box<str>,
     },
+    /// `LISTEN channel`.
+    Listen {
+        /// The channel, as the server would fold and cut its name.
+        channel: Box<str>,
+    },
+    /// `UNLISTEN channel`, or `UNLISTEN *`.
+    Unlisten {
+        /// The channel; `None` for all.
+        channel: Option<Box<str>>,
+    },
+    /// `SELECT pg_listening_channels()`, also with `* FROM`.
+    ListeningChannels,
+}
+
+impl LocalCommand {
+    /// True for the commands about `pgm.` settings, which no server understands.
+    pub fn is_setting(&self) -> bool {
+        match self {
+            Self::Set { .. } | Self::Show { .. } => true,
+            Self::Listen { .. }
+            | Self::Unlisten { .. }
+            | Self::ListeningChannels
+            | Self::Deallocate { .. } => false,
+        }
+    }
 }
 
 /// Everything known about a query string before its values are.
@@ -136,7 +175,7 @@ pub struct Plan {
     pub session: SessionEffect,
     /// The text only makes sense inside a transaction block (DECLARE without HOLD).
     pub needs_transaction: bool,
-    /// Set when the text is exactly one command of pgmanifold's own.
+    /// Set when the text is exactly one command that no server need see.
     pub local: Option<LocalCommand>,
     /// A parameter of pgmanifold's own is named where no server may see it: among several
     /// statements or in `set_config`. Such a text is to be refused.

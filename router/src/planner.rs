@@ -13,6 +13,7 @@ use std::borrow::Cow;
 mod body;
 mod calls;
 mod keywords;
+mod notify;
 mod outcome;
 mod query;
 mod session;
@@ -57,7 +58,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     }
     if several {
         plan.has_transaction_control |= outcome.transaction.is_some();
-        plan.misplaced_local |= outcome.local.is_some();
+        plan.misplaced_local |= outcome.local.is_some_and(|command| command.is_setting());
     } else {
         plan.transaction = outcome.transaction;
         plan.local = outcome.local;
@@ -79,7 +80,10 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.probes |= from.probes;
     to.local_settings |= from.local_settings;
     to.names_bound |= from.names_bound;
+    to.resets |= from.resets;
     to.async_commit |= from.async_commit;
+    to.listening |= from.listening;
+    to.unlistens_all |= from.unlistens_all;
 }
 
 fn read_hints(text: &Text<'_>) -> (Hints, Option<Box<str>>) {

@@ -33,6 +33,14 @@ pub fn shared() -> Arc<PgCluster> {
 /// # Panics
 /// When it does not start.
 pub fn private(replicas: usize) -> Arc<PgCluster> {
+    private_with(replicas, &[])
+}
+
+/// The same with settings of the test's own for every server.
+///
+/// # Panics
+/// When it does not start.
+pub fn private_with(replicas: usize, more: &[(&str, &str)]) -> Arc<PgCluster> {
     let settings = [
         ("max_connections", "400"),
         ("log_min_messages", "warning"),
@@ -41,7 +49,8 @@ pub fn private(replicas: usize) -> Arc<PgCluster> {
         // Ages of replicas are asked for by tests of lag limits.
         ("track_commit_timestamp", "on"),
     ];
-    let settings = settings.map(|(key, value)| (key.into(), value.into())).into();
+    let settings = settings.iter().chain(more);
+    let settings = settings.map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let options =
         PgClusterOptions { replicas, settings, hba: Some(HBA.into()), ..Default::default() };
     // One after the other: starting many at once on few cores runs into the launcher's limits.

@@ -56,6 +56,13 @@ impl ConfigText {
         self
     }
 
+    /// Leaves a key of the first listener out.
+    #[must_use]
+    pub fn listener_without(mut self, key: &str) -> Self {
+        self.listener.retain(|line| line.split('=').next().map(str::trim) != Some(key));
+        self
+    }
+
     /// Sets a key of the shard.
     #[must_use]
     pub fn shard(mut self, line: &str) -> Self {

@@ -121,7 +121,7 @@ impl Fixture {
     }
 
     /// The sum of all series of a metric family whose labels contain this text.
-    pub fn metric(&self, family: &str, labels: &str) -> f64 {
+    pub fn metric_sum(&self, family: &str, labels: &str) -> f64 {
         let Some(proxy) = &self.proxy else { return 0.0 };
         let text = front::metrics(proxy);
         let lines = text.lines().filter(|line| {
@@ -139,6 +139,14 @@ impl Fixture {
         if let Some(proxy) = &self.proxy {
             front::reload(proxy, &config.text());
         }
+    }
+
+    /// The value of a series of the proxy's metrics, with its labels as they are printed; 0 when it
+    /// is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.proxy.as_ref().map(front::metrics).unwrap_or_default();
+        let values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.filter_map(|value| value.parse().ok()).next().unwrap_or_default()
     }
 
     /// Servers' sessions of the test's database, without the launcher's own.

@@ -19,11 +19,14 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// The binary that `cargo build` made beside this test.
+/// The binary that `cargo build` made beside this test, or the one that `PGM_BINARY` names.
 ///
 /// # Panics
 /// When it is not there: `make test` builds it first.
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("PGM_BINARY") {
+        return crate::driver::root().join(named);
+    }
     let test = std::env::current_exe().expect("invariant: a running program has a path");
     let directory = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps");
     let binary = directory.join("pgmanifold");
@@ -57,7 +60,29 @@ impl Process {
     /// # Panics
     /// When it does not.
     pub async fn start(test: &str, config: &str) -> Process {
-        let port = free_port();
+        let mut process = Process::spawn(test, config, free_port());
+        process.wait_listening().await;
+        process
+    }
+
+    /// Starts another process with the configuration of this one, on the same port, and waits
+    /// until it has begun to listen.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_beside(&self, test: &str) -> Process {
+        let config = std::fs::read_to_string(&self.config).expect("the configuration file");
+        let mut process = Process::spawn(test, &config, self.port);
+        let deadline = std::time::Instant::now() + PROCESS_TIMEOUT;
+        while !process.log().contains("listening") {
+            let late = std::time::Instant::now() > deadline;
+            assert!(process.is_running() && !late, "does not listen:\n{}", process.log_tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        process
+    }
+
+    fn spawn(test: &str, config: &str, port: u16) -> Process {
         let path = scratch_file(&format!("{test}.toml"));
         let log = scratch_file(&format!("{test}.log"));
         std::fs::write(&path, on_port(config, port)).expect("the configuration file");
@@ -66,9 +91,7 @@ impl Process {
         command.arg("run").arg("--config").arg(&path).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(log_file).kill_on_drop(true);
         let child = command.spawn().expect("the binary starts");
-        let mut process = Process { child, port, config: path, log };
-        process.wait_listening().await;
-        process
+        Process { child, port, config: path, log }
     }
 
     async fn wait_listening(&mut self) {

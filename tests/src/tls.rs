@@ -4,6 +4,49 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// Who signs certificates.
+#[derive(Debug)]
+pub struct Authority {
+    /// Its own certificate.
+    pub root: PathBuf,
+    directory: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes one, whose certificate is `NAME.crt` in `directory`.
+    ///
+    /// # Panics
+    /// When the directory cannot be written.
+    pub fn create(directory: &Path, name: &str) -> Authority {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        // OpenSSL takes a certificate whose subject is its issuer for a self-signed one.
+        params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).expect("the authority");
+        let root = write(directory, &format!("{name}.crt"), &root.pem());
+        let issuer = Issuer::new(params, key);
+        Authority { root, directory: directory.to_owned(), issuer }
+    }
+
+    /// Files of a certificate for somebody called `common_name`, usable by servers at 127.0.0.1
+    /// and by clients: `FILE.crt` and `FILE.key`.
+    ///
+    /// # Panics
+    /// When the directory cannot be written.
+    pub fn issue(&self, file: &str, common_name: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().expect("a key");
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let cert = write(&self.directory, &format!("{file}.crt"), &cert.pem());
+        (cert, write(&self.directory, &format!("{file}.key"), &key.serialize_pem()))
+    }
+}
+
 /// Files of a certificate for 127.0.0.1 and localhost, with the authority that signed it.
 #[derive(Debug, Clone)]
 pub struct Certificates {

@@ -2,16 +2,19 @@
 //! no connections; pools do.
 
 use crate::backend::error::ConnectError;
-use crate::backend::login::{self, Credentials};
+use crate::backend::key_ring::KeyRing;
+use crate::backend::login::{self, Credentials, Shown};
 use crate::backend::scram::ClientKeyCache;
 use crate::backend::tls::TlsClient;
-use crate::config::model::{Address, Config, Host, Password, ServerTls};
+use crate::config::limits::TcpOptions;
+use crate::config::model::{Address, Config, Host, Password, ServerTls, User};
 use crate::timer::timeout;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::{Socket, Stream};
 use crate::wire::tls::TlsConfigError;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::Instant;
 
@@ -20,6 +23,8 @@ pub struct Connector {
     /// One entry per distinct setting; there are few.
     tls: Vec<(ServerTls, TlsClient)>,
     pub(super) keys: ClientKeyCache,
+    tcp: TcpOptions,
+    ring: Arc<KeyRing>,
 }
 
 /// A server connection that has logged in and is idle: all it sent was read.
@@ -39,13 +44,22 @@ impl Connector {
     /// # Errors
     /// When one cannot be used.
     pub fn new(config: &Config) -> Result<Self, TlsConfigError> {
+        Self::with_keys(config, Arc::default())
+    }
+
+    /// The same, with the keys that clients' logins have shown.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_keys(config: &Config, ring: Arc<KeyRing>) -> Result<Self, TlsConfigError> {
         let mut tls: Vec<(ServerTls, TlsClient)> = Vec::new();
         for host in config.shards.iter().flat_map(|shard| &shard.hosts) {
             if tls.iter().all(|(known, _)| *known != host.tls) {
                 tls.push((host.tls.clone(), TlsClient::new(&host.tls)?));
             }
         }
-        Ok(Self { tls, keys: ClientKeyCache::default() })
+        let tcp = config.general.network.tcp;
+        Ok(Self { tls, keys: ClientKeyCache::default(), tcp, ring })
     }
 
     /// Connects and logs in within the host's `connect_timeout`. `params` go into the
@@ -63,10 +77,39 @@ impl Connector {
         database: &str,
         params: &[(&str, &str)],
     ) -> Result<ServerLogin, ConnectError> {
-        let credentials = Credentials { user, password, database, params };
+        self.log_in(host, &Credentials { user, password, shown: None, database, params }).await
+    }
+
+    /// The same for a user of pgmanifold: with its password for servers, or with the keys its
+    /// clients have shown.
+    ///
+    /// # Errors
+    /// See `ConnectError`.
+    pub async fn connect_as(
+        &self,
+        host: &Host,
+        user: &User,
+        database: &str,
+    ) -> Result<ServerLogin, ConnectError> {
+        let shown = Shown { ring: &self.ring, user: &user.name };
+        let credentials = Credentials {
+            user: &user.server_user,
+            password: user.server_password.as_ref(),
+            shown: Some(shown),
+            database,
+            params: &[],
+        };
+        self.log_in(host, &credentials).await
+    }
+
+    async fn log_in(
+        &self,
+        host: &Host,
+        credentials: &Credentials<'_>,
+    ) -> Result<ServerLogin, ConnectError> {
         let login = async {
             let stream = self.open(host).await?;
-            login::login(stream, &credentials, &self.keys).await
+            login::login(stream, credentials, &self.keys).await
         };
         match timeout(host.connect_timeout, login).await {
             Ok(result) => result,
@@ -88,7 +131,7 @@ impl Connector {
         let tls = tls.ok_or_else(|| ConnectError::Tls("the host is not configured".into()))?;
         let socket = connect_tcp(name, port, Instant::now() + host.connect_timeout).await?;
         let socket = Socket::Tcp(socket);
-        socket.configure().map_err(connect_error)?;
+        socket.configure(&self.tcp).map_err(connect_error)?;
         tls.negotiate(socket, name).await
     }
 }

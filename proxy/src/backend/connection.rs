@@ -5,9 +5,11 @@
 use crate::backend::connect::{Connector, ServerLogin};
 use crate::backend::prepared::{ServerStatements, Statement};
 use crate::config::model::Host;
+use crate::notify::{RoundNumber, Sender};
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
+use crate::wire::frame;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
@@ -100,6 +102,8 @@ pub struct ServerInfo {
     pub connector: Arc<Connector>,
     /// Key for cancel requests, when the server gave one.
     pub cancel: Option<CancelKey>,
+    /// Whom it worked for last.
+    pub sender: Sender,
 }
 
 impl std::fmt::Debug for ServerInfo {
@@ -163,6 +167,10 @@ pub struct Server {
     pub expires: Instant,
     /// Since when it lies idle.
     pub idle_since: Instant,
+    /// The hub's round trip after which what was sent on this connection has been heard.
+    pub heard_after: RoundNumber,
+    /// Times its host had been given up before it was made.
+    pub host_losses: u32,
     /// Its place in the pool, given back when dropped.
     pub slot: Slot,
 }
@@ -171,6 +179,14 @@ pub struct Server {
 const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 impl Server {
+    /// Puts a simple query of ours on its way. It destroys the server's unnamed statement, as any
+    /// simple query does.
+    pub fn query(&mut self, sql: &[u8], expect: Expect) {
+        frame::put_query(&mut self.out, sql);
+        self.expect.push_back(expect);
+        self.unnamed = None;
+    }
+
     /// Wraps a connection that has just logged in.
     pub fn new(
         login: ServerLogin,
@@ -181,7 +197,13 @@ impl Server {
     ) -> Self {
         let now = Instant::now();
         let (prepared_limit, lifetime) = limits;
-        let info = ServerInfo { host, host_index, connector, cancel: login.cancel };
+        let info = ServerInfo {
+            host,
+            host_index,
+            connector,
+            cancel: login.cancel,
+            sender: Sender::default(),
+        };
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sequence_users: Users::Nobody,
@@ -207,6 +229,8 @@ impl Server {
             dying: None,
             expires: now + lifetime,
             idle_since: now,
+            heard_after: 0,
+            host_losses: 0,
             slot,
         }
     }

@@ -1,7 +1,8 @@
 //! Owns the errors of connecting to a server: what they mean for the host's health and what the
 //! client that waits for the connection is told.
 
-use crate::wire::error::SqlError;
+use crate::config::model::Host;
+use crate::wire::error::{OneLine, SqlError};
 use crate::wire::protocol::take_cstr;
 use std::io;
 use std::time::Duration;
@@ -51,7 +52,8 @@ pub struct ServerError {
 
 impl std::fmt::Display for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} (SQLSTATE {})", self.severity, self.message, self.sqlstate)
+        let Self { severity, message, sqlstate, .. } = self;
+        write!(f, "{}: {} (SQLSTATE {})", OneLine(severity), OneLine(message), OneLine(sqlstate))
     }
 }
 
@@ -124,6 +126,20 @@ impl From<ServerError> for SqlError {
         let error = SqlError::error(server.sqlstate, server.message);
         Self { detail: server.detail.map(Into::into), hint: server.hint.map(Into::into), ..error }
     }
+}
+
+/// What they are told who wait for a connection to a host that is down or given up.
+pub fn turned_away(host: &Host) -> SqlError {
+    let message = format!("server \"{}\" cannot be used", host.address);
+    SqlError::error("08006", message)
+        .detail("It does not answer a health check, or is not the primary any more.")
+}
+
+/// What they are told whom the breaker of a host does not let try.
+pub fn not_tried(host: &Host, cause: Option<String>, pause: Duration) -> SqlError {
+    let cause = cause.unwrap_or_else(|| "it could not be reached".into());
+    SqlError::error("08001", format!("could not connect to server \"{}\": {cause}", host.address))
+        .detail(format!("It failed a moment ago and is tried again in {} ms.", pause.as_millis()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use crate::backend::connect::ServerLogin;
 use crate::backend::error::{ConnectError, ServerError};
+use crate::backend::key_ring::KeyRing;
 use crate::backend::scram::{ClientKeyCache, ScramFinish, ScramStart};
 use crate::backend::tls::channel_binding;
 use crate::config::model::Password;
@@ -14,6 +15,7 @@ use crate::wire::protocol::{
 };
 use crate::wire::stream::Stream;
 use bytes::{Buf, BufMut, BytesMut};
+use md5::{Digest, Md5};
 use postgres_protocol::authentication::md5_hash;
 use std::io;
 use tokio::io::AsyncWriteExt;
@@ -29,8 +31,18 @@ const MAX_LOGIN_FRAMES: usize = 1000;
 pub(super) struct Credentials<'a> {
     pub(super) user: &'a str,
     pub(super) password: Option<&'a Password>,
+    /// Without a password: whose keys are used that clients have shown.
+    pub(super) shown: Option<Shown<'a>>,
     pub(super) database: &'a str,
     pub(super) params: &'a [(&'a str, &'a str)],
+}
+
+/// Keys that a client's own login has shown.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) ring: &'a KeyRing,
+    /// Name of the user towards pgmanifold.
+    pub(super) user: &'a str,
 }
 
 /// Logs in. Not cancel safe: drop the stream after cancelling.
@@ -162,11 +174,17 @@ async fn authenticate(
         5 => {
             let salt = <[u8; 4]>::try_from(&body[..])
                 .map_err(|_| ConnectError::Protocol("malformed MD5 salt".into()))?;
-            let password = demanded(credentials)?.0.as_bytes();
-            let hash = md5_hash(credentials.user.as_bytes(), password, salt);
+            let shown = credentials.shown.and_then(|shown| shown.ring.md5(shown.user));
+            let hash = match (credentials.password, shown) {
+                (None, Some(digits)) => salted_md5(&digits, salt),
+                _ => {
+                    let password = demanded(credentials)?.0.as_bytes();
+                    md5_hash(credentials.user.as_bytes(), password, salt)
+                }
+            };
             link.send(password_message(hash.as_bytes())?).await?;
         }
-        10 => scram(link, &body, demanded(credentials)?, keys).await?,
+        10 => scram(link, &body, credentials, keys).await?,
         _ => {
             let text = format!("the server asks for authentication method {code}: not supported");
             return Err(ConnectError::Auth(text));
@@ -178,9 +196,25 @@ async fn authenticate(
     }
 }
 
+/// As `md5_hash`, from the stored secret.
+fn salted_md5(digits: &str, salt: [u8; 4]) -> String {
+    let mut hash = Md5::new();
+    hash.update(digits.as_bytes());
+    hash.update(salt);
+    let hex = |byte: u8| format!("{byte:02x}");
+    format!("md5{}", hash.finalize().into_iter().map(hex).collect::<String>())
+}
+
 fn demanded<'a>(credentials: &Credentials<'a>) -> Result<&'a Password, ConnectError> {
     credentials.password.ok_or_else(|| {
-        ConnectError::Auth("the server asks for a password and none is configured".into())
+        let text = match credentials.shown {
+            Some(_) => {
+                "the server asks for a password, none is configured, and no client's login has \
+                 shown keys that fit the server's secret"
+            }
+            None => "the server asks for a password and none is configured",
+        };
+        ConnectError::Auth(text.into())
     })
 }
 
@@ -198,7 +232,7 @@ fn password_message(password: &[u8]) -> Result<BytesMut, ConnectError> {
 async fn scram(
     link: &mut Link,
     mut offer: &[u8],
-    password: &Password,
+    credentials: &Credentials<'_>,
     keys: &ClientKeyCache,
 ) -> Result<(), ConnectError> {
     let mut offered = Vec::new();
@@ -214,7 +248,12 @@ async fn scram(
     });
     link.send(packet).await?;
     let challenge = start.challenge(&sasl_data(link, 11).await?)?;
-    let finish = challenge.respond(keys, password).await?;
+    let fitting =
+        |shown: Shown<'_>| shown.ring.scram(shown.user, &challenge.salt, challenge.iterations);
+    let finish = match (credentials.password, credentials.shown.and_then(fitting)) {
+        (None, Some(shown)) => challenge.respond_with(shown),
+        _ => challenge.respond(keys, demanded(credentials)?).await?,
+    };
     let mut packet = BytesMut::new();
     put_frame(&mut packet, b'p', |out| out.put_slice(finish.message.as_bytes()));
     link.send(packet).await?;

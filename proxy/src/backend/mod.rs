@@ -5,6 +5,7 @@ pub mod connect;
 pub mod connection;
 pub mod error;
 pub mod exec;
+pub mod key_ring;
 mod login;
 pub mod prepared;
 mod scram;

@@ -3,6 +3,7 @@
 
 use crate::backend::error::ConnectError;
 use crate::config::model::Password;
+use crate::wire::derive::derive;
 use crate::wire::scram::{
     ClientKeys, Key, MAX_ITERATIONS, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, client_keys, hmac,
     is_nonce, nonce, salted_password,
@@ -12,7 +13,6 @@ use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 /// Salts kept per `Connector`: a server has one per user.
@@ -45,7 +45,7 @@ pub(super) struct ScramFinish {
     /// The client-final-message.
     pub(super) message: String,
     auth_message: String,
-    keys: Arc<OnceCell<ClientKeys>>,
+    keys: Arc<ClientKeys>,
 }
 
 impl ScramStart {
@@ -104,10 +104,13 @@ impl ScramChallenge {
         password: &Password,
     ) -> Result<ScramFinish, ConnectError> {
         let keys = cache.get(password, &self.salt, self.iterations).await?;
-        let proof =
-            keys.get().expect("invariant: the cache fills the cell").proof(&self.auth_message);
-        let message = format!("{},p={proof}", self.without_proof);
-        Ok(ScramFinish { message, auth_message: self.auth_message, keys })
+        Ok(self.respond_with(keys))
+    }
+
+    /// Proves knowledge of the keys.
+    pub(super) fn respond_with(self, keys: Arc<ClientKeys>) -> ScramFinish {
+        let message = format!("{},p={}", self.without_proof, keys.proof(&self.auth_message));
+        ScramFinish { message, auth_message: self.auth_message, keys }
     }
 }
 
@@ -118,8 +121,7 @@ impl ScramFinish {
             .strip_prefix(b"v=")
             .and_then(|signature| STANDARD.decode(signature).ok())
             .ok_or_else(|| ConnectError::Protocol("malformed SCRAM signature".into()))?;
-        let keys = self.keys.get().expect("invariant: the cache fills the cell");
-        match keys.verify_server(&self.auth_message, &signature) {
+        match self.keys.verify_server(&self.auth_message, &signature) {
             true => Ok(()),
             false => Err(ConnectError::Auth("the server does not know the password".into())),
         }
@@ -131,7 +133,7 @@ impl ScramFinish {
 pub(super) struct ClientKeyCache {
     /// Keys the table's own keys, so that it holds no passwords.
     secret: Key,
-    entries: Mutex<HashMap<[u8; 32], Arc<OnceCell<ClientKeys>>>>,
+    entries: Mutex<HashMap<[u8; 32], Cell>>,
 }
 
 impl Default for ClientKeyCache {
@@ -140,25 +142,27 @@ impl Default for ClientKeyCache {
     }
 }
 
+/// Filled by who asks first.
+type Cell = Arc<OnceCell<Arc<ClientKeys>>>;
+
 impl ClientKeyCache {
     async fn get(
         &self,
         password: &Password,
         salt: &[u8],
         iterations: u32,
-    ) -> Result<Arc<OnceCell<ClientKeys>>, ConnectError> {
+    ) -> Result<Arc<ClientKeys>, ConnectError> {
         let cell = self.cell(password, salt, iterations);
-        cell.get_or_try_init(|| async {
+        let keys = cell.get_or_try_init(|| async {
             let (password, salt) = (password.clone(), salt.to_vec());
-            let derive = move || client_keys(&salted_password(&password.0, &salt, iterations));
+            let work = move || client_keys(&salted_password(&password.0, &salt, iterations));
             let stopped = |_| ConnectError::Auth("the key derivation was stopped".into());
-            spawn_blocking(derive).await.map_err(stopped)
-        })
-        .await?;
-        Ok(cell)
+            derive(work).await.map(Arc::new).map_err(stopped)
+        });
+        keys.await.map(Arc::clone)
     }
 
-    fn cell(&self, password: &Password, salt: &[u8], iterations: u32) -> Arc<OnceCell<ClientKeys>> {
+    fn cell(&self, password: &Password, salt: &[u8], iterations: u32) -> Cell {
         // The first two parts have no fixed length: the salt is hashed first to part them.
         let salt = hmac(&self.secret[..], &[salt]);
         let parts = [&salt[..], &iterations.to_be_bytes(), password.0.as_bytes()];

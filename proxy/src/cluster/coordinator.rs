@@ -2,12 +2,13 @@
 //! generation it is, and what each replica covers. It does no I/O and reads no clock: polls go out
 //! and reports and times come in, so that tests can play any cluster.
 
+mod election;
 mod schedule;
 
 use super::host::{Position, Role};
 use super::probe::{At, Poll, Report, SampleTag, Seen};
 use super::samples::{Sample, Samples};
-use super::{Cluster, Finished, PrimaryState, Token, millis, pack_view, unpack_view};
+use super::{Cluster, Finished, PrimaryState, Token, millis, unpack_view};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ const UNASKED_FACTOR: u32 = 10;
 const LAG_WINDOW: Duration = Duration::from_secs(2);
 /// Least time between probes of a host that is down, however often they are asked for.
 const PROBE_SPACING: Duration = Duration::from_millis(100);
+/// While there is no primary, the others are asked at periods of this part of the time without.
+const SEARCH_PART: u32 = 64;
 
 /// A host, as the coordinator sees it.
 #[derive(Debug, Default)]
@@ -39,6 +42,9 @@ struct Record {
     proven: Option<u64>,
     /// Whether `follows` was announced, to log changes only.
     follows: bool,
+    /// Factor on the time to the next probe while down, drawn anew for each: several proxies do
+    /// not ask at once.
+    jitter: f64,
 }
 
 /// Who a generation belongs to.
@@ -56,6 +62,8 @@ pub(super) struct Coordinator {
     samples: Samples,
     generation: u64,
     identity: Option<Identity>,
+    /// Since when there is no primary.
+    missing_since: Option<Instant>,
     /// The sample that covers every write known so far.
     needed: u64,
     /// Last write or refused reader.
@@ -76,6 +84,7 @@ impl Coordinator {
             samples: Samples::default(),
             generation: 0,
             identity: None,
+            missing_since: Some(now),
             needed: 0,
             last_event: now,
             last_asked: None,
@@ -143,7 +152,7 @@ impl Coordinator {
             Ok(seen) => self.host_up(poll, *seen, took, now),
             Err(error) => self.host_down(poll.host, error, now),
         };
-        self.elect();
+        self.elect(now);
         if let (Some(tag), Ok(seen)) = (poll.sample, result) {
             self.take_sample(poll, tag, seen);
         }
@@ -153,6 +162,7 @@ impl Coordinator {
         // Who is woken by it finds all that follows from the report.
         if changed {
             self.cluster.finished.send_modify(|_| {});
+            self.cluster.turn();
         }
     }
 
@@ -171,6 +181,7 @@ impl Coordinator {
         let record = &mut self.records[index];
         record.busy = true;
         record.last_poll = Some(now);
+        record.jitter = rand::random_range(1.0..1.1);
         Poll { host: index, started: now, incarnation: state.incarnation(), sample }
     }
 
@@ -194,6 +205,7 @@ impl Coordinator {
 
     fn end_bans(&self, now: Instant) {
         for host in self.cluster.hosts.iter().filter(|host| host.end_ban(now)) {
+            self.cluster.turn();
             tracing::info!(
                 shard = self.cluster.shard.name,
                 host = %host.host.address,
@@ -212,6 +224,7 @@ impl Coordinator {
         };
         let (was_up, old_role) = (state.is_up(), state.role());
         state.probe_succeeded(role, seen.timeline(), took, now);
+        let reachable_again = state.breaker.healthy(!was_up);
         if restarted(record.seen.as_ref(), &seen) {
             state.void();
             state.ask_probe();
@@ -230,12 +243,14 @@ impl Coordinator {
                 "host up"
             );
         }
-        changed
+        changed || reachable_again
     }
 
-    /// True when the host was not known to be down.
+    /// True when the host was not known to be down. Whoever has something running there is told
+    /// so, and again when the host is given up.
     fn host_down(&mut self, index: usize, error: &str, now: Instant) -> bool {
         let state = &self.cluster.hosts[index];
+        let losses = state.losses();
         let (was_up, first) = (state.is_up(), state.failures() + state.probes() == 0);
         let ban = state.probe_failed(error, &self.cluster.shard.health, now);
         let record = &mut self.records[index];
@@ -250,103 +265,16 @@ impl Coordinator {
                 "host down"
             );
         }
+        let given_up = state.losses() != losses;
+        if given_up {
+            let failures = state.failures_in_row();
+            let (shard, host) = (&self.cluster.shard.name, &state.host.address);
+            tracing::warn!(shard, %host, failures, "host given up: what runs there is cut off");
+        }
+        if was_up || given_up {
+            self.cluster.tell_loss();
+        }
         was_up || first
-    }
-
-    /// The primary is the host out of recovery with the highest timeline. Two on one timeline, or
-    /// of two clusters, are none. Nor is one with a lower timeline than was seen before: it is a
-    /// former primary, and what was written since would be missing from it.
-    fn elect(&mut self) {
-        let mut best: Option<Identity> = None;
-        let mut conflict = false;
-        for (host, record) in self.records.iter().enumerate() {
-            let Some(Seen { system_id, at: At::Primary { timeline, .. }, .. }) = record.seen else {
-                continue;
-            };
-            let claim = Identity { host, system_id, timeline };
-            match best {
-                Some(other) if other.system_id != system_id => conflict = true,
-                Some(other) if other.timeline == timeline => conflict = true,
-                Some(other) if other.timeline > timeline => {}
-                _ => {
-                    (best, conflict) =
-                        (Some(claim), conflict && best.is_some_and(|b| b.system_id != system_id))
-                }
-            }
-        }
-        let hosts = &self.cluster.hosts;
-        let state = match (best, self.identity) {
-            // A host not heard of yet may be a second primary.
-            (_, None) if hosts.iter().any(|h| h.probes() + h.failures() == 0) => {
-                PrimaryState::NotChecked
-            }
-            (Some(_), _) if conflict => PrimaryState::Conflict,
-            (Some(new), Some(old))
-                if new.system_id == old.system_id && new.timeline < old.timeline =>
-            {
-                PrimaryState::Outdated
-            }
-            (Some(new), _) => PrimaryState::Host(new.host),
-            (None, _) => PrimaryState::None,
-        };
-        if let (PrimaryState::Host(_), Some(new)) = (state, best)
-            && self.identity != Some(new)
-        {
-            self.begin_generation(new);
-        }
-        self.announce(state);
-    }
-
-    /// Sessions may see the new identity only with its generation, and the generation only after
-    /// the identity: the view is stored last (in `announce`). Covers need no change: their tags
-    /// are old from then on.
-    fn begin_generation(&mut self, identity: Identity) {
-        self.generation += 1;
-        self.identity = Some(identity);
-        self.samples.clear();
-        for record in &mut self.records {
-            record.proven = None;
-        }
-        // Marks of older generations are covered again only after a sample that starts from now.
-        self.needed = self.cluster.clock.number() + 1;
-        let words = [identity.system_id, u64::from(identity.timeline)];
-        self.cluster.identity.publish(self.generation, words);
-        tracing::info!(
-            shard = self.cluster.shard.name,
-            primary = %self.cluster.hosts[identity.host].host.address,
-            generation = self.generation,
-            timeline = identity.timeline,
-            system_id = identity.system_id,
-            "new generation: own-write marks wait for a new sample, older tokens are void"
-        );
-    }
-
-    fn announce(&self, state: PrimaryState) {
-        let view = pack_view(self.generation, state);
-        let old = self.cluster.view.swap(view, Ordering::AcqRel);
-        let old = unpack_view(old).1;
-        if old == state {
-            return;
-        }
-        let shard = &self.cluster.shard.name;
-        match state {
-            PrimaryState::Host(index) => {
-                let primary = &self.cluster.hosts[index].host.address;
-                tracing::info!(shard, %primary, generation = self.generation, "primary");
-            }
-            PrimaryState::NotChecked => {}
-            PrimaryState::None => {
-                tracing::warn!(shard, hosts = self.cluster.describe_hosts(), "no primary");
-            }
-            PrimaryState::Conflict => {
-                let hosts = self.cluster.describe_hosts();
-                tracing::error!(shard, hosts, "two primaries: writes are refused");
-            }
-            PrimaryState::Outdated => {
-                let hosts = self.cluster.describe_hosts();
-                tracing::error!(shard, hosts, "outdated primary: writes are refused");
-            }
-        }
     }
 
     fn take_sample(&mut self, poll: Poll, tag: SampleTag, seen: Seen) {
@@ -434,6 +362,7 @@ impl Coordinator {
         let (record, state) = (&mut self.records[index], &self.cluster.hosts[index]);
         if state.follows() != follows {
             state.set_follows(follows);
+            self.cluster.turn();
             tracing::info!(
                 shard = self.cluster.shard.name,
                 host = %state.host.address,

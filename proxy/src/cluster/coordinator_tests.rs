@@ -3,7 +3,9 @@
 use super::coordinator::Coordinator;
 use super::probe::{At, Poll, Report, Seen};
 use super::{Cluster, Freshness, Stale, Token};
-use crate::config::model::{Address, Health, Host, MonitorLogin, ServerTls, ServerTlsMode, Shard};
+use crate::config::model::{
+    Address, Failover, Health, Host, MonitorLogin, ServerTls, ServerTlsMode, Shard,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
@@ -15,13 +17,19 @@ fn shard(hosts: usize, health: Health) -> Arc<Shard> {
     let host = |index| {
         Arc::new(Host {
             address: Address::Tcp(format!("host{index}"), 5432),
-            tls: ServerTls { mode: ServerTlsMode::Disable, root_cert_file: None },
+            tls: ServerTls {
+                mode: ServerTlsMode::Disable,
+                root_cert_file: None,
+                root_cert_digest: None,
+            },
             connect_timeout: Duration::from_secs(1),
         })
     };
     let monitor =
         MonitorLogin { user: "monitor".into(), password: None, database: "postgres".into() };
-    Arc::new(Shard { name: "main".into(), hosts: (0..hosts).map(host).collect(), monitor, health })
+    let failover = Failover { wait: Duration::from_secs(10), queue_max: 2 };
+    let hosts = (0..hosts).map(host).collect();
+    Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })
 }
 
 fn health() -> Health {
@@ -31,6 +39,7 @@ fn health() -> Health {
         ban_min: Duration::from_secs(1),
         ban_max: Duration::from_secs(60),
         sample_interval: Duration::from_millis(10),
+        failures_max: 2,
     }
 }
 
@@ -202,6 +211,96 @@ fn two_primaries_are_none_and_reads_go_on() {
     let other = Ok(Seen { system_id: 1, started_us: 1, at: primary(3, 1).unwrap().at });
     play.run_ms(2000, &[other, primary(2, 100), replica(2, 100)]);
     assert_eq!(play.cluster.primary().unwrap_err().sqlstate, "55000");
+}
+
+#[test]
+fn a_former_primary_is_fenced_also_when_only_a_replica_tells() {
+    // A new process that never saw the newer primary: a replica follows somebody unknown.
+    let mut play = Play::new(3);
+    play.run_ms(2000, &[primary(1, 100), replica(2, 100), down()]);
+    let error = play.cluster.primary().unwrap_err();
+    assert_eq!(error.message, "the only primary is on an outdated timeline");
+    assert_eq!(play.cluster.generation(), 0);
+    assert!(play.cluster.hosts()[0].is_fenced() && play.cluster.primary_may_return());
+    // It is not forgotten when that replica goes, nor by a reload.
+    play.run_ms(2000, &[primary(1, 100), down(), down()]);
+    assert_eq!(play.cluster.primary().unwrap_err().sqlstate, "55000");
+    let mut next = Play::new(3);
+    next.cluster.take_over(&play.cluster);
+    next.run_ms(2000, &[primary(1, 100), down(), down()]);
+    assert_eq!(next.cluster.primary().unwrap_err().sqlstate, "55000");
+    // The newer one is found; the former one stays fenced until it follows.
+    next.run_ms(2000, &[primary(1, 100), replica(2, 100), primary(2, 100)]);
+    assert_eq!(next.cluster.primary(), Ok(2));
+    let cluster = Arc::clone(&next.cluster);
+    let old = &cluster.hosts()[0];
+    let losses = old.losses();
+    assert!(old.is_fenced() && losses > 0 && !next.cluster.hosts()[2].is_fenced());
+    next.run_ms(2000, &[replica(2, 100), replica(2, 100), primary(2, 100)]);
+    assert!(!old.is_given_up() && old.follows());
+    assert_eq!(old.losses(), losses);
+}
+
+#[test]
+fn a_primary_of_another_cluster_is_not_taken_for_ours() {
+    let mut play = Play::new(2);
+    let other =
+        |timeline| Ok(Seen { system_id: 1, started_us: 9, at: primary(timeline, 9).unwrap().at });
+    play.run_ms(2000, &[primary(4, 100), replica(4, 100)]);
+    play.run_ms(3000, &[down(), other(9)]);
+    let error = play.cluster.primary().unwrap_err();
+    assert_eq!(error.message, "the only primary belongs to another cluster");
+    assert!(play.cluster.hosts()[1].is_fenced() && !play.cluster.primary_may_return());
+    // A server made anew where the primary stood is believed.
+    play.run_ms(3000, &[other(1), down()]);
+    assert_eq!(play.cluster.primary(), Ok(0));
+}
+
+#[test]
+fn a_host_is_given_up_after_so_many_failed_checks() {
+    let mut play = Play::new(2);
+    let told = Arc::new(tokio::sync::Notify::new());
+    play.cluster.on_loss(&told);
+    play.run_ms(2000, &[primary(1, 100), replica(1, 100)]);
+    let host = Arc::clone(&play.cluster);
+    let host = &host.hosts()[0];
+    let start = play.now;
+    while host.failures_in_row() < 2 {
+        assert!(!host.is_given_up(), "after {} failures", host.failures_in_row());
+        let poll = play.polls().into_iter().find(|poll| poll.host == 0);
+        if let Some(poll) = poll {
+            play.report(poll, down());
+        }
+        play.now += Duration::from_millis(10);
+    }
+    assert!(host.is_given_up() && host.losses() == 1);
+    assert!(play.now - start < Duration::from_millis(1300), "{:?}", play.now - start);
+    play.run_ms(20_000, &[down(), replica(1, 100)]);
+    assert_eq!(host.losses(), 1, "once for one outage");
+    play.run_ms(2000, &[primary(1, 100), replica(1, 100)]);
+    assert!(!host.is_given_up() && play.cluster.primary() == Ok(0));
+}
+
+#[test]
+fn a_promotion_is_looked_for_often_while_somebody_waits() {
+    let mut play = Play::new(2);
+    play.run_ms(2000, &[primary(1, 100), replica(1, 100)]);
+    play.run_ms(60_000, &[down(), replica(1, 100)]);
+    play.polls = 0;
+    play.run_ms(5000, &[down(), replica(1, 100)]);
+    assert!(play.polls <= 15, "nobody waits: {}", play.polls);
+    let waiting = play.cluster.start_waiting().unwrap();
+    let second = play.cluster.start_waiting().unwrap();
+    assert!(play.cluster.start_waiting().is_none(), "two at most");
+    play.polls = 0;
+    play.run_ms(1000, &[down(), replica(1, 100)]);
+    assert!((8..=14).contains(&play.polls), "somebody waits: {}", play.polls);
+    let turns = play.cluster.turns();
+    let before = *turns.borrow();
+    play.run_ms(110, &[down(), primary(2, 100)]);
+    assert!(*turns.borrow() > before && play.cluster.primary() == Ok(1));
+    drop((waiting, second));
+    assert_eq!(play.cluster.waiting(), 0);
 }
 
 #[test]

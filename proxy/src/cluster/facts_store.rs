@@ -140,6 +140,7 @@ impl FactsStore {
     /// Keeps the facts new until `shutdown` completes. To be run on the control runtime.
     pub async fn run(&self, connector: Arc<Connector>, shutdown: impl Future<Output = ()>) {
         let mut loader = Loader::default();
+        let mut turns = self.cluster.turns();
         tokio::pin!(shutdown);
         loop {
             let pause = tokio::select! {
@@ -150,6 +151,8 @@ impl FactsStore {
                 () = &mut shutdown => return,
                 () = tokio::time::sleep(pause) => {}
                 () = self.wake.notified() => {}
+                // The first facts come with the first server, be it a replica.
+                _ = turns.changed(), if loader.last_load.is_none() => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 //! (the monitor, and pools that report a failure) holds the host's lock, so that a result that was
 //! asked for before a failure can not overwrite what the failure voided.
 
+use super::circuit::Breaker;
 use super::freshness::{Cover, Tagged};
 use crate::config::model::{Health, Host};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -51,6 +52,10 @@ const BANNED: u32 = 8;
 const FOLLOWS: u32 = 16;
 /// Failed not long ago; a success is worth taking the lock to note.
 const TROUBLED: u32 = 32;
+/// Failed so many health checks in a row that what runs there is given up.
+const SILENT: u32 = 64;
+/// Claims to be the primary and is not: what runs there must not be committed.
+const FENCED: u32 = 128;
 
 /// One host, as its monitor and the pools see it.
 #[derive(Debug)]
@@ -59,7 +64,13 @@ pub struct HostState {
     pub host: Arc<Host>,
     /// Requests that sessions have running on it. Counted by sessions, read when choosing.
     pub outstanding: AtomicU32,
+    /// Whether connecting to it makes sense.
+    pub breaker: Breaker,
     status: AtomicU32,
+    /// Failed health checks since the last good one.
+    failures_in_row: AtomicU32,
+    /// Times the host was given up: connections from before the last one are not used again.
+    losses: AtomicU32,
     latency_us: AtomicU64,
     timeline: AtomicU32,
     /// Replay LSN, lag in bytes, lag in milliseconds.
@@ -109,7 +120,10 @@ impl HostState {
         Self {
             host,
             outstanding: AtomicU32::new(0),
+            breaker: Breaker::default(),
             status: AtomicU32::new(0),
+            failures_in_row: AtomicU32::new(0),
+            losses: AtomicU32::new(0),
             latency_us: AtomicU64::new(0),
             timeline: AtomicU32::new(0),
             position: Tagged::default(),
@@ -139,6 +153,27 @@ impl HostState {
     /// Not chosen for reads until the ban ends.
     pub fn is_banned(&self) -> bool {
         self.status.load(Ordering::Relaxed) & BANNED != 0
+    }
+
+    /// Claims to be the primary and is not, or one of two: nothing is written to it.
+    pub fn is_fenced(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & FENCED != 0
+    }
+
+    /// What runs on it is given up: it is fenced, or has been silent for too long.
+    pub fn is_given_up(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & (SILENT | FENCED) != 0
+    }
+
+    /// Times it was given up. A connection made before the last one may be cut in the middle, or
+    /// lead to a server that must not be written to: it is not used again.
+    pub fn losses(&self) -> u32 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
+    /// Failed health checks since the last good one.
+    pub fn failures_in_row(&self) -> u32 {
+        self.failures_in_row.load(Ordering::Relaxed)
     }
 
     /// A replica that follows the current primary's timeline, as far as is known.
@@ -246,6 +281,25 @@ impl HostState {
         self.position.void();
     }
 
+    /// Notes that the host is given up from now on.
+    fn give_up_locked(&self, bit: u32) {
+        // Whoever sees the bit also sees that older connections are void.
+        self.losses.fetch_add(1, Ordering::Relaxed);
+        self.status.fetch_or(bit, Ordering::AcqRel);
+    }
+
+    /// True when that is new.
+    pub(super) fn set_fenced(&self, fenced: bool) -> bool {
+        let _writer = self.slow();
+        let was = self.is_fenced();
+        if fenced && !was {
+            self.give_up_locked(FENCED);
+        } else if was && !fenced {
+            self.status.fetch_and(!FENCED, Ordering::AcqRel);
+        }
+        fenced && !was
+    }
+
     /// A probe failed: down, void and banned. Returns the ban when a new one began.
     pub(super) fn probe_failed(
         &self,
@@ -257,6 +311,11 @@ impl HostState {
         self.void_locked(&mut slow);
         let ban = self.ban_locked(&mut slow, error, health, now);
         self.status.fetch_and(!(UP | FOLLOWS), Ordering::AcqRel);
+        let failures = self.failures_in_row().saturating_add(1);
+        self.failures_in_row.store(failures, Ordering::Relaxed);
+        if failures == health.failures_max {
+            self.give_up_locked(SILENT);
+        }
         ban
     }
 
@@ -317,10 +376,13 @@ impl HostState {
         let old = self.status.load(Ordering::Acquire);
         if old & (PRIMARY | REPLICA) != role_bit {
             self.void_locked(&mut slow);
-            self.status.store(UP | role_bit | (old & (BANNED | TROUBLED)), Ordering::Release);
+            let kept = old & (BANNED | TROUBLED | FENCED);
+            self.status.store(UP | role_bit | kept, Ordering::Release);
         } else {
             self.status.fetch_or(UP, Ordering::AcqRel);
+            self.status.fetch_and(!SILENT, Ordering::AcqRel);
         }
+        self.failures_in_row.store(0, Ordering::Relaxed);
         if slow.quiet_until.is_none_or(|until| until <= now) {
             self.forgive_locked(&mut slow);
         }

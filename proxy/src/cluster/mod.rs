@@ -6,30 +6,36 @@
 //! pools or client messages.
 
 pub mod causality;
+pub mod circuit;
 pub mod control;
 mod coordinator;
 #[cfg(test)]
 mod coordinator_tests;
+mod explain;
 pub mod facts_store;
+mod failover;
 pub mod freshness;
 pub mod host;
 pub mod monitor;
 mod probe;
 mod samples;
+pub mod secret_query;
 pub mod token;
 
 pub use causality::CausalityKeys;
+pub use circuit::Circuit;
 pub use facts_store::FactsStore;
+pub use failover::{WAIT_ENDS, WaitEnd, Waiting};
 pub use freshness::{Freshness, Stale, WriteMark};
 pub use host::{HostState, Role};
 pub use monitor::monitor;
+pub use secret_query::SecretQuery;
 pub use token::Token;
 
 use crate::config::model::Shard;
 use crate::wire::error::SqlError;
 use freshness::{SampleClock, Tagged};
 use host::Standing;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -57,6 +63,7 @@ pub struct Cluster {
     lag_required_ms: AtomicU64,
     /// Shortest period asked for by sessions lately; `u64::MAX` for none.
     lag_wanted_ms: AtomicU64,
+    failover: failover::Shared,
 }
 
 /// A finished sample.
@@ -83,6 +90,8 @@ pub(crate) enum PrimaryState {
     Conflict,
     /// The only claimants are on an older timeline than one already seen.
     Outdated,
+    /// The only claimant belongs to another cluster than the primary before.
+    Foreign,
 }
 
 const VIEW_STATE_BITS: u32 = 8;
@@ -96,6 +105,7 @@ fn pack_view(generation: u64, primary: PrimaryState) -> u64 {
         PrimaryState::Host(index) => (2, index.min(VIEW_INDEX_MAX) as u64),
         PrimaryState::Conflict => (3, 0),
         PrimaryState::Outdated => (4, 0),
+        PrimaryState::Foreign => (5, 0),
     };
     generation << (VIEW_STATE_BITS + VIEW_INDEX_BITS) | index << VIEW_STATE_BITS | state
 }
@@ -107,7 +117,8 @@ fn unpack_view(view: u64) -> (u64, PrimaryState) {
         1 => PrimaryState::None,
         2 => PrimaryState::Host(index),
         3 => PrimaryState::Conflict,
-        _ => PrimaryState::Outdated,
+        4 => PrimaryState::Outdated,
+        _ => PrimaryState::Foreign,
     };
     (view >> (VIEW_STATE_BITS + VIEW_INDEX_BITS), primary)
 }
@@ -132,6 +143,7 @@ impl Cluster {
             lag_period_ms: AtomicU64::new(lag_period_ms),
             lag_required_ms: AtomicU64::new(u64::MAX),
             lag_wanted_ms: AtomicU64::new(u64::MAX),
+            failover: failover::Shared::default(),
         })
     }
 
@@ -159,8 +171,8 @@ impl Cluster {
     ///
     /// # Errors
     /// 57P03 before the first check and while no primary is up, 55000 when two hosts claim to be
-    /// it or the only one is on an outdated timeline. The detail names the hosts and their last
-    /// errors. Only the error path takes locks.
+    /// it or the only one is on an outdated timeline or of another cluster. The detail names the
+    /// hosts and their last errors. Only the error path takes locks.
     pub fn primary(&self) -> Result<usize, SqlError> {
         match unpack_view(self.view.load(Ordering::Acquire)).1 {
             PrimaryState::Host(index) => Ok(index),
@@ -350,6 +362,7 @@ impl Cluster {
             Standing::NotAReplica => return Err(Stale::NoReplica),
             Standing::Banned => return Err(Stale::Banned),
             Standing::Strange => return Err(Stale::NotFollowing),
+            Standing::Candidate if host.breaker.refuses() => return Err(Stale::Banned),
             Standing::Candidate => {}
         }
         if let Some(token) = &need.token
@@ -426,48 +439,6 @@ impl Cluster {
     fn ask_probe(&self, state: &HostState) {
         state.ask_probe();
         self.wake.notify_one();
-    }
-
-    fn no_primary(&self, state: PrimaryState) -> SqlError {
-        let error = match state {
-            PrimaryState::Conflict => SqlError::error("55000", "two hosts claim to be the primary")
-                .hint("Stop the one that is not: writing to either could split the data."),
-            PrimaryState::Outdated => {
-                SqlError::error("55000", "the only primary is on an outdated timeline").hint(
-                    "A primary with a newer timeline was seen before. Start that one, or restart \
-                     pgmanifold to accept what was lost.",
-                )
-            }
-            PrimaryState::NotChecked => {
-                SqlError::error("57P03", "the hosts have not been checked yet").hint("Try again.")
-            }
-            PrimaryState::None | PrimaryState::Host(_) => {
-                SqlError::error("57P03", "no primary is available")
-                    .hint("Writes work again as soon as a primary is up; reads need not wait.")
-            }
-        };
-        error.detail(self.describe_hosts())
-    }
-
-    fn describe_hosts(&self) -> String {
-        let mut text = format!("Hosts of shard \"{}\":", self.shard.name);
-        for (index, host) in self.hosts.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ";" };
-            let state = if host.is_up() { "up" } else { "down" };
-            let role = host.role().word();
-            let timeline = host.timeline();
-            // Writing to a String does not fail.
-            let _ = write!(text, "{comma} {} ({state}, {role}", host.host.address);
-            if timeline != 0 {
-                let _ = write!(text, ", timeline {timeline}");
-            }
-            match host.last_error().filter(|_| !host.is_up()) {
-                Some(error) => _ = write!(text, ": {error})"),
-                None => text.push(')'),
-            }
-        }
-        text.push('.');
-        text
     }
 }
 

@@ -133,6 +133,14 @@ impl Seen {
         Ok(Ok(Self { system_id: identity.system_id, started_us: identity.started_us, at }))
     }
 
+    /// A timeline the host has certainly seen: the newest one may be higher.
+    pub(super) fn told(&self) -> u32 {
+        match self.at {
+            At::Primary { timeline, .. } => timeline,
+            At::Replica { received, checkpoint, .. } => received.or(checkpoint).unwrap_or(0),
+        }
+    }
+
     /// Timeline, as far as it is told for sure: a restart point's can be outdated.
     pub(super) fn timeline(&self) -> Option<u32> {
         match self.at {

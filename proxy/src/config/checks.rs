@@ -1,5 +1,6 @@
 //! Owns the checks that look at several sections together.
 
+use super::access;
 use super::document::{Table, full_name};
 use super::keys;
 use super::model::{Address, AuthMethod, Config, Secret};
@@ -16,6 +17,8 @@ pub(crate) fn check(config: &Config, tables: &[Table], context: &Context<'_>) {
         unique(section, key, tables, context);
     }
     http_address(config, tables, context);
+    access::check_query_database(&config.access, &config.databases, tables, context);
+    access::check_listeners(&config.access, &config.listeners, tables, context);
     logins(config, tables, context);
     pool_sizes(config, tables, context);
 }
@@ -70,18 +73,26 @@ fn logins(config: &Config, tables: &[Table], context: &Context<'_>) {
             .chain(["secret_file"])
             .find(|key| table.mention(key).is_some());
         let can = |auth: AuthMethod| match (&user.secret, auth) {
-            (_, AuthMethod::Trust) => true,
-            // A secret that could not be read was reported already.
-            (None, _) => wanted.is_some(),
+            (_, AuthMethod::Trust | AuthMethod::Cert) => true,
+            (_, AuthMethod::Reject) => false,
+            // A secret that could not be read was reported already; one that is not here may be
+            // had from a server.
+            (None, _) => wanted.is_some() || config.access.query.is_some(),
             (Some(Secret::Md5(_)), AuthMethod::ScramSha256) => false,
             (Some(_), AuthMethod::ScramSha256 | AuthMethod::Md5) => true,
         };
-        let open = config.listeners.iter().filter(|listener| can(listener.auth)).count();
-        if open == config.listeners.len() {
+        let methods = access::methods_of(&config.access, &config.listeners, &user.name);
+        let open = methods.iter().filter(|method| can(**method)).count();
+        // A user that only others' pools or questions use need not come in.
+        let useful = config.databases.iter().any(|db| db.forced_user.as_ref() == Some(user))
+            || config.access.query.as_ref().is_some_and(|query| query.user == *user);
+        if open == methods.len() && open > 0 || useful || config.access.rules.is_some() && open > 0
+        {
             continue;
         }
         let name = full_name(table.section, wanted.unwrap_or("password"));
         let span = wanted.and_then(|key| table.mention(key)).unwrap_or(&table.span);
+        let nobody = if config.access.rules.is_some() { "no rule" } else { "no listener" };
         let (what, help) = match wanted {
             None => ("has no password", "add `password…` or `secret…`"),
             Some(_) => (
@@ -89,8 +100,11 @@ fn logins(config: &Config, tables: &[Table], context: &Context<'_>) {
                 "take a SCRAM-SHA-256 secret, or `auth = \"md5\"` on the listener",
             ),
         };
-        if open == 0 {
-            let message = format!("user {:?} {what}: no listener lets it in", user.name);
+        if methods.is_empty() || methods.iter().all(|method| *method == AuthMethod::Reject) {
+            let message = format!("user {:?} has no rule that lets it in", user.name);
+            context.problems.warning(span, name, message, "add one, or leave the user out");
+        } else if open == 0 {
+            let message = format!("user {:?} {what}: {nobody} lets it in", user.name);
             context.problems.error(span, name, message, help);
         } else {
             let message = format!("user {:?} {what}: some listeners refuse it", user.name);

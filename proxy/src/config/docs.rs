@@ -48,6 +48,7 @@ fn kind(kind: Kind) -> String {
         Kind::File => "file".into(),
         Kind::Address => "address".into(),
         Kind::Addresses => "list of addresses".into(),
+        Kind::Names => "text or list of texts".into(),
         Kind::Secret => "secret text".into(),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Value {
     Boolean(bool),
     /// `Kind::Text`, `Choice`, `File`, `Address`, `Secret`
     Text(String),
-    /// `Kind::Addresses`
+    /// `Kind::Addresses`, `Kind::Names`
     List(Vec<(String, Span)>),
 }
 
@@ -169,7 +169,7 @@ fn example(key: &Key) -> String {
         Kind::Address => "\"127.0.0.1:5432\"".into(),
         Kind::Choice(words) => format!("{:?}", words.first().unwrap_or(&"")),
         Kind::Addresses => "[\"127.0.0.1:5432\"]".into(),
-        Kind::Text | Kind::File | Kind::Secret => "\"…\"".into(),
+        Kind::Text | Kind::Names | Kind::File | Kind::Secret => "\"…\"".into(),
     };
     format!("`{} = {value}`", key.name)
 }
@@ -212,7 +212,11 @@ fn read_value(
         (Kind::Choice(words), DeValue::String(text)) => {
             words.contains(&text.as_ref()).then(|| Value::Text(text.to_string()))
         }
-        (Kind::Addresses, DeValue::Array(elements)) => {
+        (Kind::Names, DeValue::String(text)) => {
+            let usable = !text.is_empty() && !text.contains('\0');
+            usable.then(|| Value::List(vec![(text.to_string(), value.span())]))
+        }
+        (Kind::Addresses | Kind::Names, DeValue::Array(elements)) => {
             let list = elements.iter().map(|element| match element.get_ref() {
                 DeValue::String(text) => Some((text.to_string(), element.span())),
                 _ => None,
@@ -270,6 +274,7 @@ pub(crate) fn expected(kind: Kind) -> String {
             format!("one of {}", words.join(", "))
         }
         Kind::Addresses => "a list such as [\"127.0.0.1:5432\", \"127.0.0.1:5433\"]".into(),
+        Kind::Names => "text in quotes, or a list such as [\"one\", \"two\"]".into(),
         Kind::Address => "text such as \"127.0.0.1:5432\"".into(),
         Kind::Text | Kind::File | Kind::Secret => "text in quotes, not empty".into(),
     }

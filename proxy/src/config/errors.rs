@@ -163,6 +163,12 @@ impl<'a> Problems<'a> {
         Self { text, list: RefCell::new(Vec::new()) }
     }
 
+    /// The line `span` begins in, from 1.
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        before.bytes().filter(|&byte| byte == b'\n').count() + 1
+    }
+
     /// Notes an error at `span`.
     pub(crate) fn error(
         &self,
@@ -193,8 +199,7 @@ impl<'a> Problems<'a> {
         message: String,
         help: String,
     ) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        let line = self.line(span);
         let help = (!help.is_empty()).then_some(help);
         let problem = Problem { severity, line, key, message, help, span: span.clone() };
         let mut list = self.list.borrow_mut();

@@ -1,9 +1,15 @@
 //! Owns the form of the key table: what is known of a section and of a key. The table itself is in
 //! `sections`.
 
+mod access;
+mod failover;
+mod limits;
+mod notify;
 mod sections;
+mod state;
 
-pub use sections::{DATABASE, GENERAL, HOST, HTTP, LISTENER, POOL, SECTIONS, SHARD, USER};
+pub use access::{AUTH, HBA, LISTENER, USER_MAP};
+pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 
 /// A section of the file.
 #[derive(Debug)]
@@ -14,7 +20,8 @@ pub struct Section {
     pub repeats: bool,
     /// Sentences for the documentation.
     pub help: &'static str,
-    /// Keys, in groups; a group may belong to two sections, one giving defaults to the other.
+    /// Keys, in groups; a group may belong to two sections, one giving defaults to the other. Those
+    /// of `limits` follow.
     pub groups: &'static [&'static [Key]],
     /// Sections nested in this one.
     pub nested: &'static [&'static Section],
@@ -23,7 +30,7 @@ pub struct Section {
 impl Section {
     /// All keys of the section.
     pub fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
-        self.groups.iter().flat_map(|group| group.iter())
+        self.groups.iter().chain(limits::groups_of(self.name)).flat_map(|group| group.iter())
     }
 
     /// The key called `name`.
@@ -69,6 +76,8 @@ pub enum Kind {
     Address,
     /// A list of addresses.
     Addresses,
+    /// A text or a list of texts.
+    Names,
     /// Text that must not be shown.
     Secret,
 }

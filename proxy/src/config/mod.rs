@@ -4,17 +4,21 @@
 //! `secrets`) -> checks across sections (`checks`). Every step collects its problems and goes on,
 //! so that one run names all of them.
 
+mod access;
 mod address;
 mod checks;
 #[cfg(test)]
 mod docs;
 mod document;
 mod errors;
+mod hba_file;
 pub mod keys;
+pub mod limits;
 pub mod model;
 mod pem;
 mod reload;
 mod resolve;
+mod rules;
 mod secrets;
 mod servers;
 

@@ -1,6 +1,11 @@
 //! Owns the resolved configuration: every value checked, every default filled in, secrets read.
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
+mod access;
+
+pub use access::*;
+
+use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +21,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[http]`: `/health`, `/ready`, `/metrics`.
     pub http: Option<SocketAddr>,
+    /// `[auth]`, `[[hba]]`, `[[user_map]]`
+    pub access: Access,
     /// `[[user]]`
     pub users: Vec<Arc<User>>,
     /// `[[shard]]`: a primary and its replicas.
@@ -41,6 +48,8 @@ pub struct General {
     pub drain_timeout: Duration,
     /// Largest message a client may send.
     pub max_message_bytes: usize,
+    /// Ways in, and options of TCP connections.
+    pub network: Network,
 }
 
 /// Where clients come in.
@@ -52,8 +61,10 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Most client connections on this listener.
     pub max_clients: usize,
-    /// How clients prove who they are.
+    /// How clients prove who they are, when there are no rules.
     pub auth: AuthMethod,
+    /// Connections begin with a PROXY protocol header.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// TLS towards clients.
@@ -65,6 +76,8 @@ pub struct ListenerTls {
     pub key_file: PathBuf,
     /// Refuse clients that do not use TLS.
     pub required: bool,
+    /// Ask clients for certificates.
+    pub client_authority: Option<ClientAuthority>,
 }
 
 /// Authentication of clients.
@@ -76,6 +89,10 @@ pub enum AuthMethod {
     Md5,
     /// No proof asked for.
     Trust,
+    /// A certificate with the user's name.
+    Cert,
+    /// Nobody comes in.
+    Reject,
 }
 
 /// A TCP host and port, or the path of a Unix socket file.
@@ -112,6 +129,10 @@ pub struct User {
     pub max_clients: usize,
     /// Overrides the database's `pool_size`.
     pub pool_size: Option<usize>,
+    /// Most server connections per host, over all databases; `usize::MAX` without a limit.
+    pub max_user_connections: usize,
+    /// Not in the file: known from a server's answer to the query for secrets.
+    pub fetched: bool,
 }
 
 /// A clear-text password: never printed, wiped when dropped.
@@ -146,6 +167,8 @@ pub struct Shard {
     pub monitor: MonitorLogin,
     /// How hosts are watched.
     pub health: Health,
+    /// What statements do while there is no server for them.
+    pub failover: Failover,
 }
 
 /// The monitor's login.
@@ -172,6 +195,17 @@ pub struct Health {
     pub ban_max: Duration,
     /// Period of LSN samples while a session waits for replicas to catch up.
     pub sample_interval: Duration,
+    /// Failed checks in a row after which what runs on the host is given up.
+    pub failures_max: u32,
+}
+
+/// What statements do while there is no server for them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failover {
+    /// Longest wait of a statement that was not sent yet; zero for none.
+    pub wait: Duration,
+    /// Most clients that wait so.
+    pub queue_max: usize,
 }
 
 /// One PostgreSQL server.
@@ -192,6 +226,8 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// PEM file of trusted roots; the system's roots when absent.
     pub root_cert_file: Option<PathBuf>,
+    /// SHA-256 of that file when the configuration was read: new roots are a new setting.
+    pub root_cert_digest: Option<[u8; 32]>,
 }
 
 /// libpq's `sslmode`, without `allow`.
@@ -265,6 +301,8 @@ pub struct Database {
     pub max_replica_lag_bytes: Option<u64>,
     /// Most client connections of this database.
     pub max_clients: usize,
+    /// Whose login all clients share on the servers; their own when `None`.
+    pub forced_user: Option<Arc<User>>,
     /// Most server connections per user and host.
     pub pool_size: usize,
     /// Server connections per user and host kept open when idle.
@@ -279,4 +317,10 @@ pub struct Database {
     pub prepared_statements: usize,
     /// Period of reloading catalog facts (functions, views).
     pub facts_interval: Duration,
+    /// Most notifications that wait for one session, in bytes.
+    pub notify_queue_bytes: usize,
+    /// Who may wait for a server connection.
+    pub waiting: Waiting,
+    /// How long sessions may do what.
+    pub timeouts: SessionTimeouts,
 }

@@ -28,11 +28,16 @@ pub(crate) fn check_pair(reader: &Reader<'_>, cert_file: &Path, key_file: &Path)
 
 /// Roots to check servers against.
 pub(crate) fn check_roots(reader: &Reader<'_>, file: &Path) {
-    let Some(chain) = certificates(reader, "tls_root_cert_file", file) else { return };
+    check_authorities(reader, "tls_root_cert_file", file);
+}
+
+/// Authorities to check certificates against, in the file under `key`.
+pub(crate) fn check_authorities(reader: &Reader<'_>, key: &str, file: &Path) {
+    let Some(chain) = certificates(reader, key, file) else { return };
     for certificate in chain {
         if let Err(error) = RootCertStore::empty().add(certificate) {
             let message = format!("{}: {error}", file.display());
-            reader.error("tls_root_cert_file", message, "a PEM file of X.509 certificates");
+            reader.error(key, message, "a PEM file of X.509 certificates");
         }
     }
 }

@@ -11,6 +11,10 @@ pub fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("general.workers", running.general.workers != new.general.workers),
         ("general.log_format", running.general.log_json != new.general.log_json),
+        (
+            "general.reuse_port",
+            running.general.network.reuse_port != new.general.network.reuse_port,
+        ),
         ("listener.address", addresses(running) != addresses(new)),
         ("http.address", running.http != new.http),
     ];
@@ -38,6 +42,7 @@ mod tests {
         let changes = [
             ("general.workers", "workers = 1", "workers = 2"),
             ("general.log_format", "workers = 1", "workers = 1, log_format = \"json\""),
+            ("general.reuse_port", "workers = 1", "workers = 1, reuse_port = true"),
             ("listener.address", "127.0.0.1:1", "127.0.0.1:3"),
             ("http.address", "127.0.0.1:2", "127.0.0.1:3"),
         ];

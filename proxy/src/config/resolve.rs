@@ -2,6 +2,7 @@
 //! Where something is wrong it notes the problem and goes on with a harmless value; the result is
 //! thrown away by the caller when there was any error.
 
+use super::access;
 use super::address;
 use super::checks;
 use super::document::{Span, Table, Value, full_name};
@@ -9,9 +10,9 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    SequenceState, Shard,
+    SequenceState, Shard, User,
 };
-use super::{pem, secrets, servers};
+use super::{limits, pem, secrets, servers};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,20 +158,22 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
     let pool = of("pool").next().unwrap_or(&absent_pool);
     let shards: Vec<Arc<Shard>> =
         of("shard").map(|table| Arc::new(servers::shard(&Reader::new(table, context)))).collect();
+    let users: Vec<Arc<User>> = of("user")
+        .map(|table| Arc::new(secrets::user(&Reader::new(table, context), &general)))
+        .collect();
     let config = Config {
         listeners: of("listener")
             .map(|table| listener(&Reader::new(table, context), &general))
             .collect(),
         http: of("http").next().and_then(|table| http(&Reader::new(table, context))),
-        users: of("user")
-            .map(|table| Arc::new(secrets::user(&Reader::new(table, context), &general)))
-            .collect(),
+        access: access::access(tables, &users, context),
         databases: of("database")
             .filter_map(|table| {
                 let reader = Reader { table, fallback: Some(pool), context };
-                database(&reader, &general, &shards).map(Arc::new)
+                database(&reader, &general, &shards, &users).map(Arc::new)
             })
             .collect(),
+        users,
         shards,
         general,
     };
@@ -193,6 +196,7 @@ fn general(reader: &Reader<'_>) -> General {
         login_timeout: reader.duration_ms("login_timeout_ms"),
         drain_timeout: reader.duration_ms("drain_timeout_ms"),
         max_message_bytes: reader.count("max_message_bytes"),
+        network: limits::network(reader),
     }
 }
 
@@ -217,11 +221,13 @@ fn listener(reader: &Reader<'_>, general: &General) -> Listener {
     let auth = match reader.text("auth").as_deref() {
         Some("trust") => AuthMethod::Trust,
         Some("md5") => AuthMethod::Md5,
+        Some("cert") => AuthMethod::Cert,
         _ => AuthMethod::ScramSha256,
     };
     let tls = listener_tls(reader, &address);
     let max_clients = reader.optional_count("max_clients").unwrap_or(general.max_clients);
-    Listener { address, tls, max_clients, auth }
+    let proxy_protocol = access::proxy_protocol(reader, &address);
+    Listener { address, tls, max_clients, auth, proxy_protocol }
 }
 
 fn listener_tls(reader: &Reader<'_>, address: &Address) -> Option<ListenerTls> {
@@ -229,6 +235,11 @@ fn listener_tls(reader: &Reader<'_>, address: &Address) -> Option<ListenerTls> {
     let (cert_file, key_file) = match (reader.file("tls_cert_file"), reader.file("tls_key_file")) {
         (Some(cert_file), Some(key_file)) => (cert_file, key_file),
         (None, None) => {
+            if reader.table.mention("tls_client_ca_file").is_some() {
+                let help = "add `tls_cert_file` and `tls_key_file`";
+                let message = "certificates of clients without TLS";
+                reader.error("tls_client_ca_file", message, help);
+            }
             if required {
                 let help = "add `tls_cert_file` and `tls_key_file`";
                 reader.error("tls_required", "TLS is required but there is no certificate", help);
@@ -249,10 +260,16 @@ fn listener_tls(reader: &Reader<'_>, address: &Address) -> Option<ListenerTls> {
         reader.error("tls_cert_file", "TLS is not spoken over Unix sockets", help);
     }
     pem::check_pair(reader, &cert_file, &key_file);
-    Some(ListenerTls { cert_file, key_file, required })
+    let client_authority = access::client_authority(reader);
+    Some(ListenerTls { cert_file, key_file, required, client_authority })
 }
 
-fn database(reader: &Reader<'_>, general: &General, shards: &[Arc<Shard>]) -> Option<Database> {
+fn database(
+    reader: &Reader<'_>,
+    general: &General,
+    shards: &[Arc<Shard>],
+    users: &[Arc<User>],
+) -> Option<Database> {
     let name = reader.name("name").unwrap_or_default();
     let shard = servers::find_shard(reader, shards);
     let (pool_size, min_idle) = (reader.count("pool_size"), reader.count("min_idle"));
@@ -285,6 +302,7 @@ fn database(reader: &Reader<'_>, general: &General, shards: &[Arc<Shard>]) -> Op
         max_replica_lag: reader.integer("max_replica_lag_ms").map(Duration::from_millis),
         max_replica_lag_bytes: reader.integer("max_replica_lag_bytes"),
         max_clients: reader.optional_count("max_clients").unwrap_or(general.max_clients),
+        forced_user: forced_user(reader, users),
         pool_size,
         min_idle,
         idle_timeout: reader.duration_ms("idle_timeout_ms"),
@@ -292,5 +310,18 @@ fn database(reader: &Reader<'_>, general: &General, shards: &[Arc<Shard>]) -> Op
         checkout_timeout: reader.duration_ms("checkout_timeout_ms"),
         prepared_statements: reader.count("prepared_statements"),
         facts_interval: reader.duration_ms("facts_interval_ms"),
+        notify_queue_bytes: reader.count("notify_queue_bytes"),
+        waiting: limits::waiting(reader, general, reader.duration_ms("checkout_timeout_ms")),
+        timeouts: limits::session_timeouts(reader),
     })
+}
+
+fn forced_user(reader: &Reader<'_>, users: &[Arc<User>]) -> Option<Arc<User>> {
+    let name = reader.text("forced_user")?;
+    let found = users.iter().find(|user| user.name == name);
+    if found.is_none() {
+        let message = format!("there is no [[user]] {name:?}");
+        reader.error("forced_user", message, "its server login is shared by all clients");
+    }
+    found.cloned()
 }

@@ -32,6 +32,8 @@ pub(crate) fn user(reader: &Reader<'_>, general: &General) -> User {
         server_password,
         max_clients: reader.optional_count("max_clients").unwrap_or(general.max_clients),
         pool_size: reader.optional_count("pool_size"),
+        max_user_connections: reader.optional_count("max_user_connections").unwrap_or(usize::MAX),
+        fetched: false,
     }
 }
 

@@ -2,9 +2,12 @@
 
 use super::address;
 use super::document::{Span, Value, closest, full_name};
-use super::model::{Address, Health, Host, MonitorLogin, ServerTls, ServerTlsMode, Shard};
+use super::model::{
+    Address, Failover, Health, Host, MonitorLogin, ServerTls, ServerTlsMode, Shard,
+};
 use super::resolve::Reader;
 use super::{pem, secrets};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -23,6 +26,11 @@ pub(crate) fn shard(reader: &Reader<'_>) -> Shard {
         ban_min: reader.duration_ms("health_ban_min_ms"),
         ban_max: reader.duration_ms("health_ban_max_ms"),
         sample_interval: reader.duration_ms("sample_interval_ms"),
+        failures_max: u32::try_from(reader.count("health_failures_max")).unwrap_or(u32::MAX),
+    };
+    let failover = Failover {
+        wait: reader.duration_ms("failover_wait_ms"),
+        queue_max: reader.count("failover_queue_max"),
     };
     if health.ban_min > health.ban_max {
         let help = "the first ban must not be longer than the longest";
@@ -33,7 +41,7 @@ pub(crate) fn shard(reader: &Reader<'_>) -> Shard {
         password: secrets::password(reader, "monitor_password"),
         database: reader.name("monitor_database").unwrap_or_default(),
     };
-    Shard { name, hosts: hosts(reader), monitor, health }
+    Shard { name, hosts: hosts(reader), monitor, health, failover }
 }
 
 fn hosts(reader: &Reader<'_>) -> Vec<Arc<Host>> {
@@ -110,7 +118,10 @@ fn server_tls(reader: &Reader<'_>, address: &Address) -> ServerTls {
         let message = format!("{address}: TLS is not spoken over Unix sockets");
         reader.error("tls_mode", message, "use tls_mode = \"disable\" for this host");
     }
-    ServerTls { mode: if unix { ServerTlsMode::Disable } else { mode }, root_cert_file }
+    let digest = |file| std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
+    let root_cert_digest = root_cert_file.as_ref().and_then(digest);
+    let mode = if unix { ServerTlsMode::Disable } else { mode };
+    ServerTls { mode, root_cert_file, root_cert_digest }
 }
 
 /// The shard a `[[database]]` lives on.

@@ -337,3 +337,127 @@ fn the_key_table_agrees_with_itself() {
     }
     SECTIONS.iter().for_each(|section| walk(section));
 }
+
+/// MINIMAL with `text` at its end.
+fn with(text: &str) -> String {
+    format!("{MINIMAL}\n{text}")
+}
+
+/// Asserts that MINIMAL with `text` at its end is refused, with exactly one line.
+fn refuses_more(text: &str, wanted: &str) {
+    let lines = refused(&with(text));
+    assert!(lines.len() == 1 && lines[0].contains(wanted), "wanted {wanted:?}, got {lines:#?}");
+}
+
+const RULE: &str = "[[hba]]\ntype = \"host\"\ndatabase = \"all\"\nuser = \"all\"\n\
+                    address = \"all\"\nmethod = \"scram-sha-256\"\n";
+
+#[test]
+fn rules_keep_their_order_and_know_their_lines() {
+    let second = RULE.replace("\"all\"\nmethod", "[\"10.0.0.1\", \"::/0\"]\nmethod");
+    let access = read(&with(&format!("{RULE}{second}"))).unwrap().config.access;
+    let rules = access.rules.unwrap();
+    assert_eq!(rules.len(), 2);
+    assert_eq!(rules[0].place, "[[hba]] in line 16");
+    assert!(rules[0].addresses.is_none());
+    let networks: Vec<String> =
+        rules[1].addresses.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.1/32", "::/0"]);
+    let plain = read(MINIMAL).unwrap().config.access;
+    assert!(plain.rules.is_none() && plain.maps.is_empty() && plain.query.is_none());
+    assert_eq!((plain.failures.limit, plain.failures.window), (30, Duration::from_secs(60)));
+}
+
+#[test]
+fn rules_that_cannot_hold_are_refused() {
+    for (from, to, wanted) in [
+        ("\"host\"", "\"hostgss\"", "test.toml:17: hba.type: \"hostgss\" is not a value"),
+        ("address = \"all\"\n", "", "`address` is missing in [[hba]]"),
+        ("address = \"all\"", "address = []", "the list is empty"),
+        ("address = \"all\"", "address = \"db1\"", "test.toml:20: hba.address: \"db1\" is not"),
+        ("address = \"all\"", "address = \"10.0.0.0/40\"", "is not an IP address or network"),
+        ("address = \"all\"", "address = 5", "a list such as"),
+        ("user = \"all\"", "user = [\"a\", \"+b\"]", "test.toml:19: hba.user: \"+b\""),
+        ("user = \"all\"", "user = \"/(\"", "not a regular expression"),
+        ("database = \"all\"", "database = \"replication\"", "\"replication\" is not supported"),
+        ("database = \"all\"\n", "", "`database` is missing"),
+        ("\"host\"", "\"local\"", "Unix sockets have no addresses"),
+        ("\"scram-sha-256\"", "\"cert\"", "certificates are only had with type hostssl"),
+        ("\"scram-sha-256\"", "\"peer\"", "\"peer\" is not a value of `method`"),
+        ("\"scram-sha-256\"", "\"md5\"\nclientcert = \"verify-ca\"", "only had with type hostssl"),
+    ] {
+        assert!(RULE.contains(from), "{from:?}");
+        let lines = refused(&with(&RULE.replace(from, to)));
+        assert!(lines.len() <= 2 && lines[0].contains(wanted), "wanted {wanted:?}, got {lines:#?}");
+    }
+    let mapped = RULE
+        .replace("\"host\"", "\"hostssl\"")
+        .replace("\"scram-sha-256\"", "\"cert\"\nmap = \"m\"");
+    let lines = refused(&with(&mapped));
+    assert!(lines.iter().any(|line| line.contains("there is no user map \"m\"")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("no listener asks for certificates")));
+    let unmapped = with(&(RULE.to_owned() + "map = \"m\"\n"));
+    assert!(refused(&unmapped).iter().any(|line| line.contains("maps are for method cert")));
+    let both = MINIMAL.replace("6432\"", "6432\"\nauth = \"trust\"") + RULE;
+    assert!(refused(&both)[0].contains("test.toml:3: listener.auth: `auth` beside [[hba]] rules"));
+}
+
+#[test]
+fn access_keys_that_cannot_hold_are_refused() {
+    refuses_more("[auth]\nquery = \"x\"", "`query` without `query_user`");
+    refuses_more("[auth]\nquery_user = \"x\"", "there is no [[user]] \"x\"");
+    let unknown = "[auth]\nquery_user = \"app\"\nquery_database = \"x\"";
+    refuses_more(unknown, "test.toml:18: auth.query_database: there is no [[database]] \"x\"");
+    refuses_more("[auth]\nhba_file = \"/nowhere\"", "/nowhere: No such file");
+    refuses_more("forced_user = \"x\"", "there is no [[user]] \"x\"");
+    let pattern = "[[user_map]]\nmap = \"m\"\nsystem = \"/(\"\nuser = \"x\"";
+    refuses_more(pattern, "user_map.system: \"(\" is not a regular expression");
+    refuses("[[user]]", "proxy_protocol = true\n[[user]]", "anybody could claim any address");
+    refuses("[[user]]", "proxy_protocol_from = \"::1\"\n[[user]]", "no PROXY protocol is spoken");
+    let strange = "proxy_protocol = true\nproxy_protocol_from = [\"::1\", \"x\"]\n[[user]]";
+    let lines = refused(&MINIMAL.replace("[[user]]", strange));
+    assert!(lines.iter().any(|line| line.contains("\"x\" is not an IP address")), "{lines:?}");
+    refuses("[[user]]", "auth = \"cert\"\n[[user]]", "clients are not asked for certificates");
+    refuses(
+        "[[user]]",
+        "tls_client_ca_file = \"x\"\n[[user]]",
+        "certificates of clients without TLS",
+    );
+}
+
+#[test]
+fn a_user_without_secret_may_come_in_by_other_ways() {
+    let bare = "[[user]]\nname = \"bare\"\n";
+    refuses_more(bare, "user \"bare\" has no password: no listener lets it in");
+    let query = "[auth]\nquery_user = \"app\"\n";
+    assert!(read(&with(&format!("{bare}{query}"))).is_ok(), "a server has its secret");
+    let forced = MINIMAL.to_owned() + "forced_user = \"bare\"\n" + bare;
+    assert!(read(&forced).is_ok(), "its server login is used by others");
+    let trusted =
+        RULE.replace("user = \"all\"", "user = \"bare\"").replace("scram-sha-256", "trust");
+    let loaded = read(&with(&format!("{bare}{trusted}"))).unwrap();
+    let warnings = loaded.warnings.to_string();
+    assert!(warnings.contains("user \"app\" has no rule that lets it in"), "{warnings}");
+}
+
+#[test]
+fn new_roots_are_a_new_setting() {
+    let folder = std::env::temp_dir().join(format!("pgmanifold-roots-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let read = || {
+        let roots = "tls_mode = \"verify-full\"\ntls_root_cert_file = \"roots.pem\"\nmonitor_user";
+        let text = MINIMAL.replace("monitor_user", roots);
+        let name = folder.join("test.toml");
+        super::read(&text, name.to_str().unwrap(), &environment).unwrap().config.shards
+    };
+    let write = || {
+        let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.join("roots.pem"), root.cert.pem()).unwrap();
+    };
+    write();
+    let (first, again) = (read(), read());
+    write();
+    assert_eq!(first, again);
+    assert_ne!(first, read(), "the shard's connections are replaced");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -1,19 +1,22 @@
 //! Owns the proof of who a client is: SCRAM-SHA-256(-PLUS), md5 and trust, against the configured
-//! users. It must not say why a login failed to anybody but the log: an unknown user and one with
-//! a wrong password see the same exchange.
+//! users and those that a server knows. It must not say why a login failed to anybody but the log:
+//! an unknown user and one with a wrong password see the same exchange.
 //!
 //! The salt of a user with a clear-text password is made from the name and a secret of the
 //! process, as an unknown user's is, and the keys are derived once, on a blocking thread; only
 //! the first login of such a user is slower, and `Frontends::warm` takes even that away.
 
+use crate::backend::key_ring::KeyRing;
+use crate::cluster::SecretQuery;
 use crate::config::model::{AuthMethod, Password, Secret, User};
 use crate::frontend::packet::{MAX_PACKET_BYTES, violation};
 use crate::frontend::scram;
+use crate::wire::derive::derive as derive_slowly;
 use crate::wire::error::SqlError;
 use crate::wire::protocol::{LoginFrame, put_frame, read_frame, take_cstr};
 use crate::wire::scram::{
-    DEFAULT_ITERATIONS, Key, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ServerKeys, StoredSecret, hmac,
-    salted_password, server_keys,
+    ClientKeys, DEFAULT_ITERATIONS, Key, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ServerKeys,
+    StoredSecret, hmac, salted_password, server_keys,
 };
 use crate::wire::stream::Stream;
 use bytes::{Buf, BufMut, BytesMut};
@@ -23,7 +26,6 @@ use std::io;
 use std::sync::{Arc, LazyLock, OnceLock};
 use subtle::ConstantTimeEq;
 use tokio::io::AsyncWriteExt;
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 const SALT_BYTES: usize = 16;
@@ -40,7 +42,9 @@ pub(super) enum AuthError {
     /// The client broke the protocol or asks for what is not served.
     Refused(SqlError),
     /// The proof is wrong or cannot be had. The text is for the log only.
-    Rejected(SqlError, &'static str),
+    Rejected(SqlError, String),
+    /// It cannot be checked now. The text is for the log only.
+    Unavailable(String),
 }
 
 impl From<io::Error> for AuthError {
@@ -61,15 +65,22 @@ impl From<SqlError> for AuthError {
 /// Everybody who may log in.
 pub(super) struct Accounts {
     accounts: HashMap<String, Account>,
+    /// Where the secrets of the others come from.
+    query: Option<Arc<SecretQuery>>,
+    /// Where clients' keys are kept that their logins show.
+    ring: Arc<KeyRing>,
+    /// Of users that only a server knows.
+    max_clients: usize,
 }
 
 /// Makes salts, and the keys that nobody's password fits. It outlives reloads: were salts to
 /// change with them, those that stay would be known for users with stored secrets.
 static SECRET: LazyLock<Key> = LazyLock::new(|| Zeroizing::new(rand::random()));
 
+#[derive(Clone)]
 struct Account {
     user: Arc<User>,
-    proof: Proof,
+    proof: Arc<Proof>,
 }
 
 /// What an account's secret can be checked with.
@@ -85,19 +96,25 @@ enum Proof {
 impl Accounts {
     /// # Errors
     /// The name of the user whose secret cannot be read, and why.
-    pub(super) fn new(users: &[Arc<User>]) -> Result<Self, String> {
+    pub(super) fn new(
+        users: &[Arc<User>],
+        query: Option<Arc<SecretQuery>>,
+        ring: Arc<KeyRing>,
+        max_clients: usize,
+    ) -> Result<Self, String> {
         let account = |user: &Arc<User>| {
             let proof = Proof::new(user.secret.as_ref())
                 .ok_or_else(|| format!("the secret of user \"{}\" is malformed", user.name))?;
-            Ok((user.name.clone(), Account { user: user.clone(), proof }))
+            Ok((user.name.clone(), Account { user: user.clone(), proof: Arc::new(proof) }))
         };
-        Ok(Self { accounts: users.iter().map(account).collect::<Result<_, String>>()? })
+        let accounts = users.iter().map(account).collect::<Result<_, String>>()?;
+        Ok(Self { accounts, query, ring, max_clients })
     }
 
     /// Derives the keys of all clear-text passwords: milliseconds each.
     pub(super) fn warm(&self) {
         for (name, account) in &self.accounts {
-            if let Proof::Password(password, keys) = &account.proof {
+            if let Proof::Password(password, keys) = &*account.proof {
                 keys.get_or_init(|| derive(password, &salt_of(name)));
             }
         }
@@ -108,24 +125,78 @@ impl Accounts {
         &self,
         link: &mut ClientLink<'_>,
         method: AuthMethod,
-        name: &str,
+        (name, database): (&str, &str),
         binding: Option<&[u8]>,
     ) -> Result<Arc<User>, AuthError> {
-        let account = self.accounts.get(name);
-        let proof = account.map(|account| &account.proof);
+        let account = self.find(name, database).await?;
+        let proof = account.as_ref().map(|account| &*account.proof);
         match (method, proof) {
-            (AuthMethod::Trust, _) => link.flush().await?,
+            (AuthMethod::Reject, _) => return Err(rejected(name, "the method is reject")),
+            (AuthMethod::Trust | AuthMethod::Cert, _) => link.flush().await?,
             (AuthMethod::ScramSha256, _) | (AuthMethod::Md5, Some(Proof::Scram(_))) => {
-                self.scram(link, name, proof, binding).await?;
+                let shown = self.scram(link, name, proof, binding).await;
+                let shown = shown.inspect_err(|error| self.doubt(error, name, database))?;
+                self.keep(account.as_ref(), shown);
             }
-            (AuthMethod::Md5, _) => md5(link, name, proof).await?,
+            (AuthMethod::Md5, _) => {
+                let checked = md5(link, name, proof).await;
+                checked.inspect_err(|error| self.doubt(error, name, database))?;
+                self.keep(account.as_ref(), None);
+            }
         }
-        match account {
-            Some(account) => Ok(account.user.clone()),
-            None => {
-                let error = SqlError::fatal("28000", format!("role \"{name}\" does not exist"));
-                Err(AuthError::Rejected(error, "unknown user"))
+        account.map(|account| account.user).ok_or_else(|| {
+            let error = SqlError::fatal("28000", format!("role \"{name}\" does not exist"));
+            AuthError::Rejected(error, "unknown user".into())
+        })
+    }
+
+    /// The account called `name`: the configuration's, with the secret of a server when it has
+    /// none itself, or a server's.
+    async fn find(&self, name: &str, database: &str) -> Result<Option<Account>, AuthError> {
+        let known = self.accounts.get(name);
+        let lacks_secret = known.is_none_or(|account| matches!(*account.proof, Proof::None));
+        let Some(query) = self.query.as_ref().filter(|_| lacks_secret) else {
+            return Ok(known.cloned());
+        };
+        let asked = query.secret(database, name).await;
+        let asked = asked.map_err(|error| AuthError::Unavailable(error.to_string()))?;
+        let Some(fetched) = asked else { return Ok(known.cloned()) };
+        let proof = Proof::new(fetched.secret.as_ref())
+            .ok_or_else(|| AuthError::Unavailable("the server's secret is malformed".into()))?;
+        let fetched = || {
+            Arc::new(User {
+                name: name.to_owned(),
+                secret: None,
+                server_user: name.to_owned(),
+                server_password: None,
+                max_clients: self.max_clients,
+                pool_size: None,
+                max_user_connections: usize::MAX,
+                fetched: true,
+            })
+        };
+        let user = known.map_or_else(fetched, |account| Arc::clone(&account.user));
+        Ok(Some(Account { user, proof: Arc::new(proof) }))
+    }
+
+    /// A proof that does not fit may be made with a newer password than the one remembered.
+    fn doubt(&self, error: &AuthError, name: &str, database: &str) {
+        if let (AuthError::Rejected(..), Some(query)) = (error, &self.query) {
+            query.doubt(database, name);
+        }
+    }
+
+    /// Keeps what a login has shown, when servers must be logged in to with it.
+    fn keep(&self, account: Option<&Account>, shown: Option<ClientKeys>) {
+        let Some(account) = account.filter(|account| account.user.server_password.is_none()) else {
+            return;
+        };
+        match (&*account.proof, shown) {
+            (Proof::Scram(stored), Some(keys)) => {
+                self.ring.keep_scram(&account.user.name, &stored.salt, stored.iterations, keys);
             }
+            (Proof::Md5(digits), None) => self.ring.keep_md5(&account.user.name, digits),
+            _ => {}
         }
     }
 
@@ -135,7 +206,7 @@ impl Accounts {
         name: &str,
         proof: Option<&Proof>,
         binding: Option<&[u8]>,
-    ) -> Result<(), AuthError> {
+    ) -> Result<Option<ClientKeys>, AuthError> {
         link.put_authentication(AUTH_SASL, |out| {
             let plus = binding.map(|_| SCRAM_SHA_256_PLUS);
             for mechanism in plus.into_iter().chain([SCRAM_SHA_256]) {
@@ -158,9 +229,10 @@ impl Accounts {
         let answer = challenge.answer(&link.ask().await?)?;
         let (keys, failure) = keys_of(name, proof, salt).await;
         match (answer.verify(&keys), failure) {
-            (Some(message), None) => {
+            (Some((message, shown)), None) => {
                 link.put_authentication(AUTH_SASL_FINAL, |out| out.put_slice(message.as_bytes()));
-                Ok(link.flush().await?)
+                link.flush().await?;
+                Ok(Some(shown))
             }
             (_, failure) => Err(rejected(name, failure.unwrap_or("wrong password"))),
         }
@@ -186,7 +258,7 @@ async fn keys_of(
             }
             let (password, keys) = (password.clone(), keys.clone());
             let derive = move || keys.get_or_init(|| derive(&password, &salt)).clone();
-            match spawn_blocking(derive).await {
+            match derive_slowly(derive).await {
                 Ok(keys) => return (keys, None),
                 Err(_) => "the key derivation was stopped",
             }
@@ -220,7 +292,7 @@ fn derive(password: &Password, salt: &[u8]) -> ServerKeys {
 
 fn rejected(name: &str, reason: &'static str) -> AuthError {
     let text = format!("password authentication failed for user \"{name}\"");
-    AuthError::Rejected(SqlError::fatal("28P01", text), reason)
+    AuthError::Rejected(SqlError::fatal("28P01", text), reason.to_owned())
 }
 
 /// Mechanism and data of a SASLInitialResponse.
@@ -338,8 +410,11 @@ mod tests {
                 server_password: None,
                 max_clients: 1,
                 pool_size: None,
+                max_user_connections: usize::MAX,
+                fetched: false,
             };
-            let error = Accounts::new(&[Arc::new(user)]).err().expect("refused");
+            let error =
+                Accounts::new(&[Arc::new(user)], None, Arc::default(), 1).err().expect("refused");
             assert!(error.contains("\"ann\""), "{error}");
         }
     }

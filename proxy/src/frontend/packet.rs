@@ -10,9 +10,9 @@ use crate::wire::protocol::{
 use bytes::{BufMut, BytesMut};
 
 /// Shortest packet: its length word and its code.
-pub(super) const MIN_PACKET_BYTES: usize = 8;
+pub(crate) const MIN_PACKET_BYTES: usize = 8;
 /// Longest packet, as in PostgreSQL.
-pub(super) const MAX_PACKET_BYTES: usize = 10_000;
+pub(crate) const MAX_PACKET_BYTES: usize = 10_000;
 /// Newest minor version that is spoken.
 const NEWEST_MINOR: u32 = 2;
 
@@ -87,7 +87,8 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Packet, SqlError> {
 
 fn parse_startup(minor: u32, body: &[u8]) -> Result<Startup, SqlError> {
     let (mut user, mut database) = (None, None);
-    let (mut params, mut unknown_options) = (Vec::new(), Vec::new());
+    // As in PostgreSQL, parameters of their own win over `options`, wherever they stand.
+    let (mut params, mut own, mut unknown_options) = (Vec::new(), Vec::new(), Vec::new());
     for (name, value) in split_pairs(body)? {
         match name.as_str() {
             "user" => user = Some(value),
@@ -98,9 +99,10 @@ fn parse_startup(minor: u32, body: &[u8]) -> Result<Startup, SqlError> {
                 params.extend(settings.map_err(|text| SqlError::fatal("42601", text))?);
             }
             _ if name.starts_with("_pq_.") => unknown_options.push(name),
-            _ => params.push((name, value)),
+            _ => own.push((name, value)),
         }
     }
+    params.append(&mut own);
     let user = user.filter(|user| !user.is_empty()).ok_or_else(|| {
         SqlError::fatal("28000", "no PostgreSQL user name specified in startup packet")
     })?;
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_keep_their_order_and_options_are_split() {
+    fn parameters_keep_their_order_behind_options() {
         let pairs = [
             ("user", "ann"),
             ("application_name", "x"),
@@ -180,7 +182,7 @@ mod tests {
         let found = ok(0, &pairs);
         assert_eq!((found.user.as_str(), found.database.as_str()), ("ann", "ann"));
         let names: Vec<_> = found.params.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["application_name", "a", "b_c", "client_encoding"]);
+        assert_eq!(names, ["a", "b_c", "application_name", "client_encoding"]);
         assert_eq!(ok(0, &[("database", "d"), ("user", "a")]).database, "d");
         assert_eq!(ok(0, &[("database", ""), ("user", "a")]).database, "a");
     }

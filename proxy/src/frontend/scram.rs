@@ -3,7 +3,9 @@
 
 use crate::frontend::packet::violation;
 use crate::wire::error::SqlError;
-use crate::wire::scram::{SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ServerKeys, is_nonce, nonce};
+use crate::wire::scram::{
+    ClientKeys, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ServerKeys, is_nonce, nonce,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -99,10 +101,11 @@ impl Challenge {
 }
 
 impl Answer {
-    /// The server-final-message when the proof is right; constant time otherwise.
-    pub(super) fn verify(&self, keys: &ServerKeys) -> Option<String> {
-        let right = keys.verify(&self.auth_message, &self.proof);
-        right.then(|| format!("v={}", keys.signature(&self.auth_message)))
+    /// The server-final-message when the proof is right, and the client's keys, which a right
+    /// proof shows; constant time otherwise.
+    pub(super) fn verify(&self, keys: &ServerKeys) -> Option<(String, ClientKeys)> {
+        let shown = keys.client_keys(&self.auth_message, &self.proof)?;
+        Some((format!("v={}", keys.signature(&self.auth_message)), shown))
     }
 }
 

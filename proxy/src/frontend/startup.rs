@@ -5,11 +5,17 @@
 //! Everything here reads exactly the bytes it needs, so that nothing a client sends early, in
 //! clear text before TLS or as queries after its password, is taken for something else.
 
-use crate::config::model::{Address, AuthMethod, Config, User};
+use crate::backend::key_ring::KeyRing;
+use crate::cluster::SecretQuery;
+use crate::config::limits::TcpOptions;
+use crate::config::model::{Access, Address, AuthMethod, Config, ProxyProtocol, User};
 use crate::frontend::auth::{Accounts, AuthError, ClientLink};
+use crate::frontend::hba::{self, Attempt};
 use crate::frontend::packet::{
     self, MAX_PACKET_BYTES, MIN_PACKET_BYTES, Packet, Startup, violation,
 };
+use crate::frontend::proxy_header::{self, Told};
+use crate::frontend::throttle::Throttle;
 use crate::frontend::tls::{TLS_HANDSHAKE_BYTE, TlsServer};
 use crate::wire::error::SqlError;
 use crate::wire::protocol::{CancelKey, Protocol};
@@ -19,6 +25,7 @@ use bytes::BytesMut;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What logins are checked against: one per configuration, cheap to clone.
@@ -27,12 +34,27 @@ pub struct Frontends(Arc<Inner>);
 
 struct Inner {
     accounts: Accounts,
+    access: Access,
+    throttle: Arc<Throttle>,
     listeners: Vec<Listener>,
+    tcp: TcpOptions,
 }
 
 struct Listener {
     auth: AuthMethod,
     tls: Option<TlsServer>,
+    proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// What logins need beside the configuration. All but the query outlives reloads.
+#[derive(Debug, Clone, Default)]
+pub struct Means {
+    /// Where clients' keys are kept that their logins show.
+    pub ring: Arc<KeyRing>,
+    /// Who failed lately.
+    pub throttle: Arc<Throttle>,
+    /// Where secrets come from that the configuration does not hold.
+    pub query: Option<Arc<SecretQuery>>,
 }
 
 /// Where a client comes from.
@@ -66,6 +88,8 @@ pub enum Incoming {
 pub struct Login {
     /// The connection, with nothing read beyond the login.
     pub stream: Stream,
+    /// Where it comes from; what a PROXY protocol header says goes before the socket's own.
+    pub peer: Peer,
     /// Who it is.
     pub user: Arc<User>,
     /// The database asked for; the user's name when none was.
@@ -82,6 +106,8 @@ pub struct Login {
 pub struct StartupError {
     /// For metrics.
     pub kind: StartupErrorKind,
+    /// Where it comes from, when a PROXY protocol header said so.
+    pub peer: Option<Peer>,
     /// The user it claimed to be, when it came so far.
     pub user: Option<String>,
     /// For the log; says more than the client was told.
@@ -99,8 +125,12 @@ pub enum StartupErrorKind {
     Protocol,
     /// No TLS where it is required.
     TlsRequired,
-    /// Unknown user or wrong password.
+    /// Unknown user, wrong password, or no rule that lets the client in.
     Authentication,
+    /// Too many failed logins before.
+    Throttled,
+    /// No server could say what the login is checked against.
+    Unavailable,
 }
 
 impl StartupErrorKind {
@@ -113,13 +143,15 @@ impl StartupErrorKind {
             Self::Protocol => "protocol",
             Self::TlsRequired => "tls_required",
             Self::Authentication => "authentication",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
         }
     }
 }
 
 impl StartupError {
     fn new(kind: StartupErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, user: None, reason: reason.into() }
+        Self { kind, peer: None, user: None, reason: reason.into() }
     }
 }
 
@@ -144,17 +176,30 @@ impl Frontends {
     /// # Errors
     /// When one cannot be used; the text names it.
     pub fn new(config: &Config) -> Result<Self, TlsConfigError> {
-        let accounts = Accounts::new(&config.users).map_err(TlsConfigError)?;
+        Self::with(config, Means::default())
+    }
+
+    /// The same with what lasts longer than a configuration, and with servers to ask.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with(config: &Config, means: Means) -> Result<Self, TlsConfigError> {
+        let Means { ring, throttle, query } = means;
+        let max_clients = config.general.max_clients;
+        let accounts = Accounts::new(&config.users, query, ring, max_clients);
+        let accounts = accounts.map_err(TlsConfigError)?;
         let listener = |listener: &crate::config::model::Listener| {
             if let (Some(_), Address::Unix(_)) = (&listener.tls, &listener.address) {
                 let text = format!("listener {}: no TLS on Unix sockets", listener.address);
                 return Err(TlsConfigError(text));
             }
             let tls = listener.tls.as_ref().map(TlsServer::new).transpose()?;
-            Ok(Listener { auth: listener.auth, tls })
+            let proxy_protocol = listener.proxy_protocol.clone();
+            Ok(Listener { auth: listener.auth, tls, proxy_protocol })
         };
         let listeners = config.listeners.iter().map(listener).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Inner { accounts, listeners })))
+        let (access, tcp) = (config.access.clone(), config.general.network.tcp);
+        Ok(Self(Arc::new(Inner { accounts, access, throttle, listeners, tcp })))
     }
 
     /// Derives the keys of all clear-text passwords now rather than at the first login:
@@ -178,25 +223,77 @@ pub async fn accept(
     listener: usize,
     frontends: &Frontends,
 ) -> Result<Incoming, StartupError> {
-    let Inner { accounts, listeners } = &*frontends.0;
-    let listener = listeners.get(listener).ok_or_else(|| {
+    let inner = &*frontends.0;
+    let listener = inner.listeners.get(listener).ok_or_else(|| {
         StartupError::new(StartupErrorKind::Protocol, "the listener is no longer configured")
     })?;
-    socket.configure()?;
+    socket.configure(&inner.tcp)?;
+    let mut socket = socket;
+    let Some(told) = told_peer(&mut socket, peer, listener).await? else {
+        return Ok(Incoming::Closed);
+    };
+    let entered = enter(socket, told, listener, inner).await;
+    entered.map_err(|error| StartupError { peer: (told != peer).then_some(told), ..error })
+}
+
+/// Whose connection this is; `None` when it was closed before anybody said.
+async fn told_peer(
+    socket: &mut Socket,
+    peer: Peer,
+    listener: &Listener,
+) -> Result<Option<Peer>, StartupError> {
+    let Some(ProxyProtocol { from }) = &listener.proxy_protocol else { return Ok(Some(peer)) };
+    let refused = |reason: String| StartupError::new(StartupErrorKind::Protocol, reason);
+    if let Peer::Tcp(address) = peer {
+        let address = address.ip().to_canonical();
+        if !from.iter().any(|network| network.contains(&address)) {
+            return Err(refused("not a load balancer that may use the PROXY protocol".into()));
+        }
+    }
+    match proxy_header::read(socket).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Told::Itself)) => Ok(Some(peer)),
+        Ok(Some(Told::Client(client))) => Ok(Some(client)),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+/// Everything after the PROXY protocol.
+async fn enter(
+    socket: Socket,
+    peer: Peer,
+    listener: &Listener,
+    inner: &Inner,
+) -> Result<Incoming, StartupError> {
+    if inner.throttle.refuses_address(peer, inner.access.failures, Instant::now()) {
+        // Before TLS, which would cost more than the refusal; after the first packet, because a
+        // close with bytes unread takes the answer away from the client.
+        let mut stream = Stream::Plain(socket);
+        if read_packet(&mut stream).await?.is_none() {
+            return Ok(Incoming::Closed);
+        }
+        return Err(refuse_throttled(&mut stream).await);
+    }
     let Some((mut stream, packet)) = open(socket, peer, listener).await? else {
         return Ok(Incoming::Closed);
     };
     match packet {
         FirstPacket::Cancel(key) => Ok(Incoming::Cancel { key, stream }),
         FirstPacket::Startup(startup) => {
-            let result = log_in(&mut stream, &startup, listener, accounts).await;
+            let result = log_in(&mut stream, &startup, (listener, inner), peer).await;
             let Some(user) = result.map_err(|error| error.of(&startup.user))? else {
                 return Ok(Incoming::Closed);
             };
             let Startup { database, params, protocol, .. } = startup;
-            Ok(Incoming::Login(Box::new(Login { stream, user, database, params, protocol })))
+            Ok(Incoming::Login(Box::new(Login { stream, peer, user, database, params, protocol })))
         }
     }
+}
+
+async fn refuse_throttled(stream: &mut Stream) -> StartupError {
+    let error = SqlError::fatal("28000", "too many failed logins")
+        .hint("Wait a minute or two, then log in with the right password.");
+    refuse_as(StartupErrorKind::Throttled, stream, error).await
 }
 
 impl StartupError {
@@ -309,9 +406,11 @@ async fn read_packet(stream: &mut Stream) -> Result<Option<BytesMut>, StartupErr
 async fn log_in(
     stream: &mut Stream,
     startup: &Startup,
-    listener: &Listener,
-    accounts: &Accounts,
+    (listener, inner): (&Listener, &Inner),
+    peer: Peer,
 ) -> Result<Option<Arc<User>>, StartupError> {
+    let Inner { accounts, access, throttle, .. } = inner;
+    let Startup { user, database, .. } = startup;
     let mut out = BytesMut::new();
     if let Some(negotiation) = &startup.negotiation {
         negotiation.encode(&mut out);
@@ -321,15 +420,38 @@ async fn log_in(
             .hint("Connect with sslmode=require or stronger.");
         return Err(refuse_as(StartupErrorKind::TlsRequired, stream, error).await);
     }
+    if throttle.refuses_login(peer, user, access.failures, Instant::now()) {
+        return Err(refuse_throttled(stream).await);
+    }
+    let attempt = Attempt { peer, tls: stream.is_tls(), user, database };
+    let demand = match hba::demand(access, listener.auth, &attempt) {
+        Ok(demand) => demand,
+        Err(error) => return Err(refuse_as(StartupErrorKind::Authentication, stream, error).await),
+    };
+    let checked = demand.check_certificate(&access.maps, stream.client_certificate(), user);
     let tls = listener.tls.as_ref().filter(|_| stream.is_tls());
     let binding = tls.and_then(|tls| tls.channel_binding.as_deref());
     let mut link = ClientLink { stream, out: &mut out };
-    match accounts.authenticate(&mut link, listener.auth, &startup.user, binding).await {
-        Ok(user) => Ok(Some(user)),
+    let proved = match checked {
+        Ok(()) => accounts.authenticate(&mut link, demand.method, (user, database), binding).await,
+        Err(refusal) => Err(AuthError::Rejected(refusal.0, refusal.1)),
+    };
+    match proved {
+        Ok(known) => {
+            throttle.succeeded(peer, user);
+            Ok(Some(known))
+        }
         Err(AuthError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(AuthError::Io(error)) => Err(error.into()),
         Err(AuthError::Refused(error)) => Err(refuse(stream, error).await),
+        Err(AuthError::Unavailable(reason)) => {
+            tracing::warn!(user, database, reason, "a login cannot be checked");
+            let error = SqlError::fatal("57P03", "the login cannot be checked now")
+                .detail("No server could be asked for the secret of the user.");
+            Err(refuse_as(StartupErrorKind::Unavailable, stream, error).await)
+        }
         Err(AuthError::Rejected(error, reason)) => {
+            throttle.failed(peer, user, access.failures, Instant::now());
             let told = refuse_as(StartupErrorKind::Authentication, stream, error).await;
             Err(StartupError { reason: format!("{}: {reason}", told.reason), ..told })
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct HostMetrics {
     connects: AtomicU64,
     connect_failures: AtomicU64,
+    queue_refusals: AtomicU64,
 }
 
 impl HostMetrics {
@@ -23,10 +24,17 @@ impl HostMetrics {
         self.connect_failures.fetch_add(1, Relaxed);
     }
 
+    /// Counts a request turned away because too many wait for the host.
+    pub fn queue_refused(&self) {
+        self.queue_refusals.fetch_add(1, Relaxed);
+    }
+
     /// Adds everything to `samples`.
     pub(super) fn collect(&self, shard: &str, host: &str, samples: &mut Samples) {
         let labels = [shard, host];
         samples.counter(&table::SERVER_CONNECTS, &labels, self.connects.load(Relaxed));
+        let refusals = self.queue_refusals.load(Relaxed);
+        samples.counter(&table::QUEUE_REFUSALS, &labels, refusals);
         let failures = self.connect_failures.load(Relaxed);
         samples.counter(&table::SERVER_CONNECT_FAILURES, &labels, failures);
     }

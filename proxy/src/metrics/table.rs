@@ -52,6 +52,8 @@ families! {
         "Resident memory of the process.";
     OPEN_FILES Gauge "pgmanifold_open_files" []
         "Open file descriptors of the process.";
+    TASKS Gauge "pgmanifold_tasks" ["loop"]
+        "Tasks alive on the event loops of each kind.";
     RELOADS Counter "pgmanifold_config_reloads_total" ["result"]
         "Reloads of the configuration: ok, or refused because of errors in the file.";
     CLIENTS_LOGIN Gauge "pgmanifold_clients_login" []
@@ -71,6 +73,10 @@ families! {
         "Time a client waited for a server connection, when none was free at once.";
     CHECKOUT_TIMEOUTS Counter "pgmanifold_checkout_timeouts_total" ["database"]
         "Waits given up after `checkout_timeout_ms`.";
+    SESSION_TIMEOUTS Counter "pgmanifold_session_timeouts_total" ["database", "kind"]
+        "Statements cancelled and sessions closed because a time limit was over.";
+    LIMIT_REFUSALS Counter "pgmanifold_limit_refusals_total" ["limit"]
+        "Clients and requests turned away, or logins cut short, because a limit was reached.";
     ERRORS Counter "pgmanifold_errors_total" ["database", "class", "origin"]
         "Errors sent to clients, by SQLSTATE class and by who made them: server or pgmanifold.";
     PINS Counter "pgmanifold_pins_total" ["database", "reason"]
@@ -78,6 +84,15 @@ families! {
     PINNED Gauge "pgmanifold_pinned_sessions" ["database", "reason"]
         "Sessions that keep their server between transactions now; one with two reasons is \
          counted under both.";
+    LISTENER_CONNECTIONS Gauge "pgmanifold_listener_connections" ["database"]
+        "Server connections that listen for all sessions of the database: 1, or 0 when nobody \
+         listens.";
+    LISTENING_SESSIONS Gauge "pgmanifold_listening_sessions" ["database"]
+        "Sessions that listen to at least one channel through that connection.";
+    LISTENING_CHANNELS Gauge "pgmanifold_listening_channels" ["database"]
+        "Channels that connection listens to.";
+    NOTIFICATIONS Counter "pgmanifold_notifications_total" ["database"]
+        "Notifications handed to sessions: one for each session that listens to the channel.";
     CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
         "Bytes received from clients after login.";
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]
@@ -88,12 +103,37 @@ families! {
         "Server connections that logged in.";
     SERVER_CONNECT_FAILURES Counter "pgmanifold_server_connect_failures_total" ["shard", "host"]
         "Attempts to connect to a server that failed.";
+    QUEUE_REFUSALS Counter "pgmanifold_pool_queue_refusals_total" ["shard", "host"]
+        "Requests refused because `pool_queue_max` clients waited for the host already.";
+    POOL_WAITING Gauge "pgmanifold_pool_waiting" ["shard", "host"]
+        "Clients that wait for a server connection to the host.";
+    POOL_OLDEST_WAIT Gauge "pgmanifold_pool_oldest_wait_seconds" ["shard", "host"]
+        "How long the client that waits longest for the host has waited.";
     HOST_UP Gauge "pgmanifold_host_up" ["shard", "host"]
         "1 when the last health check of the host succeeded, else 0.";
     HOST_ROLE Gauge "pgmanifold_host_role" ["shard", "host", "role"]
         "1 for the role the host was last seen in: primary or replica.";
     HOST_BANNED Gauge "pgmanifold_host_banned" ["shard", "host"]
         "1 while the host gets no clients because it failed.";
+    HOST_FENCED Gauge "pgmanifold_host_fenced" ["shard", "host"]
+        "1 while the host claims to be the primary and is not taken for it: nothing is written \
+         there.";
+    HOST_CIRCUIT Gauge "pgmanifold_host_circuit" ["shard", "host", "state"]
+        "1 for the state of the host's circuit breaker: closed, open (no attempt to connect), or \
+         half_open (one attempt at a time).";
+    HOST_LOSSES Counter "pgmanifold_host_losses_total" ["shard", "host"]
+        "Times the host was given up: connections to it were closed and what ran there failed.";
+    PRIMARY_STATE Gauge "pgmanifold_primary_state" ["shard", "state"]
+        "1 for the state of the shard's primary: up, missing, conflict (two hosts claim to be it), \
+         outdated (the only one is on an older timeline), foreign (it belongs to another cluster) \
+         or not_checked. In all but up, writes wait or are refused.";
+    PRIMARY_CHANGES Counter "pgmanifold_primary_changes_total" ["shard"]
+        "Times another host or timeline became the primary, the first one included.";
+    FAILOVER_WAITING Gauge "pgmanifold_failover_waiting" ["shard"]
+        "Clients whose statement waits for a server to be there at all.";
+    FAILOVER_WAITS Counter "pgmanifold_failover_waits_total" ["shard", "result"]
+        "Such waits by their end: served, timeout (`failover_wait_ms`), queue_full \
+         (`failover_queue_max`) or cancelled (also when the client left).";
     REPLICA_LAG_BYTES Gauge "pgmanifold_replica_lag_bytes" ["shard", "host"]
         "WAL the primary has flushed and the replica has not replayed.";
     REPLICA_LAG_SECONDS Gauge "pgmanifold_replica_lag_seconds" ["shard", "host"]

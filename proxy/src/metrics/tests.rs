@@ -149,6 +149,8 @@ fn documentation_matches_the_table() {
 
 const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
     ("pgmanifold_login_failures_total", "reason", &LOGIN_FAILURES),
+    ("pgmanifold_limit_refusals_total", "limit", &LIMITS),
+    ("pgmanifold_tasks", "loop", &["worker", "login", "control"]),
     ("pgmanifold_config_reloads_total", "result", &["ok", "refused"]),
     ("pgmanifold_servers", "state", &["connecting", "idle", "active"]),
 ];

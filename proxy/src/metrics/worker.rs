@@ -46,6 +46,21 @@ pub enum ClientState {
 
 const CLIENT_STATES: [&str; 4] = ["idle", "active", "waiting", "idle_in_transaction"];
 
+/// Which time of a session was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeoutKind {
+    /// `query_timeout_ms`.
+    Query,
+    /// `idle_transaction_timeout_ms`.
+    IdleTransaction,
+    /// `transaction_timeout_ms`.
+    Transaction,
+    /// `client_idle_timeout_ms`.
+    ClientIdle,
+}
+
+const TIMEOUT_KINDS: [&str; 4] = ["query", "idle_transaction", "transaction", "client_idle"];
+
 /// Who made an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -100,6 +115,7 @@ pub(super) const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
     ("pgmanifold_errors_total", "class", &CLASSES),
     ("pgmanifold_pins_total", "reason", &PIN_REASONS),
     ("pgmanifold_pinned_sessions", "reason", &PIN_REASONS),
+    ("pgmanifold_session_timeouts_total", "kind", &TIMEOUT_KINDS),
 ];
 
 /// Counters of one worker and database. Aligned so that two workers never share a cache line.
@@ -114,6 +130,7 @@ pub struct WorkerMetrics {
     checkout_timeouts: AtomicU64,
     pins: [AtomicU64; PIN_REASONS.len()],
     pinned: [AtomicI64; PIN_REASONS.len()],
+    timeouts: [AtomicU64; TIMEOUT_KINDS.len()],
     errors: [[AtomicU64; CLASSES.len()]; ORIGINS.len()],
     /// Locked by the worker that owns this, and by a scrape while it copies.
     latencies: Mutex<Latencies>,
@@ -136,6 +153,7 @@ impl Default for WorkerMetrics {
             checkout_timeouts: AtomicU64::new(0),
             pins: Default::default(),
             pinned: Default::default(),
+            timeouts: Default::default(),
             errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             latencies: Mutex::default(),
         }
@@ -188,6 +206,11 @@ impl WorkerMetrics {
         self.pinned[pin_index(reason)].fetch_sub(1, Relaxed);
     }
 
+    /// Counts a timeout of a session.
+    pub fn timeout(&self, kind: TimeoutKind) {
+        self.timeouts[kind as usize].fetch_add(1, Relaxed);
+    }
+
     /// Counts a client that logged in, and keeps it in the gauge until the guard is dropped.
     pub fn client(self: &Arc<Self>) -> ClientGuard {
         self.connections.fetch_add(1, Relaxed);
@@ -221,6 +244,9 @@ impl WorkerMetrics {
         }
         for (count, reason) in self.pinned.iter().zip(PIN_REASONS) {
             samples.gauge(&table::PINNED, &[database, reason], count.load(Relaxed) as f64);
+        }
+        for (count, kind) in self.timeouts.iter().zip(TIMEOUT_KINDS) {
+            samples.counter(&table::SESSION_TIMEOUTS, &[database, kind], count.load(Relaxed));
         }
         for (classes, origin) in self.errors.iter().zip(ORIGINS) {
             for (count, class) in classes.iter().zip(CLASSES) {

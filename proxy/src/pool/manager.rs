@@ -3,10 +3,14 @@
 //! changed; sessions move to it between transactions.
 
 use crate::backend::connect::Connector;
-use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
+use crate::backend::key_ring::KeyRing;
+use crate::cluster::{self, CausalityKeys, Cluster, FactsStore, SecretQuery};
 use crate::config::model::{Config, Database, SequenceState, Shard, User};
-use crate::frontend::startup::Frontends;
+use crate::frontend::startup::{Frontends, Means};
+use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
+use crate::notify::Hub;
+use crate::pool::budget::{Budget, BudgetKind, Budgets};
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::wire::tls::TlsConfigError;
@@ -14,7 +18,7 @@ use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Causality keys remembered per shard.
 const CAUSALITY_KEYS_MAX: usize = 100_000;
@@ -64,7 +68,9 @@ struct DatabaseEntry {
     database: Arc<Database>,
     cluster: Arc<Cluster>,
     facts: Arc<FactsStore>,
+    hub: Arc<Hub>,
     _refresh: Background,
+    _listener: Background,
 }
 
 /// The pools of one database and user, one per host, and what its sessions need beside them.
@@ -81,6 +87,8 @@ pub struct UserPools {
     pub keys: Arc<CausalityKeys>,
     /// What the catalog says.
     pub facts: Arc<FactsStore>,
+    /// Listens for all sessions.
+    pub hub: Arc<Hub>,
     /// By host index.
     pub pools: Vec<Arc<Pool>>,
     /// A session has asked for `currval` or `lastval`.
@@ -149,9 +157,12 @@ pub struct State {
     /// How clients log in.
     pub frontends: Frontends,
     connector: Arc<Connector>,
+    ring: Arc<KeyRing>,
+    throttle: Arc<Throttle>,
     shards: Vec<Arc<ShardEntry>>,
     databases: HashMap<String, Arc<DatabaseEntry>>,
     pools: Mutex<HashMap<(String, String), Arc<UserPools>>>,
+    budgets: Arc<Budgets>,
 }
 
 /// What building a `State` needs beside the configuration.
@@ -162,6 +173,8 @@ pub struct Surroundings<'a> {
     pub workers: usize,
     /// Gives databases their numbers.
     pub next_database_id: &'a AtomicUsize,
+    /// Told when something that runs on a host is lost.
+    pub host_lost: &'a Arc<Notify>,
 }
 
 impl State {
@@ -174,14 +187,20 @@ impl State {
         old: Option<&State>,
         around: &Surroundings<'_>,
     ) -> Result<Self, TlsConfigError> {
-        let frontends = Frontends::new(&config)?;
-        let connector = Arc::new(Connector::new(&config)?);
+        let ring = old.map(|old| Arc::clone(&old.ring)).unwrap_or_default();
+        let throttle = old.map(|old| Arc::clone(&old.throttle)).unwrap_or_default();
+        let connector = Arc::new(Connector::with_keys(&config, Arc::clone(&ring))?);
         let mut shards = Vec::with_capacity(config.shards.len());
         for shard in &config.shards {
             let known = old.and_then(|old| old.shards.iter().find(|entry| entry.shard == *shard));
             shards.push(match known {
                 Some(entry) => Arc::clone(entry),
-                None => Arc::new(start_shard(shard, &connector, around.control)),
+                None => {
+                    let before = old.and_then(|old| {
+                        old.shards.iter().find(|entry| entry.shard.name == shard.name)
+                    });
+                    Arc::new(start_shard(shard, before, &connector, around))
+                }
             });
         }
         let mut databases = HashMap::new();
@@ -198,13 +217,18 @@ impl State {
             };
             databases.insert(database.name.clone(), entry);
         }
+        let query = secret_query(&config, &databases, &connector, around.control);
+        let means = Means { ring: Arc::clone(&ring), throttle: Arc::clone(&throttle), query };
         let next = Self {
+            frontends: Frontends::with(&config, means)?,
             config: Arc::new(config),
-            frontends,
             connector,
+            ring,
+            throttle,
             shards,
             databases,
             pools: Mutex::default(),
+            budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
         };
         if let Some(old) = old {
             next.take_over_pools(old);
@@ -220,7 +244,7 @@ impl State {
                 .databases
                 .get(&key.0)
                 .is_some_and(|entry| Arc::ptr_eq(&entry.facts, &pools.facts));
-            let same_user = self.config.users.iter().any(|user| *user == pools.user);
+            let same_user = self.known_user(&pools.user).is_some_and(|user| user == pools.user);
             if same_database && same_user {
                 lock(&self.pools).insert(key.clone(), Arc::clone(pools));
             } else {
@@ -230,38 +254,51 @@ impl State {
         }
     }
 
-    /// The pools of a database and user; `None` when there is no such database or user.
+    /// `user` as it is configured now; one that only a server knows goes on as it is, as long as
+    /// servers are asked at all.
+    fn known_user(&self, user: &Arc<User>) -> Option<Arc<User>> {
+        let configured = self.config.users.iter().find(|known| known.name == user.name);
+        let asks = self.config.access.query.is_some();
+        configured.or_else(|| (user.fetched && asks).then_some(user)).cloned()
+    }
+
+    /// The pools of a database and user; `None` when there is no such database or user. With a
+    /// forced user, all users of the database have its pools.
     pub fn user_pools(
         &self,
         database: &str,
-        user: &str,
+        user: &Arc<User>,
         workers: usize,
         metrics: &Metrics,
     ) -> Option<Arc<UserPools>> {
-        let key = (database.to_owned(), user.to_owned());
+        let entry = self.databases.get(database)?;
+        let user = self.known_user(user)?;
+        let user = entry.database.forced_user.clone().unwrap_or(user);
+        let key = (database.to_owned(), user.name.clone());
         let mut pools = lock(&self.pools);
         if let Some(known) = pools.get(&key) {
             return Some(Arc::clone(known));
         }
-        let entry = self.databases.get(database)?;
-        let user = self.config.users.iter().find(|known| known.name == user)?;
         let shard = self.shards.iter().find(|shard| Arc::ptr_eq(&shard.cluster, &entry.cluster))?;
         let host_pools = (0..entry.cluster.hosts().len())
             .map(|host| {
-                let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
+                let (database, user) = (Arc::clone(&entry.database), Arc::clone(&user));
                 let address = entry.cluster.hosts()[host].host.address.to_string();
                 let counters = metrics.host(0, &shard.shard.name, &address);
                 let means = (Arc::clone(&self.connector), counters);
-                Pool::new(database, user, Arc::clone(&entry.cluster), host, means, workers)
+                let budgets = self.budgets_of(&database, &user, &address);
+                let cluster = Arc::clone(&entry.cluster);
+                Pool::new(database, user, cluster, host, means, budgets, workers)
             })
             .collect();
         let made = Arc::new(UserPools {
             database: Arc::clone(&entry.database),
             database_id: entry.id,
-            user: Arc::clone(user),
+            user,
             cluster: Arc::clone(&entry.cluster),
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
+            hub: Arc::clone(&entry.hub),
             pools: host_pools,
             sequences_asked: AtomicBool::new(entry.database.sequence_state != SequenceState::Auto),
             connector: Arc::clone(&self.connector),
@@ -270,6 +307,21 @@ impl State {
         });
         pools.insert(key, Arc::clone(&made));
         Some(made)
+    }
+
+    /// What the pools of this database and user may have together with others on the host.
+    fn budgets_of(&self, database: &Database, user: &User, host: &str) -> [Arc<Budget>; 2] {
+        let database_limit = database.waiting.max_db_connections;
+        let of = |kind, name: &str, limit| self.budgets.get(kind, name, host, limit);
+        [
+            of(BudgetKind::Database, &database.name, database_limit),
+            of(BudgetKind::User, &user.name, user.max_user_connections),
+        ]
+    }
+
+    /// Whether a database has this number.
+    pub fn has_database(&self, id: usize) -> bool {
+        self.databases.values().any(|entry| entry.id == id)
     }
 
     /// All pools of all users.
@@ -282,6 +334,11 @@ impl State {
         self.shards.iter().map(|entry| &entry.cluster)
     }
 
+    /// What listens for the sessions of each database.
+    pub fn hubs(&self) -> impl Iterator<Item = &Arc<Hub>> {
+        self.databases.values().map(|entry| &entry.hub)
+    }
+
     /// Server connections of a host, over all pools.
     pub fn host_numbers(&self, cluster: &Arc<Cluster>, host: usize) -> PoolNumbers {
         let pools = lock(&self.pools);
@@ -290,9 +347,31 @@ impl State {
     }
 }
 
-fn start_shard(shard: &Arc<Shard>, connector: &Arc<Connector>, control: &Handle) -> ShardEntry {
+/// Who is asked for secrets, when somebody is.
+fn secret_query(
+    config: &Config,
+    databases: &HashMap<String, Arc<DatabaseEntry>>,
+    connector: &Arc<Connector>,
+    control: &Handle,
+) -> Option<Arc<SecretQuery>> {
+    let query = config.access.query.clone()?;
+    let databases = databases.values();
+    let known = databases.map(|entry| (Arc::clone(&entry.database), Arc::clone(&entry.cluster)));
+    Some(SecretQuery::new(query, control.clone(), Arc::clone(connector), known))
+}
+
+fn start_shard(
+    shard: &Arc<Shard>,
+    before: Option<&Arc<ShardEntry>>,
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> ShardEntry {
     let cluster = Cluster::new(Arc::clone(shard));
-    let monitor = Background::spawn(control, |stopped| {
+    cluster.on_loss(around.host_lost);
+    if let Some(before) = before {
+        cluster.take_over(&before.cluster);
+    }
+    let monitor = Background::spawn(around.control, |stopped| {
         cluster::monitor(Arc::clone(&cluster), Arc::clone(connector), stopped.wait())
     });
     ShardEntry {
@@ -317,12 +396,19 @@ fn start_database(
         let (facts, connector) = (Arc::clone(&facts), Arc::clone(connector));
         async move { facts.run(connector, stopped.wait()).await }
     });
+    let hub = Hub::new(Arc::clone(&shard.cluster), Arc::clone(database));
+    let listener = Background::spawn(around.control, |stopped| {
+        let (hub, connector) = (Arc::clone(&hub), Arc::clone(connector));
+        async move { hub.run(connector, stopped.wait()).await }
+    });
     DatabaseEntry {
         id: around.next_database_id.fetch_add(1, Ordering::Relaxed),
         database: Arc::clone(database),
         cluster: Arc::clone(&shard.cluster),
         facts,
+        hub,
         _refresh: refresh,
+        _listener: listener,
     }
 }
 

@@ -5,9 +5,12 @@
 //! who wait (64 tasks on 8 connections: some were served once in three seconds), and a connect
 //! error is only seen when the checkout times out. bb8 carries the control connections.
 
+pub mod budget;
 pub mod lease;
+mod limits;
 pub mod manager;
 mod pool_core;
 
 pub use lease::Lease;
-pub use pool_core::{Pool, PoolLimits, PoolNumbers, Slot};
+pub use limits::{PoolLimits, PoolNumbers};
+pub use pool_core::{Pool, Slot};

@@ -2,56 +2,28 @@
 //! the most recently used connection is lent first; a connect error reaches those who wait at
 //! once.
 
+mod sharing;
+
 use crate::backend::connect::Connector;
 use crate::backend::connection::Server;
-use crate::backend::error::ConnectError;
+use crate::backend::error::{self, ConnectError};
 use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
-use crate::pool::Lease;
+use crate::pool::budget::{Budget, Permit};
+use crate::pool::{Lease, PoolLimits, PoolNumbers};
 use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
 use crate::wire::stream::IdleState;
+use sharing::closed;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// A connection that lay idle for less is lent without a look at its socket.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(5);
-
-/// Limits of one pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolLimits {
-    /// Most connections, in use or idle.
-    pub size: usize,
-    /// Connections kept open when idle.
-    pub min_idle: usize,
-    /// An idle connection is closed after this time.
-    pub idle_timeout: Duration,
-    /// A connection older than this (less up to 10 %) is closed when it comes back.
-    pub max_lifetime: Duration,
-    /// Longest wait for a connection.
-    pub checkout_timeout: Duration,
-    /// Most prepared statements on one connection.
-    pub prepared_statements: usize,
-}
-
-impl PoolLimits {
-    /// The limits of a user's pools in a database.
-    pub fn new(database: &Database, user: &User) -> Self {
-        let size = user.pool_size.unwrap_or(database.pool_size).max(1);
-        Self {
-            size,
-            min_idle: database.min_idle.min(size),
-            idle_timeout: database.idle_timeout,
-            max_lifetime: database.max_lifetime,
-            checkout_timeout: database.checkout_timeout,
-            prepared_statements: database.prepared_statements,
-        }
-    }
-}
 
 /// Connections of one database and user to one host.
 pub struct Pool {
@@ -66,6 +38,9 @@ pub struct Pool {
     inner: Mutex<Inner>,
     /// Seed of the lifetime jitter.
     jitter: AtomicU32,
+    /// Number of the pool in the process.
+    id: usize,
+    budgets: [Arc<Budget>; 2],
 }
 
 #[derive(Debug)]
@@ -84,41 +59,11 @@ struct Inner {
 
 #[derive(Debug)]
 struct Waiter {
+    since: Instant,
     hand: oneshot::Sender<Result<Box<Server>, SqlError>>,
 }
 
 type Handed = oneshot::Receiver<Result<Box<Server>, SqlError>>;
-
-/// What a pool looks like at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PoolNumbers {
-    /// Connections open or being opened.
-    pub open: usize,
-    /// Idle among them.
-    pub idle: usize,
-    /// Sessions that wait for one.
-    pub waiting: usize,
-    /// Being opened among them.
-    pub connecting: usize,
-}
-
-impl PoolNumbers {
-    /// Connections lent to sessions.
-    pub fn in_use(&self) -> usize {
-        self.open.saturating_sub(self.idle + self.connecting)
-    }
-}
-
-impl std::iter::Sum for PoolNumbers {
-    fn sum<I: Iterator<Item = Self>>(numbers: I) -> Self {
-        numbers.fold(Self::default(), |sum, next| Self {
-            open: sum.open + next.open,
-            idle: sum.idle + next.idle,
-            connecting: sum.connecting + next.connecting,
-            waiting: sum.waiting + next.waiting,
-        })
-    }
-}
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,17 +71,26 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+/// What asking a pool has led to.
+enum Turn {
+    Now(Box<Server>),
+    Later(Handed),
+}
+
 /// One place among the `size` of a pool; dropping it frees the place.
 #[derive(Debug)]
 pub struct Slot {
     pool: Weak<Pool>,
     worker: usize,
+    permit: Option<Permit>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.lock().open -= 1;
+            // Others may have waited longer for a place in a budget.
+            drop(self.permit.take());
             pool.open_for_waiters(self.worker);
         }
     }
@@ -150,8 +104,11 @@ impl Pool {
         cluster: Arc<Cluster>,
         host_index: usize,
         (connector, metrics): (Arc<Connector>, Arc<HostMetrics>),
+        budgets: [Arc<Budget>; 2],
         workers: usize,
     ) -> Arc<Self> {
+        static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let host = Arc::clone(&cluster.hosts()[host_index].host);
         let inner = Inner {
             idle: (0..workers).map(|_| Vec::new()).collect(),
@@ -160,7 +117,9 @@ impl Pool {
             retired: false,
             waiters: VecDeque::new(),
         };
-        Arc::new(Self {
+        let pool = Arc::new(Self {
+            id,
+            budgets,
             limits: PoolLimits::new(&database, &user),
             database,
             user,
@@ -171,7 +130,11 @@ impl Pool {
             metrics,
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
-        })
+        });
+        for budget in &pool.budgets {
+            budget.join(id, Arc::downgrade(&pool));
+        }
+        pool
     }
 
     /// Index of the host in its shard.
@@ -209,19 +172,15 @@ impl Pool {
     ///
     /// # Errors
     /// The connect error when the server cannot be reached; 53300 when all connections stayed in
-    /// use for the whole time.
+    /// use for the whole time; 53400 when too many wait already.
     pub async fn get(self: &Arc<Self>, worker: usize) -> Result<Lease, SqlError> {
-        let deadline = tokio::time::Instant::now() + self.limits.checkout_timeout;
+        let began = Instant::now();
         loop {
-            let server = match self.take_or_queue(worker) {
-                Ok(server) => server,
-                Err(receiver) => {
+            let server = match self.take_or_queue(worker)? {
+                Turn::Now(server) => server,
+                Turn::Later(handed) => {
                     self.open_for_waiters(worker);
-                    match timeout_at(deadline, receiver).await {
-                        Ok(Ok(handed)) => handed?,
-                        Ok(Err(_)) => return Err(SqlError::error("57P01", "the pool was closed")),
-                        Err(_) => return Err(self.checkout_timed_out()),
-                    }
+                    self.wait(handed, began, worker).await?
                 }
             };
             if let Some(lease) = self.check_out(server, Instant::now()) {
@@ -230,23 +189,57 @@ impl Pool {
         }
     }
 
+    async fn wait(
+        self: &Arc<Self>,
+        mut handed: Handed,
+        began: Instant,
+        worker: usize,
+    ) -> Result<Box<Server>, SqlError> {
+        let limits = &self.limits;
+        if limits.reserve_size > 0 && limits.reserve_timeout < limits.checkout_timeout {
+            let reserve_at = (began + limits.reserve_timeout).into();
+            match timeout_at(reserve_at, &mut handed).await {
+                Ok(result) => return result.unwrap_or_else(|_| Err(closed())),
+                Err(_) => drop(self.open_for_waiters(worker)),
+            }
+        }
+        match timeout_at((began + limits.checkout_timeout).into(), handed).await {
+            Ok(result) => result.unwrap_or_else(|_| Err(closed())),
+            Err(_) => {
+                let error = self.checkout_timed_out();
+                self.open_for_waiters(worker);
+                Err(error)
+            }
+        }
+    }
+
     /// An idle connection, or a place in the queue: decided under one lock, so that nobody
     /// queues while a connection lies idle.
-    fn take_or_queue(&self, worker: usize) -> Result<Box<Server>, Handed> {
+    fn take_or_queue(&self, worker: usize) -> Result<Turn, SqlError> {
         let mut inner = self.lock();
         if inner.waiters.is_empty()
             && let Some(server) = inner.pop_idle(worker)
         {
-            return Ok(server);
+            return Ok(Turn::Now(server));
+        }
+        if inner.waiters.len() >= self.limits.queue_max {
+            inner.waiters.retain(|waiter| !waiter.hand.is_closed());
+        }
+        if inner.waiters.len() >= self.limits.queue_max {
+            self.metrics.queue_refused();
+            return Err(self.queue_full());
         }
         let (hand, receiver) = oneshot::channel();
-        inner.waiters.push_back(Waiter { hand });
-        Err(receiver)
+        inner.waiters.push_back(Waiter { since: Instant::now(), hand });
+        Ok(Turn::Later(receiver))
     }
 
     /// Lends a connection, unless the server closed it or spoke unasked while it lay idle.
     /// One that was used a moment ago is not looked at.
     fn check_out(self: &Arc<Self>, mut server: Box<Server>, now: Instant) -> Option<Lease> {
+        if self.is_stale(&server) {
+            return None;
+        }
         if now.saturating_duration_since(server.idle_since) < TRUSTED_IDLE_TIME {
             return Some(Lease::new(server, Arc::clone(self)));
         }
@@ -260,9 +253,30 @@ impl Pool {
         }
     }
 
+    /// Whether the host was given up since the connection was made.
+    fn is_stale(&self, server: &Server) -> bool {
+        server.host_losses != self.cluster.hosts()[self.host_index].losses()
+    }
+
+    /// Tells all who wait that the host does not answer: nothing of theirs was sent, so they look
+    /// elsewhere instead of waiting for attempts to connect to run out of time.
+    pub fn turn_away(&self) {
+        let waiters = std::mem::take(&mut self.lock().waiters);
+        self.leave_lines();
+        for waiter in waiters {
+            let _ = waiter.hand.send(Err(error::turned_away(&self.host)));
+        }
+    }
+
+    /// Closes what lies idle: the host is given up.
+    pub fn close_idle(&self) {
+        let idle: Vec<_> = self.lock().idle.iter_mut().map(std::mem::take).collect();
+        drop(idle);
+    }
+
     /// Takes a clean connection back: to the first who waits, else to the idle ones.
     pub(super) fn put(&self, mut server: Box<Server>, worker: usize, now: Instant) {
-        if now >= server.expires {
+        if now >= server.expires || self.is_stale(&server) || self.is_owed_elsewhere(now) {
             return;
         }
         server.shrink();
@@ -270,12 +284,19 @@ impl Pool {
         let mut inner = self.lock();
         while let Some(waiter) = inner.waiters.pop_front() {
             match waiter.hand.send(Ok(server)) {
-                Ok(()) => return,
+                Ok(()) => {
+                    let last = inner.waiters.is_empty();
+                    drop(inner);
+                    if last {
+                        self.leave_lines();
+                    }
+                    return;
+                }
                 Err(Ok(unclaimed)) => server = unclaimed,
                 Err(Err(_)) => unreachable!("a server was sent"),
             }
         }
-        if !inner.retired {
+        if !inner.retired && inner.open <= self.limits.size {
             inner.idle[worker].push(server);
             return;
         }
@@ -315,14 +336,13 @@ impl Pool {
                 }
             }
             let room = self.limits.size.saturating_sub(inner.open);
-            let missing = keep.saturating_sub(inner.connecting).min(room);
-            inner.open += missing;
-            inner.connecting += missing;
-            missing
+            keep.saturating_sub(inner.connecting).min(room)
         };
         drop(closed);
         for _ in 0..missing {
-            tokio::spawn(Arc::clone(self).open_one(worker));
+            let Some(permit) = Permit::take(&self.budgets, self.id, worker) else { return };
+            self.lock().note_connecting();
+            tokio::spawn(Arc::clone(self).open_one(worker, permit));
         }
     }
 
@@ -334,52 +354,81 @@ impl Pool {
             idle: inner.idle.iter().map(Vec::len).sum(),
             waiting: inner.waiters.len(),
             connecting: inner.connecting,
+            oldest_wait: inner
+                .waiters
+                .front()
+                .map_or(Duration::ZERO, |first| first.since.elapsed()),
         }
     }
 
-    /// Starts as many connection attempts as there are waiters without one and places left.
-    fn open_for_waiters(self: &Arc<Self>, worker: usize) {
-        let starting = {
-            let mut inner = self.lock();
-            inner.waiters.retain(|waiter| !waiter.hand.is_closed());
-            let wanted = inner.waiters.len().saturating_sub(inner.connecting);
-            let starting = wanted.min(self.limits.size.saturating_sub(inner.open));
-            inner.open += starting;
-            inner.connecting += starting;
-            starting
-        };
-        for _ in 0..starting {
+    /// Starts as many connection attempts as there are waiters without one and places left. True
+    /// when it started any.
+    pub(super) fn open_for_waiters(self: &Arc<Self>, worker: usize) -> bool {
+        self.lock().waiters.retain(|waiter| !waiter.hand.is_closed());
+        let mut started = false;
+        loop {
+            let permit = {
+                let mut inner = self.lock();
+                if !inner.wants_one(&self.limits) {
+                    let nobody_waits = inner.waiters.is_empty();
+                    drop(inner);
+                    if nobody_waits {
+                        self.leave_lines();
+                    }
+                    return started;
+                }
+                let permit = Permit::take(&self.budgets, self.id, worker);
+                if permit.is_some() {
+                    inner.note_connecting();
+                }
+                permit
+            };
+            let Some(permit) = permit else {
+                return self.starve(worker) || started;
+            };
+            started = true;
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(Arc::clone(self).open_one(worker))),
+                Ok(runtime) => drop(runtime.spawn(Arc::clone(self).open_one(worker, permit))),
                 Err(_) => self.attempt_failed(None),
             }
         }
     }
 
-    async fn open_one(self: Arc<Self>, worker: usize) {
-        let login = self
-            .connector
-            .connect(
-                &self.host,
-                &self.user.server_user,
-                self.user.server_password.as_ref(),
-                &self.database.server_database,
-                &[],
-            )
-            .await;
+    async fn open_one(self: Arc<Self>, worker: usize, permit: Permit) {
+        let host = &self.cluster.hosts()[self.host_index];
+        let attempt = match host.breaker.admit().await {
+            Ok(attempt) => attempt,
+            Err((cause, pause)) => {
+                let refused = error::not_tried(&self.host, cause, pause);
+                return self.attempt_failed(Some(refused));
+            }
+        };
+        let host_losses = host.losses();
+        let login =
+            self.connector.connect_as(&self.host, &self.user, &self.database.server_database).await;
         match login {
             Ok(login) => {
+                attempt.succeeded();
                 self.lock().connecting -= 1;
                 self.metrics.connected();
                 self.cluster.report_success(self.host_index);
-                let slot = Slot { pool: Arc::downgrade(&self), worker };
+                let slot = Slot { pool: Arc::downgrade(&self), worker, permit: Some(permit) };
                 let limits = (self.limits.prepared_statements, self.lifetime());
                 let host = Arc::clone(&self.host);
                 let connector = Arc::clone(&self.connector);
-                let server = Server::new(login, (host, self.host_index), connector, limits, slot);
+                let mut server =
+                    Server::new(login, (host, self.host_index), connector, limits, slot);
+                server.host_losses = host_losses;
                 self.put(Box::new(server), worker, Instant::now());
             }
-            Err(error) => self.connect_failed(&error),
+            Err(error) => {
+                if error.is_host_down() {
+                    attempt.failed(&error.to_string(), &self.cluster.shard().health);
+                } else {
+                    attempt.succeeded();
+                }
+                self.connect_failed(&error);
+            }
         }
     }
 
@@ -403,26 +452,13 @@ impl Pool {
             inner.open -= 1;
             if inner.open > 0 { VecDeque::new() } else { std::mem::take(&mut inner.waiters) }
         };
+        if !waiters.is_empty() {
+            self.leave_lines();
+        }
         let cause = cause.unwrap_or_else(|| SqlError::error("57P01", "the proxy is stopping"));
         for waiter in waiters {
             let _ = waiter.hand.send(Err(cause.clone()));
         }
-    }
-
-    fn checkout_timed_out(&self) -> SqlError {
-        let numbers = self.numbers();
-        SqlError::error("53300", "no server connection became free in time")
-            .detail(format!(
-                "All {} connections of database \"{}\", user \"{}\" to {} were in use for {} ms; \
-                 {} sessions wait.",
-                numbers.open,
-                self.database.name,
-                self.user.name,
-                self.host.address,
-                self.limits.checkout_timeout.as_millis(),
-                numbers.waiting,
-            ))
-            .hint("Raise pool_size, shorten transactions, or raise checkout_timeout_ms.")
     }
 
     /// `max_lifetime` less up to 10 %, so that connections opened together do not end together.
@@ -441,6 +477,22 @@ impl Pool {
 }
 
 impl Inner {
+    /// True when somebody waits for whom no attempt is under way, and there is a place.
+    fn wants_one(&self, limits: &PoolLimits) -> bool {
+        let Some(first) = self.waiters.get(self.connecting) else { return false };
+        let reserve = match limits.reserve_size {
+            0 => 0,
+            size if first.since.elapsed() >= limits.reserve_timeout => size,
+            _ => 0,
+        };
+        self.open < limits.size + reserve
+    }
+
+    fn note_connecting(&mut self) {
+        self.open += 1;
+        self.connecting += 1;
+    }
+
     /// The worker's most recently used connection, else that of another worker.
     fn pop_idle(&mut self, worker: usize) -> Option<Box<Server>> {
         if let Some(server) = self.idle.get_mut(worker)?.pop() {

@@ -1,7 +1,10 @@
 //! Owns the list of client connections: how a cancel request finds the server of a session, and
 //! how sessions are told to end.
 
+use super::peers::SERIAL_BITS;
+use super::timeouts::Pulse;
 use crate::backend::connection::ServerInfo;
+use crate::config::model::Database;
 use crate::session::held::SharedReasons;
 use crate::wire::protocol::{CancelKey, Protocol};
 use hashbrown::HashMap;
@@ -24,12 +27,15 @@ const NOW: u8 = 2;
 pub struct ClientHandle {
     /// Number of the client; the process id it was given.
     pub id: u32,
+    /// How it gets on; what its timeouts are taken from.
+    pub pulse: Pulse,
+    database: Arc<Database>,
     key: CancelKey,
     lent: Mutex<Lent>,
     /// Wakes the session when it is cancelled while it waits for a server.
     cancelled_waiting: Notify,
-    /// The host of the leased server does not answer any more.
-    server_silent: AtomicBool,
+    /// The host of the leased server has failed a health check, or was given up.
+    server_doubtful: AtomicBool,
     ending: AtomicU8,
     waker: Mutex<Option<Waker>>,
     /// What ties the session to its server.
@@ -116,11 +122,12 @@ impl ClientHandle {
         &self.key
     }
 
-    /// True once after the host of the leased server was found not to answer.
+    /// True once after something was seen of the leased server's host that may concern what runs
+    /// there: the session looks for itself.
     #[inline]
-    pub fn take_server_silent(&self) -> bool {
-        self.server_silent.load(Ordering::Relaxed)
-            && self.server_silent.swap(false, Ordering::Relaxed)
+    pub fn take_server_doubtful(&self) -> bool {
+        self.server_doubtful.load(Ordering::Relaxed)
+            && self.server_doubtful.swap(false, Ordering::Relaxed)
     }
 
     fn end(&self, how: u8) {
@@ -128,7 +135,13 @@ impl ClientHandle {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Name of the database it logged in to.
+    pub fn database(&self) -> &str {
+        &self.database.name
+    }
+
+    /// Has the session look at what changed for it.
+    pub fn wake(&self) {
         if let Some(waker) = &*lock(&self.waker) {
             waker.wake_by_ref();
         }
@@ -140,6 +153,10 @@ impl ClientHandle {
 pub struct Clients {
     connected: Mutex<HashMap<u32, Arc<ClientHandle>>>,
     last_id: AtomicU32,
+    /// What the numbers of this process's clients begin with; zero: nothing.
+    tag: AtomicU32,
+    /// How sessions that begin now are to end.
+    ending: AtomicU8,
     /// Connections by the limit they count towards.
     counters: Mutex<HashMap<String, Arc<AtomicUsize>>>,
 }
@@ -152,12 +169,12 @@ pub struct Registration {
 
 impl Registration {
     /// Adds a client that has logged in.
-    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol) -> Self {
+    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol, database: &Arc<Database>) -> Self {
         let clients = &shared.clients;
         let secret_bytes = if protocol == Protocol::V3_0 { 4 } else { SECRET_BYTES };
         let mut connected = lock(&clients.connected);
         let id = loop {
-            let id = clients.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & 0x7fff_ffff;
+            let id = clients.next_id();
             if id != 0 && !connected.contains_key(&id) {
                 break id;
             }
@@ -167,11 +184,13 @@ impl Registration {
             CancelKey { process_id: id, secret: SmallVec::from_slice(&secret[..secret_bytes]) };
         let handle = Arc::new(ClientHandle {
             id,
+            pulse: Pulse::default(),
+            database: Arc::clone(database),
             key,
             lent: Mutex::default(),
             cancelled_waiting: Notify::new(),
-            server_silent: AtomicBool::new(false),
-            ending: AtomicU8::new(GO_ON),
+            server_doubtful: AtomicBool::new(false),
+            ending: AtomicU8::new(clients.ending.load(Ordering::Relaxed)),
             waker: Mutex::default(),
             pins: SharedReasons::default(),
         });
@@ -219,20 +238,42 @@ impl Clients {
         Arc::clone(lock(&self.counters).entry_ref(name).or_default())
     }
 
-    /// Tells the sessions whose server is on a host for which `is_silent` holds.
-    pub fn tell_silent(&self, is_silent: impl Fn(&ServerInfo) -> bool) {
+    /// Tells the sessions whose server is on a host for which `is_doubtful` holds.
+    pub fn tell_doubtful(&self, is_doubtful: impl Fn(&ServerInfo) -> bool) {
         for handle in lock(&self.connected).values() {
-            if lock(&handle.lent).server.as_ref().is_some_and(|server| is_silent(server)) {
-                handle.server_silent.store(true, Ordering::Relaxed);
+            if lock(&handle.lent).server.as_ref().is_some_and(|server| is_doubtful(server)) {
+                handle.server_doubtful.store(true, Ordering::Relaxed);
                 handle.wake();
             }
         }
     }
 
-    fn end_all(&self, how: u8) {
-        for handle in lock(&self.connected).values() {
-            handle.end(how);
+    /// Calls `look` for every client; it must be quick, for nobody can come or go meanwhile.
+    pub(super) fn for_each(&self, look: impl Fn(&ClientHandle)) {
+        lock(&self.connected).values().for_each(|handle| look(handle));
+    }
+
+    /// Tells the clients of this process from those of others that share its listeners.
+    pub(super) fn set_tag(&self, tag: u32) {
+        self.tag.store(tag, Ordering::Relaxed);
+    }
+
+    /// See `set_tag`.
+    pub(super) fn tag(&self) -> u32 {
+        self.tag.load(Ordering::Relaxed)
+    }
+
+    fn next_id(&self) -> u32 {
+        let serial = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        match self.tag() {
+            0 => serial & 0x7fff_ffff,
+            tag => (tag << SERIAL_BITS) | (serial & ((1 << SERIAL_BITS) - 1)),
         }
+    }
+
+    fn end_all(&self, how: u8) {
+        self.ending.fetch_max(how, Ordering::Relaxed);
+        self.for_each(|handle| handle.end(how));
     }
 }
 

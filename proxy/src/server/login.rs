@@ -2,12 +2,14 @@
 //! client of PostgreSQL expects.
 
 use super::clients::Registration;
+use super::logins::LoginPlace;
 use super::worker::{NewClient, StdSocket, Worker};
-use super::{Place, Shared};
+use super::{Place, Shared, peers};
 use crate::backend::exec;
-use crate::config::model::Config;
+use crate::cluster::Freshness;
+use crate::config::model::{Config, Database, User};
 use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
-use crate::metrics::{ClientGuard, LoginFailure};
+use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
@@ -20,7 +22,7 @@ use crate::wire::stream::{Socket, Stream};
 use bytes::BytesMut;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
@@ -33,6 +35,8 @@ const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a session holds until it ends.
 pub struct Guards {
+    /// Who logged in. Its pools may be another's, see `forced_user`.
+    pub user: Arc<User>,
     /// Its place in the list of clients.
     pub registration: Registration,
     /// Its place in the gauge of clients.
@@ -43,13 +47,38 @@ pub struct Guards {
 /// Why a client is not let in, for the metrics and for the client.
 type Refusal = (LoginFailure, SqlError);
 
-/// Brings a connection to a session; `None` when it has ended.
+/// A client that has proved who it is, on its way to a worker.
+pub(super) struct Entered {
+    login: Box<Login>,
+    listener: usize,
+    place: LoginPlace,
+}
+
+/// Lets a client prove who it is, and hands it to the worker with the fewest.
 pub(super) async fn log_in(
     client: NewClient,
-    worker: Arc<Worker>,
+    mut place: LoginPlace,
+    workers: Arc<[Arc<Worker>]>,
     shared: Arc<Shared>,
-) -> Option<Session> {
-    let in_login = shared.metrics.login();
+) {
+    let (peer, listener) = (client.peer, client.listener);
+    let login = tokio::select! {
+        login = prove(client, &shared) => login,
+        () = place.taken() => {
+            tracing::debug!(%peer, "login given up for a newer one: max_logins is reached");
+            None
+        }
+    };
+    let Some(login) = login else { return };
+    let least = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+    if let Some(worker) = least {
+        worker.give(Entered { login, listener, place }).await;
+    }
+}
+
+/// `None` when there is nobody to serve.
+async fn prove(client: NewClient, shared: &Arc<Shared>) -> Option<Box<Login>> {
+    let _in_login = shared.metrics.login();
     let socket = match client.socket {
         StdSocket::Tcp(tcp) => TcpStream::from_std(tcp).map(Socket::Tcp),
         StdSocket::Unix(unix) => UnixStream::from_std(unix).map(Socket::Unix),
@@ -60,35 +89,47 @@ pub(super) async fn log_in(
     };
     let peer = client.peer;
     let accepting = startup::accept(socket.ok()?, peer, client.listener, &frontends);
-    let login = match timeout(config.general.login_timeout, accepting).await {
-        Ok(Ok(Incoming::Login(login))) => login,
+    match timeout(config.general.login_timeout, accepting).await {
+        Ok(Ok(Incoming::Login(login))) => return Some(login),
         Ok(Ok(Incoming::Cancel { key, stream })) => {
-            pass_cancel(&shared, &key).await;
+            pass_cancel(shared, &key).await;
             drop(stream);
-            return None;
         }
-        Ok(Ok(Incoming::Closed)) => return None,
+        Ok(Ok(Incoming::Closed)) => {}
         Ok(Err(error)) => {
             shared.metrics.login_failed(failure_kind(error.kind));
+            let peer = error.peer.unwrap_or(peer);
             tracing::info!(%peer, user = error.user, reason = %error, "login failed");
-            return None;
         }
         Err(_) => {
             shared.metrics.login_failed(LoginFailure::Timeout);
             tracing::info!(%peer, "login timed out");
-            return None;
         }
-    };
-    drop(in_login);
+    }
+    None
+}
+
+/// Brings a client to a session, on the worker that will run it; `None` when it is not let in.
+pub(super) async fn admit(
+    entered: Entered,
+    worker: Arc<Worker>,
+    shared: Arc<Shared>,
+) -> Option<Session> {
+    let Entered { login, listener, place } = entered;
     let mut login = *login;
-    match welcome(&mut login, (peer, client.listener), &config, &worker, &shared).await {
+    login.stream = login.stream.into_this_loop().ok()?;
+    let (peer, config) = (login.peer, Arc::clone(&shared.state().config));
+    let welcome = welcome(&mut login, listener, &config, &worker, &shared).await;
+    // The client is counted as such now, or never will be.
+    drop(place);
+    match welcome {
         Ok(welcome) => {
-            tracing::debug!(%peer, user = %login.user.name, database = %login.database, "login");
+            tracing::debug!(%peer, user = login.user.name, database = login.database, "login");
             Some(begin(login, welcome, worker, shared))
         }
         Err((failure, error)) => {
             shared.metrics.login_failed(failure);
-            tracing::info!(%peer, user = %login.user.name, database = %login.database, %error,
+            tracing::info!(%peer, user = login.user.name, database = login.database, %error,
                 "login refused");
             refuse(&mut login.stream, error).await;
             None
@@ -100,6 +141,8 @@ fn failure_kind(kind: StartupErrorKind) -> LoginFailure {
     match kind {
         StartupErrorKind::Tls | StartupErrorKind::TlsRequired => LoginFailure::Tls,
         StartupErrorKind::Authentication => LoginFailure::Authentication,
+        StartupErrorKind::Throttled => LoginFailure::Throttled,
+        StartupErrorKind::Unavailable => LoginFailure::NoServer,
         StartupErrorKind::Io | StartupErrorKind::Protocol => LoginFailure::Protocol,
     }
 }
@@ -115,19 +158,19 @@ struct Welcome {
 
 async fn welcome(
     login: &mut Login,
-    (peer, listener): (Peer, usize),
+    listener: usize,
     config: &Config,
     worker: &Worker,
     shared: &Arc<Shared>,
 ) -> Result<Welcome, Refusal> {
-    let pools = shared.user_pools(&login.database, &login.user.name).ok_or_else(|| {
+    let pools = shared.user_pools(&login.database, &login.user).ok_or_else(|| {
         let message = format!("database \"{}\" does not exist", login.database);
         (LoginFailure::UnknownDatabase, SqlError::fatal("3D000", message))
     })?;
-    let places = take_places(&pools, listener, config, shared)
+    let places = take_places((&pools.database, &login.user), listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
     if pools.database.application_name_add_host {
-        add_host(&mut login.params, peer);
+        add_host(&mut login.params, login.peer);
     }
     let (settings, knobs) = split_parameters(&pools, std::mem::take(&mut login.params), shared)
         .map_err(|error| (LoginFailure::Protocol, error))?;
@@ -135,7 +178,8 @@ async fn welcome(
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
     let guards = Guards {
-        registration: Registration::new(shared, login.protocol),
+        user: Arc::clone(&login.user),
+        registration: Registration::new(shared, login.protocol, &pools.database),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
     };
@@ -143,30 +187,46 @@ async fn welcome(
 }
 
 fn take_places(
-    pools: &UserPools,
+    (database, user): (&Database, &User),
     listener: usize,
     config: &Config,
     shared: &Shared,
 ) -> Result<[Place; 4], SqlError> {
-    let (database, user) = (&pools.database, &pools.user);
     let listener_limit = config.listeners.get(listener).map_or(0, |known| known.max_clients);
-    let take = |counter: String, limit: usize, what: String| {
+    let take = |counter: String, limit: usize, what: String, kind: Limit| {
         let counter: Arc<AtomicUsize> = shared.clients.counter(&counter);
         Place::take(&counter, limit).ok_or_else(|| {
+            shared.metrics.refused(kind);
             SqlError::fatal("53300", "sorry, too many clients already")
                 .detail(format!("{what} allows {limit} client connections."))
                 .hint("Raise max_clients there, or close connections that are not used.")
         })
     };
     Ok([
-        take("process".into(), config.general.max_clients, "The configuration".into())?,
-        take(format!("listener:{listener}"), listener_limit, format!("Listener {listener}"))?,
+        take(
+            "process".into(),
+            config.general.max_clients,
+            "The configuration".into(),
+            Limit::Process,
+        )?,
+        take(
+            format!("listener:{listener}"),
+            listener_limit,
+            format!("Listener {listener}"),
+            Limit::Listener,
+        )?,
         take(
             format!("database:{}", database.name),
             database.max_clients,
             format!("Database \"{}\"", database.name),
+            Limit::Database,
         )?,
-        take(format!("user:{}", user.name), user.max_clients, format!("User \"{}\"", user.name))?,
+        take(
+            format!("user:{}", user.name),
+            user.max_clients,
+            format!("User \"{}\"", user.name),
+            Limit::User,
+        )?,
     ])
 }
 
@@ -211,24 +271,71 @@ async fn learn_greeting(
     }
     let _ = timeout(FIRST_CHECK_TIMEOUT, pools.cluster.checked()).await;
     let fatal = |error: SqlError| SqlError { severity: Severity::Fatal, ..error };
-    let host = match pools.cluster.primary() {
-        Ok(host) => host,
-        Err(error) => pools
-            .cluster
-            .pick_replica(&crate::cluster::Freshness::default(), rand::random())
-            .map_err(|_| fatal(error))?,
-    };
-    let mut lease = pools.pools[host].get(worker).await.map_err(fatal)?;
-    let sql = lease.settings.difference_sql(settings);
-    if !sql.is_empty() {
-        exec::run(&mut lease, &sql).await.map_err(fatal)?;
+    // The primary; while it is lost, any server that answers.
+    let mut replica = false;
+    loop {
+        let asked = ask_greeting(pools, settings, worker, replica).await;
+        match asked {
+            Err(error) if !replica && may_be_lost(&error) => replica = true,
+            Err(error) => return Err(fatal(error)),
+            Ok(greeting) => {
+                pools.remember_greeting(settings, Arc::clone(&greeting));
+                return Ok(greeting);
+            }
+        }
     }
+}
+
+fn may_be_lost(error: &SqlError) -> bool {
+    error.sqlstate.starts_with("08")
+        || error.sqlstate.starts_with("57P")
+        || *error.sqlstate == *"55000"
+}
+
+async fn ask_greeting(
+    pools: &Arc<UserPools>,
+    settings: &Arc<Settings>,
+    worker: usize,
+    replica: bool,
+) -> Result<Greeting, SqlError> {
+    let cluster = &pools.cluster;
+    let host = if replica {
+        let any = cluster.pick_replica(&Freshness::default(), rand::random());
+        any.map_err(|stale| match cluster.primary() {
+            Err(error) => error,
+            Ok(_) => SqlError::error("57P03", "no server can be reached")
+                .detail(format!("Replicas: {stale}."))
+                .hint("Try again."),
+        })?
+    } else {
+        cluster.primary()?
+    };
+    let mut lease = pools.pools[host].get(worker).await?;
+    let sql = lease.settings.difference_sql(settings);
+    let asking = async {
+        if !sql.is_empty() {
+            exec::run(&mut lease, &sql).await?;
+        }
+        exec::run(&mut lease, "SHOW synchronous_commit").await
+    };
+    let limit = cluster.shard().health.timeout;
+    let sync = timeout(limit, asking).await.unwrap_or_else(|_| {
+        Err(SqlError::error("08006", "the server did not answer")
+            .detail(format!("Waited {} ms.", limit.as_millis())))
+    });
+    let sync = match sync {
+        Ok(sync) => sync,
+        Err(error) => {
+            if may_be_lost(&error) {
+                cluster.suspect(host);
+            }
+            return Err(error);
+        }
+    };
     lease.settings = Arc::clone(settings);
-    let sync = exec::run(&mut lease, "SHOW synchronous_commit").await.map_err(fatal)?;
     let async_commit = sync.as_deref() == Some("off");
     let greeting = Arc::new(ServerGreeting { reported: lease.reported.clone(), async_commit });
     lease.give_back(worker, std::time::Instant::now());
-    pools.remember_greeting(settings, Arc::clone(&greeting));
     Ok(greeting)
 }
 
@@ -260,17 +367,24 @@ fn begin(login: Login, welcome: Welcome, worker: Arc<Worker>, shared: Arc<Shared
     })
 }
 
-/// Passes a cancel request on to the server that works for the client of the key.
+/// Passes a cancel request on: to the server that works for the client of the key, or to the
+/// process whose client that is.
 async fn pass_cancel(shared: &Shared, key: &CancelKey) {
-    let Some(handle) = shared.clients.find(key) else {
+    if !cancel_here(shared, key).await && !peers::pass_on(key, shared.clients.tag()).await {
         tracing::debug!("cancel request with an unknown key");
-        return;
-    };
-    let Some(server) = handle.cancel_target() else { return };
-    let Some(server_key) = &server.cancel else { return };
-    if let Err(error) = server.connector.send_cancel(&server.host, server_key).await {
+    }
+}
+
+/// Cancels what a client of this process runs; false when the key is of none.
+pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
+    let Some(handle) = shared.clients.find(key) else { return false };
+    if let Some(server) = handle.cancel_target()
+        && let Some(server_key) = &server.cancel
+        && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
+    {
         tracing::warn!(client = handle.id, host = %server.host.address, %error, "cancel failed");
     }
+    true
 }
 
 async fn refuse(stream: &mut Stream, error: SqlError) {

@@ -2,14 +2,19 @@
 //! starting, reloading, draining and stopping them.
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
-//! `control`, for accepting, monitors and catalog reads; `http`. A work-stealing runtime would
-//! wake a second thread for many of the four system calls a query costs.
+//! `login`, for accepting and authentication; `control`, for monitors, catalog reads and the
+//! timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
+//! four system calls a query costs.
 
 mod accept;
 pub mod clients;
+mod files;
 pub mod login;
+mod logins;
 mod observe;
+mod peers;
 mod signals;
+pub mod timeouts;
 mod worker;
 
 pub use clients::ClientHandle;
@@ -17,7 +22,8 @@ pub use signals::run;
 pub use worker::Worker;
 
 use crate::backend::prepared::Interner;
-use crate::config::{self, Config, model::Address};
+use crate::config::model::{Address, User};
+use crate::config::{self, Config};
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{State, Surroundings, UserPools};
@@ -26,11 +32,11 @@ use crate::wire::tls::TlsConfigError;
 use arc_swap::ArcSwap;
 use clients::Clients;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Period of closing idle connections and opening spare ones.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,16 +74,21 @@ pub struct Shared {
     state: ArcSwap<State>,
     /// All client connections.
     pub clients: Clients,
+    /// All logins under way.
+    pub logins: logins::Logins,
     /// All prepared statements.
     pub interner: Interner,
     /// All sets of session parameters.
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
     workers: usize,
     next_database_id: AtomicUsize,
+    /// Told when something that runs on a host is lost.
+    host_lost: Arc<Notify>,
 }
 
 impl Shared {
@@ -91,8 +102,14 @@ impl Shared {
         self.max_message_bytes.load(Ordering::Relaxed)
     }
 
+    /// Ends every session and every login now.
+    pub fn end_now(&self) {
+        self.logins.end_all();
+        self.clients.end_now();
+    }
+
     /// The current pools of a database and user, unless one of them is gone.
-    pub fn user_pools(&self, database: &str, user: &str) -> Option<Arc<UserPools>> {
+    pub fn user_pools(&self, database: &str, user: &Arc<User>) -> Option<Arc<UserPools>> {
         self.state.load().user_pools(database, user, self.workers, &self.metrics)
     }
 }
@@ -129,38 +146,59 @@ impl Proxy {
         let (running, _) = watch::channel(true);
         let (listening, _) = watch::channel(true);
         let (control, control_thread) = worker::start_control(running.subscribe())?;
+        let (entrance, login_thread) = worker::start_login(running.subscribe())?;
         let next_database_id = AtomicUsize::new(0);
         let workers = config.general.workers;
-        let around =
-            Surroundings { control: &control, workers, next_database_id: &next_database_id };
+        let host_lost = Arc::default();
+        let around = Surroundings {
+            control: &control,
+            workers,
+            next_database_id: &next_database_id,
+            host_lost: &host_lost,
+        };
         let state = State::build(config, None, &around)?;
         let config = Arc::clone(&state.config);
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             clients: Clients::default(),
+            logins: logins::Logins::default(),
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
             workers,
             next_database_id,
+            host_lost,
         });
         let listeners = accept::bind_all(&config)?;
         let addresses = listeners.iter().map(accept::Bound::address).collect();
-        let mut threads = vec![control_thread];
+        let mut threads = vec![control_thread, login_thread];
         let mut team = Vec::with_capacity(workers);
+        let mut loops = vec![("control", control.clone()), ("login", entrance.clone())];
         for index in 0..workers {
             let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
+            loops.push(("worker", worker.handle.clone()));
             team.push(worker);
             threads.push(thread);
         }
+        let _ = shared.loops.set(loops);
         if let Some(first) = team.first() {
-            control.spawn(worker::ask_for_maintenance(Arc::clone(first)));
+            let host_lost = Arc::clone(&shared.host_lost);
+            control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
         }
-        accept::serve(listeners, team, &control, listening.subscribe());
+        control.spawn(timeouts::watch(Arc::clone(&shared)));
+        let reuse_port = config.general.network.reuse_port;
+        if reuse_port && let Some((tag, listener)) = peers::bind() {
+            shared.clients.set_tag(tag);
+            entrance.spawn(peers::serve(listener, Arc::clone(&shared)));
+        }
+        accept::serve(listeners, team, &entrance, &listening.subscribe(), &shared);
         let observers = observe::register(&shared);
-        let http_address = start_http(&config, &shared, &running, &mut threads)?;
+        // A process that gives its addresses up gives up this one too.
+        let serving = if reuse_port { &listening } else { &running };
+        let http_address = start_http(&config, &shared, serving, &mut threads)?;
         warm_secrets(&shared, &control);
         Ok(Self {
             shared,
@@ -204,11 +242,14 @@ impl Proxy {
             control: &self.control,
             workers: self.shared.workers,
             next_database_id: &self.shared.next_database_id,
+            host_lost: &self.shared.host_lost,
         };
         let next = State::build(config, Some(&old), &around)?;
         let max_message_bytes = next.config.general.max_message_bytes;
         self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
         self.shared.state.store(Arc::new(next));
+        // Who waits for a server of before looks at those of now.
+        old.clusters().for_each(|cluster| cluster.turn());
         warm_secrets(&self.shared, &self.control);
         Ok(())
     }
@@ -232,12 +273,12 @@ impl Proxy {
         match mode {
             StopMode::Drain => {}
             StopMode::AfterTransactions => clients.end_when_idle(),
-            StopMode::Now => clients.end_now(),
+            StopMode::Now => self.shared.end_now(),
         }
         let mut clean = true;
         if mode != StopMode::Now {
             clean = self.wait_for_clients(drain);
-            clients.end_now();
+            self.shared.end_now();
         }
         self.wait_for_clients(FORCED_STOP_TIMEOUT);
         let _ = self.running.send(false);
@@ -249,7 +290,7 @@ impl Proxy {
 
     fn wait_for_clients(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
-        while self.shared.clients.count() > 0 {
+        while !self.shared.logins.are_over() || self.shared.clients.count() > 0 {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return false;
             }
@@ -271,19 +312,20 @@ impl Drop for Proxy {
 fn start_http(
     config: &Config,
     shared: &Arc<Shared>,
-    running: &watch::Sender<bool>,
+    serving: &watch::Sender<bool>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Option<std::net::SocketAddr>, StartError> {
     let Some(address) = config.http else { return Ok(None) };
     let failed = |source| StartError::Listen { address: address.to_string(), source };
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    let reuse_port = config.general.network.reuse_port;
+    let listener = accept::bind_tcp(address, reuse_port).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let ready = Arc::clone(shared);
     let state = HttpState {
         metrics: Arc::clone(&shared.metrics),
         ready: Arc::new(move || observe::missing(&ready)),
     };
-    let stopped = worker::until_false(running.subscribe());
+    let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);
     Ok(Some(bound))
 }

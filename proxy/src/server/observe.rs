@@ -2,20 +2,32 @@
 //! pools at the moment of a scrape.
 
 use super::Shared;
-use crate::cluster::{Cluster, Role};
+use crate::cluster::{Cluster, Role, WAIT_ENDS};
 use crate::metrics::{Samples, SourceGuard, table};
+use crate::notify::Hub;
 use crate::pool::manager::State;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// What may be said of a shard's primary.
+const PRIMARY_WORDS: [&str; 6] =
+    ["up", "missing", "conflict", "outdated", "foreign", "not_checked"];
 
 /// Adds hosts and pools to every scrape.
 pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
     let observed = Arc::downgrade(shared);
     shared.metrics.register_source(move |samples| {
         let Some(shared) = observed.upgrade() else { return };
+        for (name, handle) in shared.loops.get().into_iter().flatten() {
+            let tasks = handle.metrics().num_alive_tasks();
+            samples.gauge(&table::TASKS, &[name], tasks as f64);
+        }
         let state = shared.state();
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
+        }
+        for hub in state.hubs() {
+            collect_hub(hub, samples);
         }
     })
 }
@@ -23,11 +35,18 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
 fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples) {
     let shard = cluster.shard().name.as_str();
     let generation = cluster.generation();
+    collect_failover(cluster, samples);
     for (index, host) in cluster.hosts().iter().enumerate() {
         let address = host.host.address.to_string();
         let labels = [shard, address.as_str()];
         samples.gauge(&table::HOST_UP, &labels, f64::from(u8::from(host.is_up())));
         samples.gauge(&table::HOST_BANNED, &labels, f64::from(u8::from(host.is_banned())));
+        samples.gauge(&table::HOST_FENCED, &labels, f64::from(u8::from(host.is_fenced())));
+        samples.counter(&table::HOST_LOSSES, &labels, u64::from(host.losses()));
+        for word in ["closed", "open", "half_open"] {
+            let is = f64::from(u8::from(host.breaker.circuit().word() == word));
+            samples.gauge(&table::HOST_CIRCUIT, &[shard, &address, word], is);
+        }
         for (role, word) in [(Role::Primary, "primary"), (Role::Replica, "replica")] {
             let is = f64::from(u8::from(host.role() == role));
             samples.gauge(&table::HOST_ROLE, &[shard, &address, word], is);
@@ -48,6 +67,32 @@ fn collect_cluster(state: &State, cluster: &Arc<Cluster>, samples: &mut Samples)
         ] {
             samples.gauge(&table::SERVERS, &[shard, &address, word], count as f64);
         }
+        samples.gauge(&table::POOL_WAITING, &labels, numbers.waiting as f64);
+        let oldest_wait = numbers.oldest_wait.as_secs_f64();
+        samples.gauge(&table::POOL_OLDEST_WAIT, &labels, oldest_wait);
+    }
+}
+
+fn collect_hub(hub: &Hub, samples: &mut Samples) {
+    let numbers = hub.numbers();
+    let labels = [hub.database_name()];
+    let connected = f64::from(u8::from(numbers.connected));
+    samples.gauge(&table::LISTENER_CONNECTIONS, &labels, connected);
+    samples.gauge(&table::LISTENING_SESSIONS, &labels, numbers.sessions as f64);
+    samples.gauge(&table::LISTENING_CHANNELS, &labels, numbers.channels as f64);
+    samples.counter(&table::NOTIFICATIONS, &labels, numbers.delivered);
+}
+
+fn collect_failover(cluster: &Cluster, samples: &mut Samples) {
+    let shard = cluster.shard().name.as_str();
+    for word in PRIMARY_WORDS {
+        let is = f64::from(u8::from(cluster.primary_word() == word));
+        samples.gauge(&table::PRIMARY_STATE, &[shard, word], is);
+    }
+    samples.counter(&table::PRIMARY_CHANGES, &[shard], cluster.generation());
+    samples.gauge(&table::FAILOVER_WAITING, &[shard], cluster.waiting() as f64);
+    for (end, word) in WAIT_ENDS {
+        samples.counter(&table::FAILOVER_WAITS, &[shard, word], cluster.waits_ended(end));
     }
 }
 

@@ -41,6 +41,7 @@ pub fn run(path: &Path, config: Config, telemetry: Telemetry) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
+    super::files::raise_limit(&config);
     let proxy = match Proxy::start(config) {
         Ok(proxy) => proxy,
         Err(error) => return failed(&error),
@@ -113,7 +114,7 @@ async fn stop(proxy: Proxy, mode: StopMode, signals: &mut Signals) -> bool {
             clean = &mut stopping => return clean.unwrap_or(false),
             mode = signals.stop() => {
                 tracing::warn!(?mode, "stopping at once");
-                shared.clients.end_now();
+                shared.end_now();
             }
         }
     }

@@ -105,7 +105,7 @@ impl Session {
         };
         match self.place(target, &plan) {
             Ok(()) => {
-                self.keep_for_repeat(&rest[..repeatable]);
+                self.keep_for_repeat(&rest[..repeatable], plan.effect);
                 self.batch_open = true;
                 Ok(None)
             }

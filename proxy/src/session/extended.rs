@@ -26,7 +26,7 @@ impl Session {
         let (name, definition) = frame::cstr(body, b'P')?;
         let text = check_definition(definition)?;
         let plan = self.plan(text, planner);
-        if let Some(error) = self.refusal(&plan) {
+        if let Some(error) = self.refused(&plan, true) {
             return Ok(self.refuse_batch(error));
         }
         if !name.is_empty() && self.find_named(name).is_some() {
@@ -39,9 +39,13 @@ impl Session {
         }
         let statement = self.statement(name, definition);
         let facts_version = self.pools.facts.facts().version();
-        let origin = Arc::new(Origin::new(self.stamp()));
+        let origin = (!name.is_empty()).then(|| Arc::new(Origin::new(self.stamp())));
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version, origin };
-        if prepared.plan.local.is_some() || self.may_put_off(name, &statement) {
+        let local = self.local_command(&prepared.plan).is_some();
+        if local && let Some(error) = self.refused_in_aborted(&prepared.plan) {
+            return Ok(self.refuse_batch(error));
+        }
+        if local || self.may_put_off(name, &statement) {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
@@ -52,14 +56,16 @@ impl Session {
         if let Some(step) = self.refuse_known_in_aborted(name, &prepared) {
             return Ok(step);
         }
-        let stamp = prepared.origin.stamp.clone();
+        let origin = prepared.origin.clone();
         self.keep(name, prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
-        if name.is_empty() {
+        let Some(stamp) = origin.map(|origin| origin.stamp.clone()) else {
             lease.unnamed = Some(Arc::clone(&statement));
             let expect = Expect::Parse { statement, name: Some(name.into()) };
             self.send_expecting(message, expect);
-        } else if !reuse::is_good(lease, &statement, &stamp) {
+            return Ok(Step::Done);
+        };
+        if !reuse::is_good(lease, &statement, &stamp) {
             reuse::send_parse(lease, &statement, stamp, Some(name.into()));
         } else if lease.expect.is_empty() {
             frame::put(&mut self.output, b'1', &[]);
@@ -81,10 +87,18 @@ impl Session {
         let Some(prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
-        if let Some(error) = self.refusal(&prepared.plan) {
+        if let Some(error) = self.refused(&prepared.plan, true) {
             return Ok(self.refuse_batch(error));
         }
-        if let Some(command) = &prepared.plan.local {
+        if self.listening.is_some()
+            && let Some(step) = self.before_bind(&prepared.plan)
+        {
+            return Ok(step);
+        }
+        if let Some(command) = self.local_command(&prepared.plan) {
+            if let Some(error) = self.refused_in_aborted(&prepared.plan) {
+                return Ok(self.refuse_batch(error));
+            }
             self.local_portal = Some(Box::new((portal.into(), command.clone())));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
@@ -98,6 +112,9 @@ impl Session {
         if let Some(step) = self.make_known(name, &prepared, rest) {
             return Ok(step);
         }
+        if self.listening.is_some() && self.sender_is_uncertain(&prepared.plan) {
+            return Ok(Stop::Event(super::Event::Hub).into());
+        }
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;
         }
@@ -106,6 +123,9 @@ impl Session {
         self.note_effects(&prepared.plan);
         if prepared.plan.session.names_bound {
             self.note_bound_names(values);
+        }
+        if self.listening.is_some() {
+            self.note_bind(prepared.statement.text(), &prepared.plan);
         }
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
@@ -143,7 +163,7 @@ impl Session {
         let Some(prepared) = self.find(name, planner) else {
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
-        if let Some(command) = &prepared.plan.local {
+        if let Some(command) = self.local_command(&prepared.plan) {
             self.describe_local(command, true);
             return Ok(Step::Done);
         }
@@ -182,6 +202,7 @@ impl Session {
         if let Some(step) = self.place_batch(rest, None, planner)? {
             return Ok(step);
         }
+        self.before_execute();
         self.send_expecting(message, Expect::Execute);
         if std::mem::take(&mut self.copy_bound) {
             self.copy_in = CopyIn::Asked;
@@ -223,6 +244,11 @@ impl Session {
     }
 
     pub(super) fn take_sync(&mut self) -> Step {
+        if self.listening.is_some()
+            && let Some(stop) = self.before_sync()
+        {
+            return stop.into();
+        }
         self.skip_to_sync = false;
         self.batch_open = false;
         if self.lease.is_some() {

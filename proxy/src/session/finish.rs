@@ -1,5 +1,6 @@
 //! Owns endings: of a request, of a lease, of a server, of the session.
 
+use super::loss::Fate;
 use super::{CopyIn, Event, Session, Virtual};
 use crate::backend::connection::{Expect, Hidden, Users};
 use crate::backend::exec;
@@ -26,10 +27,15 @@ impl Session {
     /// Starts the clock of a request, unless an earlier one is still under way.
     pub(super) fn begin_clock(&mut self) {
         match &self.lease {
-            None => self.started = Instant::now(),
-            Some(lease) if lease.expect.is_empty() && !self.batch_open => {
+            None => {
                 self.started = Instant::now();
-                self.guards.gauge.set(ClientState::Active);
+                self.handle.pulse.step_again();
+            }
+            Some(lease) if lease.expect.is_empty() => {
+                if !self.batch_open {
+                    self.started = Instant::now();
+                }
+                self.set_state(ClientState::Active);
             }
             Some(_) => {}
         }
@@ -44,10 +50,15 @@ impl Session {
             let elapsed = now.saturating_duration_since(self.started);
             self.metrics.query(self.placement.kind, elapsed);
             self.started = now;
+            self.repeated = false;
+            self.may_end_transaction &= !last;
+            if !last {
+                self.handle.pulse.step_again();
+            }
         }
         if status != b'I' {
             if last {
-                self.guards.gauge.set(ClientState::IdleInTransaction);
+                self.set_state(ClientState::IdleInTransaction);
             }
             return;
         }
@@ -56,7 +67,7 @@ impl Session {
         }
         // After a message of ours a request of the client waits for this very server.
         let answered = visible || !self.draining;
-        if last && answered && !self.batch_open {
+        if last && answered && !self.batch_open && !self.holds_ready() {
             self.release_at(now);
         }
     }
@@ -64,7 +75,9 @@ impl Session {
     /// Notes what the transaction did. `last` is false while further requests are under way: what
     /// they write is not covered by a mark of now.
     fn transaction_ended(&mut self, last: bool) {
-        self.knobs.end_transaction(!self.rolled_back);
+        if self.knobs.end_transaction(!self.rolled_back) {
+            self.follow_keep_server();
+        }
         self.rolled_back = false;
         self.pins.transaction_ended();
         self.local_settings = false;
@@ -73,6 +86,9 @@ impl Session {
         }
         if self.wrote {
             self.mark_write();
+            if let Some(lease) = &mut self.lease {
+                lease.heard_after = self.pools.hub.wrote();
+            }
             self.wrote = !last;
         }
         if self.did_ddl {
@@ -131,6 +147,7 @@ impl Session {
             return;
         }
         if self.pins.session_pooling() {
+            self.set_state(ClientState::Idle);
             return;
         }
         if self.pins.must_look() || self.settings_dirty || self.statements_dirty {
@@ -141,9 +158,10 @@ impl Session {
             return;
         }
         if self.pins.any() {
+            self.set_state(ClientState::Idle);
             return;
         }
-        self.guards.gauge.set(ClientState::Idle);
+        self.set_state(ClientState::Idle);
         let cancelled = self.handle.take_back();
         let tainted = std::mem::take(&mut self.server_tainted);
         if let Some(lease) = self.lease.take()
@@ -164,8 +182,7 @@ impl Session {
         if self.statements_dirty {
             sql.push_str(held::STATEMENTS_SQL);
         }
-        frame::put_query(&mut lease.out, sql.as_bytes());
-        lease.expect.push_back(Expect::Hidden(Hidden::ReadSettings));
+        lease.query(sql.as_bytes(), Expect::Hidden(Hidden::ReadSettings));
     }
 
     /// Closes the server's connection.
@@ -178,21 +195,24 @@ impl Session {
     /// session goes on, unless state that only that server had is lost with it.
     pub(super) fn server_lost(&mut self, error: SqlError) -> Option<Event> {
         let mut lease = self.drop_server()?;
+        self.set_state(ClientState::Idle);
         let host = lease.info.host.address.to_string();
         match &lease.dying {
             Some(_) => self.pools.cluster.suspect(lease.host_index()),
             None => self.pools.cluster.report_failure(lease.host_index(), &error.to_string()),
         }
-        let error = self.explain_loss(lease.dying.take().unwrap_or(error), &host);
+        let (said, fate) = (lease.dying.is_some(), self.fate(&lease));
+        let error = self.explain_loss(lease.dying.take().unwrap_or(error), said, fate, &host);
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
         let repeatable = std::mem::take(&mut lease.repeatable);
         self.copy_in = CopyIn::No;
+        self.listening_ends(false);
         self.restore_sql = None;
         self.closing.clear();
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
         drop(lease);
-        if std::mem::take(&mut self.wrote) {
+        if std::mem::take(&mut self.wrote) && fate != Fate::RolledBack {
             self.mark_write();
         }
         (self.settings_dirty, self.statements_dirty) = (false, false);
@@ -203,15 +223,17 @@ impl Session {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
-        if !repeatable.is_empty() {
+        if !repeatable.is_empty() && !std::mem::replace(&mut self.repeated, true) {
             self.repeat(repeatable);
             return None;
         }
+        self.repeated = false;
         let idle = expect.is_empty() && !self.batch_open;
         if idle && in_transaction {
             self.virtual_transaction = Virtual::Lost(Box::new(error));
             return None;
         }
+        self.lose_transaction(fate);
         self.answer_for_lost_server(&mut expect, &error);
         None
     }
@@ -228,7 +250,7 @@ impl Session {
         expect: &mut std::collections::VecDeque<Expect>,
         error: &SqlError,
     ) {
-        let mut told = false;
+        let (mut told, status) = (false, self.virtual_status());
         for owed in expect.drain(..) {
             match owed {
                 Expect::Local(bytes) if !told => self.output.extend_from_slice(&bytes),
@@ -246,7 +268,7 @@ impl Session {
                     if !std::mem::take(&mut told) {
                         error.encode(&mut self.output);
                     }
-                    frame::put_ready(&mut self.output, b'I');
+                    frame::put_ready(&mut self.output, status);
                 }
                 Expect::Hidden(Hidden::Begin)
                 | Expect::Parse { .. }
@@ -271,21 +293,18 @@ impl Session {
         }
     }
 
-    /// Says what the loss means for the statement.
-    fn explain_loss(&self, error: SqlError, host: &str) -> SqlError {
-        let detail = error.detail.as_deref().unwrap_or_default();
-        let outcome = if self.wrote {
-            "Whether the statement took effect is not known."
-        } else {
-            "Nothing was changed."
-        };
-        let detail = format!("Server {host}: {detail} {outcome}");
-        let hint = if self.wrote {
-            "Check whether the change is there before you repeat it."
-        } else {
-            "Repeat the transaction."
-        };
-        error.detail(detail).hint(hint)
+    /// Ends an idle session when the proxy stops.
+    pub(super) fn stop_requested(&self) -> Option<Event> {
+        if !self.handle.ends_when_idle() {
+            return None;
+        }
+        let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
+        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
+        if busy && !self.handle.ends_now() {
+            return None;
+        }
+        let message = "terminating connection due to administrator command";
+        Some(Event::Close(Some(SqlError::fatal("57P01", message))))
     }
 
     /// Ends the session: a last message for the client, and the server back in a known state.

@@ -1,5 +1,5 @@
-//! Owns the `pgm.` settings of a session: `SET pgm.role`, `pgm.causality`, `pgm.max_lag`,
-//! `pgm.min_lsn`. One table says their names, values and meaning.
+//! Owns the `pgm.` settings of a session. One table says their names, values and meaning; SHOW,
+//! errors and docs/settings.md are made from it.
 
 use crate::cluster::Token;
 use crate::config::model::Causality;
@@ -13,36 +13,72 @@ pub struct Knob {
     pub name: &'static str,
     /// Values it takes.
     pub values: &'static str,
+    /// What it is when nobody sets it.
+    pub default: &'static str,
+    /// Where it can be given.
+    pub places: Places,
     /// What it does.
     pub help: &'static str,
 }
 
-/// All `pgm.` settings. docs/read-after-write.md shows this table.
+/// Where a setting can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// SET, RESET, SET LOCAL and at connect time; a hint comment for one statement.
+    Everywhere,
+    /// The same without hints.
+    Session,
+    /// It is only shown.
+    Shown,
+}
+
+/// The setting that ties a session to its server.
+pub const KEEP_SERVER: &str = "keep_server";
+
+/// All `pgm.` settings. docs/settings.md is made from this table.
 pub const KNOBS: &[Knob] = &[
     Knob {
         name: "role",
-        values: "auto, primary, replica",
+        values: "`auto`, `primary`, `replica`",
+        default: "`auto`",
+        places: Places::Everywhere,
         help: "Where reads run. `replica` refuses reads when no replica is fresh enough.",
     },
     Knob {
         name: "causality",
-        values: "session, off, or any other text: a key",
+        values: "`session`, `off`, or any other text: a key",
+        default: "`causality` of the database",
+        places: Places::Everywhere,
         help: "Whose writes reads must see: the session's own, nobody's, or those of all \
                sessions with the same key (and the session's own).",
     },
     Knob {
         name: "max_lag",
         values: "milliseconds (`500`, `500ms`, `2s`), empty for none",
+        default: "empty",
+        places: Places::Everywhere,
         help: "Replicas further behind are not read from.",
     },
     Knob {
         name: "min_lsn",
         values: "a token from `SHOW pgm.lsn`, empty for none",
+        default: "empty",
+        places: Places::Session,
         help: "Reads must see everything up to this token, wherever it was taken.",
     },
     Knob {
+        name: KEEP_SERVER,
+        values: "`on`, `off`",
+        default: "`off`",
+        places: Places::Session,
+        help: "The session keeps its server, on the primary, as with `pool_mode = \"session\"`: \
+               for what transaction pooling cannot do.",
+    },
+    Knob {
         name: "lsn",
-        values: "read only",
+        values: "a token",
+        default: "",
+        places: Places::Shown,
         help: "A token that covers everything this session has written so far.",
     },
 ];
@@ -67,6 +103,7 @@ struct Values {
     causality: Box<str>,
     max_lag: Option<Duration>,
     min_lsn: Option<Token>,
+    keep_server: bool,
 }
 
 /// The `pgm.` settings of one session, with what they were when the transaction began.
@@ -86,8 +123,13 @@ impl Knobs {
             Causality::Session => "session",
             Causality::Off => "off",
         };
-        let defaults =
-            Values { role: Role::Auto, causality: causality.into(), max_lag: None, min_lsn: None };
+        let defaults = Values {
+            role: Role::Auto,
+            causality: causality.into(),
+            max_lag: None,
+            min_lsn: None,
+            keep_server: false,
+        };
         Self { now: defaults.clone(), defaults, at_begin: None, below_local: None }
     }
 
@@ -138,6 +180,12 @@ impl Knobs {
                     Some(text) => Some(text.parse::<Token>()?),
                 }
             }
+            KEEP_SERVER => {
+                next.keep_server = match value {
+                    None => self.defaults.keep_server,
+                    Some(text) => parse_bool(text).ok_or_else(|| bad_value(name, text))?,
+                }
+            }
             "lsn" => return Err(SqlError::error("55P02", "parameter \"pgm.lsn\" is read only")),
             _ => return Err(unknown(name)),
         }
@@ -151,16 +199,17 @@ impl Knobs {
         Ok(())
     }
 
-    /// The transaction has ended: what it set is kept or undone.
-    pub fn end_transaction(&mut self, committed: bool) {
+    /// The transaction has ended: what it set is kept or undone. True when it had set something.
+    pub fn end_transaction(&mut self, committed: bool) -> bool {
         if self.at_begin.is_none() {
-            return;
+            return false;
         }
         let (at_begin, below_local) = (self.at_begin.take(), self.below_local.take());
         let restored = if committed { below_local } else { at_begin };
         if let Some(values) = restored {
             self.now = *values;
         }
+        true
     }
 
     /// The text of one setting, except `lsn`.
@@ -175,8 +224,22 @@ impl Knobs {
                 self.now.max_lag.map_or_else(String::new, |lag| format!("{}ms", lag.as_millis()))
             }
             "min_lsn" => self.now.min_lsn.as_ref().map_or_else(String::new, ToString::to_string),
+            KEEP_SERVER => if self.now.keep_server { "on" } else { "off" }.to_owned(),
             _ => return Err(unknown(name)),
         })
+    }
+
+    /// Name, value and meaning of every setting but `lsn`, which must be waited for.
+    pub fn all(&self) -> impl Iterator<Item = [String; 3]> {
+        KNOBS.iter().filter_map(|knob| {
+            let value = self.show(knob.name).ok()?;
+            Some([format!("pgm.{}", knob.name), value, knob.help.to_owned()])
+        })
+    }
+
+    /// Whether the session keeps its server.
+    pub fn keep_server(&self) -> bool {
+        self.now.keep_server
     }
 
     /// Where reads run.
@@ -223,10 +286,19 @@ fn optional<T>(
     }
 }
 
+/// As PostgreSQL reads a boolean.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 fn bad_value(name: &str, value: &str) -> SqlError {
     let values = KNOBS.iter().find(|knob| knob.name == name).map_or("", |knob| knob.values);
     SqlError::error("22023", format!("invalid value for parameter \"pgm.{name}\": \"{value}\""))
-        .hint(format!("Available values: {values}."))
+        .hint(format!("Available values: {}.", values.replace('`', "")))
 }
 
 fn unknown(name: &str) -> SqlError {
@@ -258,6 +330,23 @@ mod tests {
         assert_eq!(causality(&knobs), "b", "SET LOCAL outside a transaction does nothing");
         knobs.set("causality", None, false, false).unwrap();
         assert_eq!(causality(&knobs), "session");
+    }
+
+    #[test]
+    fn every_setting_is_shown() {
+        let knobs = Knobs::new(Causality::Session);
+        assert_eq!(knobs.all().count(), KNOBS.len() - 1, "all but lsn");
+    }
+
+    #[test]
+    fn hints_are_those_of_the_table() {
+        for knob in KNOBS {
+            let value = knob.values.trim_start_matches('`').split(['`', ' ']).next().unwrap();
+            let value = if knob.name == "max_lag" { "500" } else { value };
+            let comment = format!("/* pgm: {}='{value}' */", knob.name);
+            let taken = Hints::default().add_comment(comment.as_bytes()).is_ok();
+            assert_eq!(taken, knob.places == Places::Everywhere, "{comment}");
+        }
     }
 
     #[test]

@@ -16,12 +16,20 @@
 
 mod batch;
 pub(crate) mod extended;
+mod failover;
 mod finish;
 pub mod held;
 pub mod knobs;
+#[cfg(test)]
+mod knobs_docs;
+mod listen;
+mod listening;
 mod local;
+mod loss;
+mod overdue;
 mod place;
 mod planning;
+mod redacted;
 mod repeat;
 pub(crate) mod reply;
 mod request;
@@ -29,6 +37,7 @@ mod restore;
 mod reuse;
 mod sequences;
 pub mod settings;
+mod waiting;
 
 use crate::backend::prepared::Statement;
 use crate::cluster::WriteMark;
@@ -39,9 +48,10 @@ use crate::pool::manager::{Greeting, UserPools};
 use crate::server::login::Guards;
 use crate::server::{ClientHandle, Shared, Worker};
 use crate::wire::error::SqlError;
-use crate::wire::frame;
+
 use crate::wire::stream::Stream;
 use bytes::{Buf, BytesMut};
+use failover::FailoverWait;
 use hashbrown::HashMap;
 use held::Pins;
 use knobs::Knobs;
@@ -64,8 +74,8 @@ struct Prepared {
     plan: Arc<Plan>,
     /// Version of the catalog facts the plan was made with.
     facts_version: u64,
-    /// What the client may know of it.
-    origin: Arc<reuse::Origin>,
+    /// What the client may know of it; `None` for the unnamed one.
+    origin: Option<Arc<reuse::Origin>>,
 }
 
 /// The transaction as the client sees it, while no server takes part in it.
@@ -108,8 +118,12 @@ enum CopyIn {
 enum Event {
     /// A request waits for a connection to this host.
     Acquire(usize),
+    /// A request waits for a server to be there at all.
+    AwaitServer,
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
+    /// The connection that listens for all must answer first.
+    Hub,
     /// The session is over; the error, if any, is for the client.
     Close(Option<SqlError>),
 }
@@ -205,6 +219,18 @@ pub struct Session {
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
     repeating_on_primary: bool,
+    /// What the session listens to through the hub of its database.
+    listening: Option<Box<listening::Listening>>,
+    /// A LISTEN went to the session's own server.
+    listens_natively: bool,
+    /// The request is the second try of a read whose server was lost: there is no third.
+    repeated: bool,
+    /// A statement under way may end the transaction.
+    may_end_transaction: bool,
+    /// The wait of a request for a server to be there at all.
+    failover: Option<Box<FailoverWait>>,
+    /// The step (see `Pulse`) whose statement we have cancelled.
+    cancelled_step: Option<u64>,
     /// State of a small random generator.
     seed: u64,
 }
@@ -248,7 +274,7 @@ impl Session {
         let custom = custom.map(Into::into).collect();
         let handle = Arc::clone(begin.guards.registration.handle());
         let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
-        Self {
+        let mut session = Self {
             client: begin.client,
             input: BytesMut::new(),
             output: begin.output,
@@ -299,8 +325,16 @@ impl Session {
             placement: Placement::default(),
             waits: false,
             repeating_on_primary: false,
+            listening: None,
+            listens_natively: false,
+            repeated: false,
+            may_end_transaction: false,
+            failover: None,
+            cancelled_step: None,
             seed: rand::random(),
-        }
+        };
+        session.follow_keep_server();
+        session
     }
 
     /// Serves the client until it leaves, breaks the protocol, or the proxy stops.
@@ -313,7 +347,14 @@ impl Session {
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => Box::pin(self.acquire(host)).await,
+                Event::AwaitServer => {
+                    if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
+                }
                 Event::Token => Box::pin(self.take_token()).await,
+                Event::Hub => Box::pin(self.wait_for_hub()).await,
                 Event::Close(error) => {
                     Box::pin(self.close(error)).await;
                     return;
@@ -326,6 +367,11 @@ impl Session {
         // A socket that had nothing will wake this task when it has: it is not asked twice.
         let (mut client_waits, mut server_waits) = (false, false);
         loop {
+            if self.handle.take_server_doubtful()
+                && let Some(event) = self.doubt_server()
+            {
+                return Poll::Ready(event);
+            }
             let mut progressed = false;
             if !self.input.is_empty() && self.may_take_requests() {
                 let before = self.input.len();
@@ -338,6 +384,12 @@ impl Session {
             let owes = self.output.capacity() > 0 || self.client.is_tls();
             if owes && self.poll_write_client(cx).is_err() {
                 return Poll::Ready(Event::Close(None));
+            }
+            if self.listening.is_some() {
+                match self.poll_listening() {
+                    Ok(delivered) => progressed |= delivered,
+                    Err(event) => return Poll::Ready(event),
+                }
             }
             if self.lease.is_some() && !server_waits {
                 match self.poll_server(cx) {
@@ -358,8 +410,11 @@ impl Session {
                     Poll::Pending => client_waits = true,
                 }
             }
-            if !progressed && self.handle.take_server_silent() && self.repeat_elsewhere() {
-                continue;
+            if !progressed && self.handle.pulse.is_over() {
+                match self.take_overdue() {
+                    Ok(goes_on) => progressed = goes_on,
+                    Err(event) => return Poll::Ready(event),
+                }
             }
             if !progressed {
                 return match self.stop_requested() {
@@ -464,59 +519,5 @@ impl Session {
             Poll::Ready(result) => result,
             Poll::Pending => Ok(()),
         }
-    }
-
-    /// Ends an idle session when the proxy stops.
-    fn stop_requested(&self) -> Option<Event> {
-        if !self.handle.ends_when_idle() {
-            return None;
-        }
-        let in_use = self.lease.as_ref().is_some_and(|lease| !lease.is_clean());
-        let busy = in_use || !self.input.is_empty() || self.waits_for_begin();
-        if busy && !self.handle.ends_now() {
-            return None;
-        }
-        let message = "terminating connection due to administrator command";
-        Some(Event::Close(Some(SqlError::fatal("57P01", message))))
-    }
-
-    /// Puts an answer of ours in its place: after what the server still owes.
-    fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        match &mut self.lease {
-            Some(lease) if !lease.expect.is_empty() => {
-                let mut bytes = BytesMut::new();
-                write(&mut bytes);
-                lease.expect.push_back(crate::backend::connection::Expect::Local(bytes.freeze()));
-            }
-            _ => write(&mut self.output),
-        }
-    }
-
-    /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
-    fn restore_prepared(&mut self) {
-        if let Some(dropping) = self.dropping.take() {
-            let prepared = self.prepared.get_or_insert_default();
-            for (name, statement) in *dropping {
-                prepared.entry(name).or_insert(statement);
-            }
-        }
-    }
-
-    /// The transaction status a ReadyForQuery of ours must show.
-    fn virtual_status(&self) -> u8 {
-        match &self.virtual_transaction {
-            Virtual::None | Virtual::Lost(_) => b'I',
-            Virtual::Begun(_) => b'T',
-            Virtual::Failed => b'E',
-        }
-    }
-
-    /// Answers ReadyForQuery.
-    fn answer_ready(&mut self) {
-        let status = match &self.lease {
-            Some(lease) => lease.status,
-            None => self.virtual_status(),
-        };
-        self.answer(|out| frame::put_ready(out, status));
     }
 }

@@ -2,15 +2,14 @@
 
 use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
-use crate::cluster::{Freshness, Role};
+use crate::cluster::{Freshness, Role, WaitEnd};
 use crate::metrics::{ClientState, RouteKind};
 use crate::pool::Lease;
 use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::{self, Settings};
 use crate::wire::error::SqlError;
-use crate::wire::frame;
-use pgmanifold_router::plan::{Effect, Plan};
+use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::route::{self, Route, SessionView, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,15 +21,17 @@ pub(super) struct Placement {
     pub(super) kind: RouteKind,
     /// Why a read did not go to a replica, when it did not.
     pub(super) fallback: Option<Cow<'static, str>>,
+    /// No primary will do.
+    pub(super) replica_only: bool,
 }
 
-fn cancelled() -> SqlError {
+pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { kind: RouteKind::PrimaryRead, fallback: None }
+        Self { kind: RouteKind::PrimaryRead, fallback: None, replica_only: false }
     }
 }
 
@@ -56,13 +57,20 @@ impl Session {
     /// Makes sure the session has a server for a request with this target.
     pub(super) fn place(&mut self, target: Target, plan: &Plan) -> Placed {
         if let Some(error) = self.refused.take() {
+            self.failover = None;
             self.end_waiting();
+            if self.lease.is_none() {
+                self.guards.gauge.set(ClientState::Idle);
+            }
             return Err(Err(*error));
         }
         if self.lease.is_some() {
             self.place_again(target, plan)?;
         } else {
             self.lease_for(target, plan)?;
+        }
+        if self.failover.take().is_some() && self.waits {
+            self.pools.cluster.wait_ended(WaitEnd::Served);
         }
         if self.end_waiting() {
             return Err(Err(cancelled()));
@@ -72,7 +80,7 @@ impl Session {
         Ok(())
     }
 
-    fn start_waiting(&mut self) {
+    pub(super) fn start_waiting(&mut self) {
         self.waits = true;
         self.handle.wait();
     }
@@ -126,16 +134,23 @@ impl Session {
 
     fn lease_for(&mut self, target: Target, plan: &Plan) -> Placed {
         self.follow_reload();
-        let host = self.choose_host(target, plan).map_err(Err)?;
+        let host = match self.choose_host(target, plan) {
+            Ok(host) => host,
+            Err(cause) => return Err(self.or_wait(target, cause)),
+        };
         let pool = &self.pools.pools[host];
         match pool.try_get(self.worker.index, self.started) {
             Some(lease) => self.attach(lease),
-            None => Err(Ok(Stop::Event(Event::Acquire(host)))),
+            None => match self.in_vain(host) {
+                Some(cause) => Err(self.or_wait(target, cause)),
+                None => Err(Ok(Stop::Event(Event::Acquire(host)))),
+            },
         }
     }
 
     fn choose_host(&mut self, target: Target, plan: &Plan) -> Result<usize, SqlError> {
         self.placement.fallback = None;
+        self.placement.replica_only = target == Target::ReplicaOnly;
         let repeating = std::mem::take(&mut self.repeating_on_primary);
         if target == Target::Primary || repeating {
             self.placement.kind = match plan.effect {
@@ -203,8 +218,9 @@ impl Session {
     /// Takes a leased server into use: first it is given the session's parameters, and the BEGIN
     /// that was put off.
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
-        self.guards.gauge.set(ClientState::Active);
+        self.set_state(ClientState::Active);
         self.handle.lend(&lease.info);
+        self.pools.hub.uses(&lease.info, self.handle.id, lease.heard_after);
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
             None
@@ -213,8 +229,7 @@ impl Session {
         };
         lease.settings = Arc::clone(&self.settings);
         if let Some(sql) = sql {
-            frame::put_query(&mut lease.out, sql.as_bytes());
-            lease.expect.push_back(Expect::Hidden(Hidden::Apply));
+            lease.query(sql.as_bytes(), Expect::Hidden(Hidden::Apply));
             self.lease = Some(lease);
             // What follows must not run if a parameter is refused, so it waits.
             self.start_waiting();
@@ -228,8 +243,7 @@ impl Session {
     fn send_begin(&mut self) {
         let Virtual::Begun(begin) = &self.virtual_transaction else { return };
         let Some(lease) = &mut self.lease else { return };
-        frame::put_query(&mut lease.out, &begin.text);
-        lease.expect.push_back(Expect::Hidden(Hidden::Begin));
+        lease.query(&begin.text, Expect::Hidden(Hidden::Begin));
         self.virtual_transaction = Virtual::None;
     }
 
@@ -272,14 +286,11 @@ impl Session {
     /// Waits for a connection to the host. A replica that cannot be reached is passed over: the
     /// request looks for another server, a bounded number of times.
     pub(super) async fn acquire(&mut self, host: usize) {
-        self.guards.gauge.set(ClientState::Waiting);
+        self.set_state(ClientState::Waiting);
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
-        let result = tokio::select! {
-            result = pool.get(self.worker.index) => result,
-            () = self.handle.wait_cancelled() => Err(cancelled()),
-        };
+        let result = self.wait_for_server(&pool).await;
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
@@ -290,6 +301,7 @@ impl Session {
                 }
             }
             Err(error) => {
+                self.rest();
                 if error.sqlstate == "53300" {
                     self.metrics.checkout_timeout();
                 }
@@ -298,6 +310,8 @@ impl Session {
                 let tries = usize::from(self.acquire_attempts);
                 if other && unreachable && tries < self.pools.pools.len() {
                     self.acquire_attempts += 1;
+                } else if unreachable && self.waits_after(&error) {
+                    self.acquire_attempts = 0;
                 } else {
                     self.acquire_attempts = 0;
                     self.refused = Some(Box::new(error));
@@ -307,12 +321,12 @@ impl Session {
     }
 
     /// After a reload the session goes on with the new pools, between transactions.
-    fn follow_reload(&mut self) {
+    pub(super) fn follow_reload(&mut self) {
         if self.pools.is_current() {
             return;
         }
         let pools = &self.pools;
-        let Some(next) = self.shared.user_pools(&pools.database.name, &pools.user.name) else {
+        let Some(next) = self.shared.user_pools(&pools.database.name, &self.guards.user) else {
             return;
         };
         if !Arc::ptr_eq(&next.cluster, &self.pools.cluster) && self.last_write.is_some() {
@@ -336,6 +350,7 @@ impl Session {
             }
             None => true,
         });
+        self.listens_natively = found.has(PinReason::Listen);
         self.pins.looked(found);
         self.settings_dirty = false;
         if std::mem::take(&mut self.statements_dirty)

@@ -1,6 +1,7 @@
 //! Owns what a worker thread keeps for all its sessions: the scratch buffer, the scanner and the
 //! plan caches. None of it lives across an await.
 
+use super::redacted::redacted;
 use super::{Prepared, Session};
 use pgmanifold_router::fingerprint::Scan;
 use pgmanifold_router::plan::{Effect, Plan};
@@ -50,6 +51,12 @@ impl Session {
         if caches.len() <= index {
             caches.resize_with(index + 1, || None);
         }
+        if caches[index].is_none() {
+            // Each reload that changes a database gives it another id.
+            let state = self.shared.state();
+            let gone = |(id, _): &(usize, &mut Option<PlanCache>)| !state.has_database(*id);
+            caches.iter_mut().enumerate().filter(gone).for_each(|(_, cache)| *cache = None);
+        }
         let cache = caches[index]
             .get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
         let context = facts.version() << 3 | dialect.bits();
@@ -67,10 +74,10 @@ impl Session {
     /// Logs the decision on a simple query.
     pub(super) fn trace(&self, text: &[u8], plan: &Plan, route: &Route) {
         if tracing::enabled!(tracing::Level::DEBUG) {
-            let sql = String::from_utf8_lossy(&text[..text.len().min(200)]);
+            let sql = redacted(text, self.dialect);
             let fallback = self.placement.fallback.as_deref();
             let host = self.lease.as_ref().map(|lease| lease.info.host.address.to_string());
-            tracing::debug!(client = self.handle.id, %sql, effect = ?plan.effect,
+            tracing::debug!(client = self.handle.id, sql, effect = ?plan.effect,
                 target = ?route.target, reason = %route.reason, fallback, host, "routed");
         }
     }

@@ -1,12 +1,13 @@
-//! Owns the second try of reads: a read that a replica could not answer, for a reason that lies
-//! with the replica, is repeated on another server before the client has seen anything of it.
+//! Owns the second try of reads: a read that a server could not answer, for a reason that lies
+//! with the server, is repeated on another one before the client has seen anything of it.
 //!
-//! Reasons are: the replica is lost, recovery cancelled the read (manual, "Handling Query
+//! Reasons are: the server is lost (a second loss is not followed by a third try, for it may be the
+//! read that kills servers), or on a replica, recovery cancelled the read (manual, "Handling Query
 //! Conflicts"), or the read turned out to write (a function declared less volatile than it is).
 
 use super::Session;
-use super::reply::lost;
 use bytes::BytesMut;
+use pgmanifold_router::plan::Effect;
 
 /// Longest request that is kept for a second try.
 const REPEATABLE_BYTES: usize = 16 * 1024;
@@ -15,14 +16,14 @@ const REPEATABLE_BYTES: usize = 16 * 1024;
 const REPEATABLE_SQLSTATES: &[&str] = &["25006", "40001", "55000", "0A000"];
 
 impl Session {
-    /// Keeps a request that is about to be sent to a replica.
-    pub(super) fn keep_for_repeat(&mut self, request: &[u8]) {
-        let on_replica = self.leased_replica();
+    /// Keeps a read that is about to be sent.
+    pub(super) fn keep_for_repeat(&mut self, request: &[u8], effect: Effect) {
         let Some(lease) = &mut self.lease else { return };
         let alone = lease.expect.is_empty() && lease.status == b'I';
         lease.repeatable.clear();
         lease.again.clear();
-        if on_replica && alone && request.len() <= REPEATABLE_BYTES {
+        let single = effect == Effect::Read && !self.pins.any();
+        if single && alone && request.len() <= REPEATABLE_BYTES {
             lease.repeatable.extend_from_slice(request);
         }
     }
@@ -35,22 +36,16 @@ impl Session {
         }
     }
 
-    /// Decides whether an error of the server leads to a second try.
+    /// Decides whether an error of the server leads to a second try. On the primary the same codes
+    /// mean something else, and would come again.
     pub(super) fn repeats_after(&mut self, sqlstate: &str) -> bool {
+        if !self.leased_replica() {
+            return false;
+        }
         let Some(lease) = &mut self.lease else { return false };
         let repeats = !lease.repeatable.is_empty() && REPEATABLE_SQLSTATES.contains(&sqlstate);
         lease.repeating |= repeats;
         repeats
-    }
-
-    /// The leased host does not answer: the read goes elsewhere, if it can be repeated. Other
-    /// statements wait on, for the host may only be slow.
-    pub(super) fn repeat_elsewhere(&mut self) -> bool {
-        let repeatable = self.lease.as_ref().is_some_and(|lease| !lease.repeatable.is_empty());
-        if repeatable {
-            self.server_lost(lost("the host does not answer health checks"));
-        }
-        repeatable
     }
 
     /// Puts the request back in front of what the client sent since.

@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Prepared, Session, planning, reuse};
+use super::{CopyIn, Prepared, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -18,7 +18,7 @@ const WHOLE_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What to do with one message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Swallow,
 }
@@ -146,8 +146,11 @@ impl Session {
             };
             let start = *at;
             *at += header.total;
+            let kept = header.kind == b'Z'
+                && self.listening.is_some()
+                && self.keeps_ready(message, start, outgoing);
             let fate = self.take_answer(header.kind, message, start, outgoing)?;
-            if fate == Fate::Swallow {
+            if fate == Fate::Swallow || kept {
                 outgoing.cut(start, *at, &mut self.output);
             }
             if self.local_is_next() {
@@ -209,21 +212,17 @@ impl Session {
             b'E' => return self.take_error(message, start, outgoing),
             b'S' => return Ok(self.take_parameter_status(message)),
             b'N' => return Ok(self.fate_of_notice()),
-            b'A' => return Ok(Fate::Pass),
+            b'A' => return Ok(self.take_notification(message, start, outgoing)),
             _ => {}
         }
         if kind == b'G' {
             self.copy_in = CopyIn::Running;
         }
+        if matches!(kind, b'C' | b'I' | b's') && self.listening.is_some() {
+            self.listening_executed(&message[HEADER_BYTES..]);
+        }
         if kind == b'C' {
-            let tag = &message[HEADER_BYTES..];
-            self.rolled_back = *tag == *b"ROLLBACK\0";
-            if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
-                self.dropping = None;
-            }
-            if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
-                self.sequences_discarded();
-            }
+            self.note_completed(&message[HEADER_BYTES..]);
         }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
@@ -240,24 +239,8 @@ impl Session {
                 statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
                 (fate(name.is_none()), true)
             }
-            (Some(Expect::Verify), b't') => {
-                server.description.clear();
-                server.description.extend_from_slice(&message[HEADER_BYTES..]);
-                (Fate::Swallow, false)
-            }
-            (Some(Expect::Verify), b'T' | b'n') => {
-                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
-                (Fate::Swallow, true)
-            }
-            (Some(Expect::DescribeStatement(_)), b't') => {
-                server.description.clear();
-                server.description.extend_from_slice(&message[HEADER_BYTES..]);
-                (Fate::Pass, false)
-            }
-            (Some(Expect::DescribeStatement(_)), b'T' | b'n') => {
-                reuse::add_columns(&message[HEADER_BYTES..], &mut server.description);
-                self.note_described();
-                return Ok(Fate::Pass);
+            (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
+                return Ok(self.take_description(kind, &message[HEADER_BYTES..]));
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
@@ -271,6 +254,35 @@ impl Session {
             server.expect.pop_front();
         }
         Ok(fate)
+    }
+
+    /// Puts notifications before a ReadyForQuery of the client. True when it must wait for them.
+    fn keeps_ready(&mut self, message: &[u8], start: usize, outgoing: &mut Outgoing<'_>) -> bool {
+        let visible = self.lease.as_ref().is_some_and(|lease| {
+            let front = lease.expect.front();
+            !lease.repeating
+                && matches!(front, Some(Expect::Query | Expect::Sync | Expect::Poison(_)))
+        });
+        let Some(&status) = message.last().filter(|_| visible) else { return false };
+        let last = self.lease.as_ref().is_some_and(|lease| lease.expect.len() == 1);
+        let mut before = BytesMut::new();
+        let kept = self.listening_at_ready((status, last), &mut before);
+        if !before.is_empty() {
+            outgoing.cut(start, start, &mut self.output);
+            self.output.extend_from_slice(&before);
+        }
+        kept
+    }
+
+    /// A command has completed, with this tag.
+    fn note_completed(&mut self, tag: &[u8]) {
+        self.rolled_back = *tag == *b"ROLLBACK\0";
+        if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+            self.dropping = None;
+        }
+        if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
+            self.sequences_discarded();
+        }
     }
 
     fn take_ready(&mut self, message: &[u8]) -> Result<Fate, SqlError> {
@@ -301,6 +313,30 @@ impl Session {
         }
     }
 
+    /// A notification of a server that listens for this session alone. It began to listen after
+    /// the session had it, so what it sent itself the session sent.
+    fn take_notification(
+        &mut self,
+        message: &[u8],
+        start: usize,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Fate {
+        let own = self.lease.as_ref().and_then(|lease| lease.info.cancel.as_ref());
+        let own = own.map(|key| key.process_id);
+        let Some((pid, text)) = message[HEADER_BYTES..].split_first_chunk::<4>() else {
+            return Fate::Pass;
+        };
+        let pid = match u32::from_be_bytes(*pid) {
+            pid if Some(pid) == own => self.handle.id,
+            // Another's must not be taken for the session's own.
+            pid if pid == self.handle.id => 0,
+            _ => return Fate::Pass,
+        };
+        outgoing.cut(start, start, &mut self.output);
+        frame::put(&mut self.output, b'A', &[&pid.to_be_bytes(), text]);
+        Fate::Swallow
+    }
+
     /// An error: what stands before the next Sync will not be answered.
     fn take_error(
         &mut self,
@@ -310,6 +346,9 @@ impl Session {
     ) -> Result<Fate, SqlError> {
         let body = &message[HEADER_BYTES..];
         let sqlstate = frame::error_field(body, b'C').unwrap_or("XX000");
+        if let Some(listening) = &mut self.listening {
+            listening.failed = true;
+        }
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         if matches!(frame::error_field(body, b'V'), Some("FATAL" | "PANIC")) {
             lease.dying = Some(ServerError::decode(body).into());
@@ -338,10 +377,15 @@ impl Session {
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
                 }
+                let timed_out = self.ends_cancelled(sqlstate);
+                if timed_out {
+                    outgoing.cut(start, start, &mut self.output);
+                    self.query_timed_out().encode(&mut self.output);
+                }
                 if in_batch {
                     self.skip_batch();
                 }
-                Ok(fate(repeats))
+                Ok(fate(repeats || timed_out))
             }
             None => Err(lost("the server sent an error that nobody asked for")),
         }
@@ -398,7 +442,7 @@ impl Session {
         }
     }
 
-    /// Notices and reports belong to the client unless they come from a query of ours.
+    /// Notices belong to the client unless they come from a query of ours.
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))

@@ -50,6 +50,9 @@ impl Session {
                 continue;
             }
             let Some(header) = frame::peek(rest) else { return (at, Stop::NeedBytes) };
+            if self.listening.is_some() && self.waits_for_listening() {
+                return (at, Stop::Drain);
+            }
             if let Err(error) = frame::check_frontend(header, self.shared.max_message_bytes()) {
                 return (at, protocol_violation(error));
             }
@@ -133,8 +136,13 @@ impl Session {
         let text = frame::query_text(body)?;
         self.begin_clock();
         let plan = self.plan(text, planner);
-        if let Some(error) = self.refusal(&plan) {
+        if let Some(error) = self.refused(&plan, false) {
             return Ok(self.refuse_query(error));
+        }
+        if self.listening.is_some()
+            && let Some(step) = self.before_query(&plan)
+        {
+            return Ok(step);
         }
         if let Some(step) = self.answer_without_server(text, &plan) {
             self.metrics.query(RouteKind::Local, self.started.elapsed());
@@ -147,16 +155,22 @@ impl Session {
                 Err(error) => self.refuse_query(error),
             });
         }
+        if self.listening.is_some() && self.sender_is_uncertain(&plan) {
+            return Ok(Stop::Event(Event::Hub).into());
+        }
         if let Some(error) = self.refused_for_sequences(&plan) {
             return Ok(self.refuse_query(error));
         }
         self.trace(text, &plan, &route);
         self.note_effects(&plan);
+        if self.listening.is_some() {
+            self.note_query(text, &plan);
+        }
         self.unnamed = None;
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
-        self.keep_for_repeat(message);
+        self.keep_for_repeat(message, plan.effect);
         self.send_expecting(message, Expect::Query);
         if plan.effect == Effect::Copy {
             self.copy_in = CopyIn::Asked;
@@ -184,7 +198,7 @@ impl Session {
     /// Requests that need no server: our own commands, empty strings, and transaction control
     /// while no server takes part in the transaction.
     fn answer_without_server(&mut self, text: &[u8], plan: &Plan) -> Option<Step> {
-        if let Some(command) = &plan.local {
+        if let Some(command) = self.local_command(plan) {
             return Some(self.run_local_query(command));
         }
         if self.lease.is_some() {
@@ -195,6 +209,7 @@ impl Session {
                 let kind = plan.transaction?;
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
+                self.rest();
                 self.answer_complete(if starts(text) { "START TRANSACTION" } else { "BEGIN" });
             }
             (Virtual::Begun(_), Some(Transaction::Commit)) if !chains(text) => {
@@ -222,7 +237,11 @@ impl Session {
 
     fn end_virtual(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
-        self.knobs.end_transaction(tag == "COMMIT");
+        self.rest();
+        if self.knobs.end_transaction(tag == "COMMIT") {
+            self.follow_keep_server();
+        }
+        self.listening_ends(tag == "COMMIT");
         self.answer_complete(tag);
     }
 
@@ -233,7 +252,7 @@ impl Session {
     }
 
     /// What must not run at all, whatever server it would run on.
-    pub(super) fn refusal(&self, plan: &Plan) -> Option<SqlError> {
+    pub(super) fn refusal(&self, plan: &Plan, in_batch: bool) -> Option<SqlError> {
         if let Some(problem) = &plan.hint_error {
             return Some(
                 SqlError::error("22023", format!("invalid pgm hint: {problem}"))
@@ -255,8 +274,17 @@ impl Session {
                     .hint("Use a database with pool_mode = \"transaction\"."),
             );
         }
+        if self.listening.is_some()
+            && let Some(error) = self.refused_while_listening(plan)
+        {
+            return Some(error);
+        }
         match &self.virtual_transaction {
             Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
+            // Sent to a server it would say COMMIT there, where no transaction is open.
+            Virtual::Failed if in_batch && plan.transaction == Some(Transaction::Commit) => {
+                Some(aborted())
+            }
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
                 Some((**error).clone())
             }
@@ -271,8 +299,7 @@ impl Session {
         self.leave_unused_server();
         match &mut self.lease {
             Some(lease) if lease.status != b'I' || !lease.expect.is_empty() => {
-                frame::put_query(&mut lease.out, POISON);
-                lease.expect.push_back(Expect::Poison(Box::new(error)));
+                lease.query(POISON, Expect::Poison(Box::new(error)));
             }
             _ => {
                 self.fail_virtual();
@@ -295,16 +322,19 @@ impl Session {
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }
 
-    /// An error while no server takes part: a begun transaction has failed, a lost one is over.
+    /// An error while no server takes part: a transaction has failed.
     pub(super) fn fail_virtual(&mut self) {
         self.virtual_transaction = match std::mem::take(&mut self.virtual_transaction) {
-            Virtual::None | Virtual::Lost(_) => Virtual::None,
-            Virtual::Begun(_) | Virtual::Failed => Virtual::Failed,
+            Virtual::None => Virtual::None,
+            Virtual::Begun(_) | Virtual::Failed | Virtual::Lost(_) => Virtual::Failed,
         };
     }
 
     /// Notes what a statement that is sent will have done.
     pub(super) fn note_effects(&mut self, plan: &Plan) {
+        if plan.has_transaction_control || plan.transaction.is_some() {
+            self.note_transaction_control(plan);
+        }
         match plan.effect {
             // COMMIT PREPARED makes visible what another transaction wrote.
             Effect::Transaction => self.wrote |= plan.transaction == Some(Transaction::TwoPhase),
@@ -332,16 +362,30 @@ impl Session {
         }
     }
 
+    fn note_transaction_control(&mut self, plan: &Plan) {
+        self.may_end_transaction |= !matches!(
+            plan.transaction,
+            Some(Transaction::Begin { .. } | Transaction::Savepoint | Transaction::SetTransaction)
+        );
+        if ends_transaction(plan) {
+            // It went to a server, where there is none: what was left of it here is over.
+            self.virtual_transaction = Virtual::None;
+        }
+    }
+
     fn note_session_effects(&mut self, plan: &Plan) {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
-        self.note_reset(&session.setting_names);
+        if session.resets {
+            self.note_reset(&session.setting_names);
+        }
         self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {
             self.note_custom_name(name);
         }
         if let Some(reason) = session.pin {
+            self.listens_natively |= session.listening;
             self.pins.may_take(reason);
         }
         if session.unpins {

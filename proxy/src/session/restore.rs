@@ -6,7 +6,6 @@
 use super::Session;
 use super::settings::quoted;
 use crate::backend::connection::{Expect, Hidden};
-use crate::wire::frame;
 use std::fmt::Write as _;
 
 impl Session {
@@ -45,8 +44,7 @@ impl Session {
         let Some(sql) = self.restore_sql.take().filter(|_| lease.status != b'E') else {
             return false;
         };
-        frame::put_query(&mut lease.out, sql.as_bytes());
-        lease.expect.push_back(Expect::Hidden(Hidden::Restore));
+        lease.query(sql.as_bytes(), Expect::Hidden(Hidden::Restore));
         true
     }
 }

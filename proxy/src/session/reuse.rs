@@ -8,6 +8,7 @@
 //!   PostgreSQL would have given. When a server has analysed its statement under another schema,
 //!   the server is asked what the columns are before the statement runs.
 
+use super::reply::Fate;
 use super::request::Step;
 use super::{Prepared, Session, Stop};
 use crate::backend::connection::Expect;
@@ -59,10 +60,8 @@ impl Session {
         prepared: &Prepared,
         batch: &[u8],
     ) -> Option<Step> {
-        let (statement, origin) = (&prepared.statement, &prepared.origin);
-        if name.is_empty() {
-            return self.make_unnamed_known(prepared);
-        }
+        let statement = &prepared.statement;
+        let Some(origin) = &prepared.origin else { return self.make_unnamed_known(prepared) };
         let lease = self.lease.as_mut()?;
         lease.reused = None;
         lease.again.clear();
@@ -76,15 +75,15 @@ impl Session {
             }
             // Within a transaction that changed schema or path, PostgreSQL itself decides.
             if !self.knows_names() {
-                return None;
+                return self.differs(statement.id, origin).then(|| self.refuse_batch(outdated()));
             }
         }
-        self.analyse_anew(name, prepared)
+        self.analyse_anew(name, prepared, origin)
     }
 
     /// The server's analysis is missing, or is not the client's.
-    fn analyse_anew(&mut self, name: &[u8], prepared: &Prepared) -> Option<Step> {
-        let (statement, origin) = (&prepared.statement, &prepared.origin);
+    fn analyse_anew(&mut self, name: &[u8], prepared: &Prepared, origin: &Origin) -> Option<Step> {
+        let statement = &prepared.statement;
         let now = self.stamp();
         let lease = self.lease.as_mut()?;
         let known = lease.statements.touch(statement);
@@ -107,7 +106,7 @@ impl Session {
                 }
                 let described = Some(described.clone());
                 let mut renewed = prepared.clone();
-                renewed.origin = Arc::new(Origin { stamp, described });
+                renewed.origin = Some(Arc::new(Origin { stamp, described }));
                 self.keep(name, renewed);
                 None
             }
@@ -119,6 +118,15 @@ impl Session {
                 Some(Stop::Drain.into())
             }
         }
+    }
+
+    /// True when the server was just asked what the statement returns, and it is not what the
+    /// client was told.
+    fn differs(&mut self, statement: u64, origin: &Origin) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        let asked = lease.verified.take() == Some(statement);
+        let told = origin.described.as_ref();
+        asked && told.is_some_and(|told| lease.description[..] != told[..])
     }
 
     /// The unnamed statement is the client's own: it is analysed where the client first needs it.
@@ -167,8 +175,27 @@ impl Session {
         true
     }
 
+    /// What a statement takes (`t`) and returns (`T`, or `n` for nothing), asked by the client or
+    /// by us.
+    pub(super) fn take_description(&mut self, kind: u8, body: &[u8]) -> Fate {
+        let Some(lease) = &mut self.lease else { return Fate::Swallow };
+        let hidden = matches!(lease.expect.front(), Some(Expect::Verify));
+        if kind == b't' {
+            lease.description.clear();
+            lease.description.extend_from_slice(body);
+        } else {
+            add_columns(body, &mut lease.description);
+            if hidden {
+                lease.expect.pop_front();
+            } else {
+                self.note_described();
+            }
+        }
+        if hidden { Fate::Swallow } else { Fate::Pass }
+    }
+
     /// The client has been told what a statement takes and returns.
-    pub(super) fn note_described(&mut self) {
+    fn note_described(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let Some(Expect::DescribeStatement(name)) = lease.expect.pop_front() else { return };
         let description = lease.description.as_slice().into();
@@ -176,9 +203,9 @@ impl Session {
             Some(prepared) if !name.is_empty() => prepared.get_mut(&name),
             _ => None,
         };
-        if let Some(known) = known {
-            let stamp = known.origin.stamp.clone();
-            known.origin = Arc::new(Origin { stamp, described: Some(description) });
+        if let Some(origin) = known.and_then(|known| known.origin.as_mut()) {
+            let stamp = origin.stamp.clone();
+            *origin = Arc::new(Origin { stamp, described: Some(description) });
         }
     }
 }
@@ -223,7 +250,7 @@ fn verify(lease: &mut Lease, statement: &Statement) {
 
 /// Adds the columns of a RowDescription without the tables they come from: names, types, sizes and
 /// modifiers are what PostgreSQL compares.
-pub(super) fn add_columns(body: &[u8], description: &mut Vec<u8>) {
+fn add_columns(body: &[u8], description: &mut Vec<u8>) {
     let mut rest = body.get(2..).unwrap_or_default();
     while let Some(end) = memchr::memchr(0, rest) {
         let Some((column, next)) = rest.split_at_checked(end + 19) else { return };

@@ -12,7 +12,6 @@ use super::{Session, Virtual};
 use crate::backend::connection::{Expect, Hidden, Users};
 use crate::config::model::SequenceState;
 use crate::wire::error::SqlError;
-use crate::wire::frame;
 use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::route::Target;
 use std::sync::atomic::Ordering;
@@ -61,8 +60,7 @@ impl Session {
         let begins = matches!(self.virtual_transaction, Virtual::Begun(_));
         let alone = lease.status == b'I' && lease.expect.is_empty();
         if alone && (begins || plan.effect != Effect::Read) {
-            frame::put_query(&mut lease.out, b"DISCARD SEQUENCES");
-            lease.expect.push_back(Expect::Hidden(Hidden::Sequences));
+            lease.query(b"DISCARD SEQUENCES", Expect::Hidden(Hidden::Sequences));
             lease.sequence_users = Users::Nobody;
         }
     }

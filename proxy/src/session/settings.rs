@@ -102,7 +102,10 @@ impl Settings {
                 let _ = write!(sql, "RESET {};", quote_name(name));
             }
         }
-        let changed = |name: &str| self.get(name) != wanted.get(name);
+        // Another session user has no role until it is set again.
+        let user = self.get(privileged[1]) != wanted.get(privileged[1]);
+        let changed =
+            |name: &str| self.get(name) != wanted.get(name) || name == privileged[0] && user;
         for (name, _) in self.iter() {
             if wanted.get(name).is_none() && !privileged.contains(&name) {
                 let _ = write!(sql, "RESET {};", quote_name(name));
@@ -195,6 +198,18 @@ mod tests {
              SELECT pg_catalog.set_config(E'role', E'b', false);"
         );
         assert_eq!(to.difference_sql(&to), "");
+    }
+
+    #[test]
+    fn a_role_is_set_again_for_another_session_user() {
+        let from = settings(&[("session_authorization", "a"), ("role", "r")]);
+        let to = settings(&[("session_authorization", "b"), ("role", "r")]);
+        assert_eq!(
+            from.difference_sql(&to),
+            "RESET \"session_authorization\";\
+             SELECT pg_catalog.set_config(E'session_authorization', E'b', false);\
+             SELECT pg_catalog.set_config(E'role', E'r', false);"
+        );
     }
 
     #[test]

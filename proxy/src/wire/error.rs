@@ -100,8 +100,40 @@ fn shown(text: &str) -> String {
 
 impl std::fmt::Display for SqlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (SQLSTATE {})", self.message, self.sqlstate)
+        write!(f, "{} (SQLSTATE {})", OneLine(&self.message), OneLine(&self.sqlstate))
+    }
+}
+
+/// A text of others as a part of a log line: control characters are written out, so that nobody
+/// can make it look like several lines.
+#[derive(Debug, Clone, Copy)]
+pub struct OneLine<'a>(pub &'a str);
+
+impl std::fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for part in self.0.split_inclusive(char::is_control) {
+            match part.chars().next_back().filter(|last| last.is_control()) {
+                Some(last) => {
+                    f.write_str(&part[..part.len() - last.len_utf8()])?;
+                    write!(f, "{}", last.escape_default())?;
+                }
+                None => f.write_str(part)?,
+            }
+        }
+        Ok(())
     }
 }
 
 impl std::error::Error for SqlError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_one_line_in_logs() {
+        let error = SqlError::error("28P01", "a\nb\r\u{1b}[31mä\u{85}");
+        assert_eq!(error.to_string(), "a\\nb\\r\\u{1b}[31mä\\u{85} (SQLSTATE 28P01)");
+        assert_eq!(OneLine("").to_string(), "");
+    }
+}

@@ -128,21 +128,24 @@ pub fn put_command_complete(out: &mut BytesMut, tag: &str) {
     put(out, b'C', &[tag.as_bytes(), &[0]]);
 }
 
-/// Appends a RowDescription of one text column.
-pub fn put_text_column(out: &mut BytesMut, name: &str) {
+/// Appends a RowDescription of text columns.
+pub fn put_text_columns(out: &mut BytesMut, names: &[&str]) {
     const TEXT_OID: u32 = 25;
-    let column = FieldDescription::new(name.to_owned(), 0, 0, TEXT_OID, -1, -1, 0);
-    let row = RowDescription::new(vec![column]);
+    let column = |name: &&str| FieldDescription::new((*name).into(), 0, 0, TEXT_OID, -1, -1, 0);
+    let row = RowDescription::new(names.iter().map(column).collect());
     row.encode(out).expect("invariant: names of ours are short");
 }
 
-/// Appends a DataRow of one text value.
-pub fn put_text_row(out: &mut BytesMut, value: &str) {
-    let length = u32::try_from(value.len()).expect("invariant: values shown are short");
-    let mut data = BytesMut::with_capacity(4 + value.len());
-    data.put_u32(length);
-    data.put_slice(value.as_bytes());
-    DataRow::new(data, 1).encode(out).expect("invariant: values shown are short");
+/// Appends a DataRow of text values.
+pub fn put_text_row(out: &mut BytesMut, values: &[&str]) {
+    let mut data = BytesMut::with_capacity(values.iter().map(|value| 4 + value.len()).sum());
+    for value in values {
+        let length = u32::try_from(value.len()).expect("invariant: values shown are short");
+        data.put_u32(length);
+        data.put_slice(value.as_bytes());
+    }
+    let columns = i16::try_from(values.len()).expect("invariant: few columns");
+    DataRow::new(data, columns).encode(out).expect("invariant: values shown are short");
 }
 
 /// The fields of an ErrorResponse or NoticeResponse body, by code.
@@ -229,7 +232,7 @@ mod tests {
     #[test]
     fn data_rows_are_split() {
         let mut out = BytesMut::new();
-        put_text_row(&mut out, "abc");
+        put_text_row(&mut out, &["abc"]);
         assert_eq!(data_row(&out[5..]), Some(vec![Some(&b"abc"[..])]));
         assert_eq!(data_row(&out[5..out.len() - 1]), None);
     }

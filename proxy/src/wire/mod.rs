@@ -1,5 +1,6 @@
 //! Owns the byte layer: streams, frames, the few messages that are written by hand.
 
+pub mod derive;
 pub mod error;
 pub mod frame;
 pub mod protocol;

@@ -118,9 +118,17 @@ impl ServerKeys {
     /// Whether `proof` was made with the password; constant time.
     #[must_use]
     pub fn verify(&self, auth_message: &str, proof: &[u8; 32]) -> bool {
+        self.client_keys(auth_message, proof).is_some()
+    }
+
+    /// The client's keys, which `proof` shows to who has the stored ones; `None` when it was not
+    /// made with the password. Constant time up to that.
+    #[must_use]
+    pub fn client_keys(&self, auth_message: &str, proof: &[u8; 32]) -> Option<ClientKeys> {
         let signature = hmac(&self.stored_key[..], &[auth_message.as_bytes()]);
         let client_key = xor(proof, &signature);
-        sha256(&client_key).ct_eq(&self.stored_key[..]).into()
+        let right: bool = sha256(&client_key).ct_eq(&self.stored_key[..]).into();
+        right.then(|| ClientKeys { client_key, server_key: self.server_key.clone() })
     }
 
     /// The server's own proof of knowing the password's keys, in base64.

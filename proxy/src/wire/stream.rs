@@ -1,21 +1,16 @@
 //! Owns `Stream`: TCP, Unix socket or TLS over one of them, as one type without indirection on
 //! the plain path.
 
+use crate::config::limits::TcpOptions;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-/// An idle TCP peer is probed after this time.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// Period of the probes that are not answered.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// So many unanswered probes end the connection.
-const KEEPALIVE_PROBES: u32 = 6;
 
 macro_rules! dispatch {
     ($self:expr, $enum:ident { $($variant:ident),+ }, $io:ident => $call:expr) => {
@@ -55,19 +50,28 @@ pub enum IdleState {
 }
 
 impl Socket {
-    /// Switches off Nagle's delay and switches on keepalive probes; nothing to do for Unix
+    /// Switches off Nagle's delay and sets how a dead peer is found; nothing to do for Unix
     /// sockets.
     ///
     /// # Errors
     /// When the kernel refuses an option, which means that the peer is already gone.
-    pub fn configure(&self) -> io::Result<()> {
+    pub fn configure(&self, options: &TcpOptions) -> io::Result<()> {
         let Socket::Tcp(tcp) = self else { return Ok(()) };
         tcp.set_nodelay(true)?;
+        let socket = SockRef::from(tcp);
+        if !options.user_timeout.is_zero() {
+            socket.set_tcp_user_timeout(Some(options.user_timeout))?;
+        }
+        if options.keepalive_idle.is_zero() {
+            return Ok(());
+        }
+        // The kernel counts in seconds.
+        let second = Duration::from_secs(1);
         let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+            .with_time(options.keepalive_idle.max(second))
+            .with_interval(options.keepalive_interval.max(second))
+            .with_retries(options.keepalive_probes);
+        socket.set_tcp_keepalive(&keepalive)
     }
 
     /// What happened to a connection nobody reads from. Costs no system call while quiet. Bytes
@@ -83,6 +87,48 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => IdleState::Quiet,
             Ok(1..) => IdleState::Spoke,
             Ok(0) | Err(_) => IdleState::Closed,
+        }
+    }
+
+    fn into_this_loop(self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(tcp) => Socket::Tcp(TcpStream::from_std(tcp.into_std()?)?),
+            Socket::Unix(unix) => Socket::Unix(UnixStream::from_std(unix.into_std()?)?),
+        })
+    }
+
+    /// The same connection, on the event loop of the calling thread.
+    fn doubled(&self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(tcp) => {
+                let double = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+                Socket::Tcp(TcpStream::from_std(double)?)
+            }
+            Socket::Unix(unix) => {
+                let double =
+                    std::os::unix::net::UnixStream::from(unix.as_fd().try_clone_to_owned()?);
+                Socket::Unix(UnixStream::from_std(double)?)
+            }
+        })
+    }
+
+    /// Completes when the peer has closed the connection; never while bytes of it wait to be read.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [MaybeUninit::uninit()];
+        loop {
+            let ready = dispatch!(self, Socket { Tcp, Unix }, io => io.poll_read_ready(cx));
+            if ready!(ready).is_err() {
+                return Poll::Ready(());
+            }
+            let peeked = dispatch!(self, Socket { Tcp, Unix }, io => {
+                io.try_io(Interest::READABLE, || SockRef::from(&*io).peek(&mut byte))
+            });
+            match peeked {
+                Ok(1..) => return Poll::Pending,
+                // The readiness was an old one, and is cleared.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
         }
     }
 
@@ -117,12 +163,45 @@ impl Stream {
         self.idle_state() == IdleState::Quiet
     }
 
+    /// Moves the connection to the event loop of the calling thread, from that where it was made.
+    ///
+    /// # Errors
+    /// When no file descriptor is left for the move of a TLS connection.
+    pub fn into_this_loop(self) -> io::Result<Self> {
+        Ok(match self {
+            Stream::Plain(socket) => Stream::Plain(socket.into_this_loop()?),
+            Stream::TlsServer(mut tls) => {
+                let socket = tls.get_mut().0;
+                *socket = socket.doubled()?;
+                Stream::TlsServer(tls)
+            }
+            Stream::TlsClient(mut tls) => {
+                let socket = tls.get_mut().0;
+                *socket = socket.doubled()?;
+                Stream::TlsClient(tls)
+            }
+        })
+    }
+
+    /// Completes when the peer has closed the connection. Under TLS that is only seen when no
+    /// record of it waits to be read.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket().poll_gone(cx)
+    }
+
     /// Writes a few bytes if the socket takes them at once; for a last goodbye.
     pub fn try_write_now(&mut self, bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(_)) = Pin::new(&mut *self).poll_write(&mut cx, bytes) {
             let _ = Pin::new(self).poll_flush(&mut cx);
         }
+    }
+
+    /// The certificate the client showed, if it was asked for one; TLS has verified it.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        let Stream::TlsServer(tls) = self else { return None };
+        tls.get_ref().1.peer_certificates()?.first().map(|leaf| &leaf[..])
     }
 
     /// Whether the peer is spoken to through TLS.
@@ -207,5 +286,47 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         dispatch!(self.get_mut(), Stream { Plain, TlsServer, TlsClient },
             io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tcp_options_are_set() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = TcpOptions {
+            keepalive_idle: Duration::from_secs(7),
+            keepalive_interval: Duration::from_millis(1),
+            keepalive_probes: 3,
+            user_timeout: Duration::from_millis(2500),
+        };
+        let socket = Socket::Tcp(TcpStream::connect(address).await.unwrap());
+        socket.configure(&options).unwrap();
+        let Socket::Tcp(tcp) = &socket else { unreachable!("made above") };
+        let seen = SockRef::from(tcp);
+        assert_eq!(seen.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        assert_eq!(seen.tcp_keepalive_interval().unwrap(), Duration::from_secs(1));
+        assert_eq!(seen.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(seen.tcp_user_timeout().unwrap(), Some(Duration::from_millis(2500)));
+        let socket = Socket::Tcp(TcpStream::connect(address).await.unwrap());
+        socket.configure(&TcpOptions { keepalive_idle: Duration::ZERO, ..options }).unwrap();
+        let Socket::Tcp(tcp) = &socket else { unreachable!("made above") };
+        assert!(!SockRef::from(tcp).keepalive().unwrap(), "left to the kernel");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_gone_is_noticed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::Plain(Socket::Unix(ours));
+        let gone = |stream: &mut Stream| {
+            stream.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        assert!(!gone(&mut stream));
+        drop(theirs);
+        std::future::poll_fn(|cx| stream.poll_gone(cx)).await;
+        assert!(gone(&mut stream));
     }
 }

@@ -73,6 +73,53 @@ fn signature_oid(certificate: &[u8]) -> Option<&[u8]> {
     Some(oid)
 }
 
+const DER_SET: u8 = 0x31;
+const DER_VERSION: u8 = 0xa0;
+const DER_INTEGER: u8 = 0x02;
+const DER_UTF8_STRING: u8 = 0x0c;
+const DER_PRINTABLE_STRING: u8 = 0x13;
+const DER_IA5_STRING: u8 = 0x16;
+/// 2.5.4.3
+const OID_COMMON_NAME: &[u8] = b"\x55\x04\x03";
+
+/// The common name in the subject of `certificate` (DER). `None` when there is none, more than
+/// one, or one that is not plain text: such a name must not be taken for anybody's.
+#[must_use]
+pub fn common_name(certificate: &[u8]) -> Option<String> {
+    let (mut fields, _) = der_value(certificate, DER_SEQUENCE)?;
+    (fields, _) = der_value(fields, DER_SEQUENCE)?;
+    // version [0], serialNumber, signature, issuer, validity, subject
+    if let Some((_, rest)) = der_value(fields, DER_VERSION) {
+        fields = rest;
+    }
+    for tag in [DER_INTEGER, DER_SEQUENCE, DER_SEQUENCE, DER_SEQUENCE] {
+        (_, fields) = der_value(fields, tag)?;
+    }
+    let (mut names, _) = der_value(fields, DER_SEQUENCE)?;
+    let mut found = None;
+    while !names.is_empty() {
+        let mut set;
+        (set, names) = der_value(names, DER_SET)?;
+        while !set.is_empty() {
+            let attribute;
+            (attribute, set) = der_value(set, DER_SEQUENCE)?;
+            let (oid, value) = der_value(attribute, DER_OID)?;
+            if oid == OID_COMMON_NAME && found.replace(plain_text(value)?).is_some() {
+                return None;
+            }
+        }
+    }
+    found
+}
+
+/// A string whose bytes are UTF-8.
+fn plain_text(value: &[u8]) -> Option<String> {
+    let kinds = [DER_UTF8_STRING, DER_PRINTABLE_STRING, DER_IA5_STRING];
+    let (text, _) = kinds.into_iter().find_map(|kind| der_value(value, kind))?;
+    let text = std::str::from_utf8(text).ok()?;
+    (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
+}
+
 /// The content of the value of type `tag` at the front of `bytes`, and what follows it.
 fn der_value(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, bytes) = bytes.split_first()?;
@@ -108,6 +155,27 @@ mod tests {
         let p384 = certificate(&rcgen::PKCS_ECDSA_P384_SHA384);
         assert_eq!(tls_server_end_point(&p384), Some(Sha384::digest(&p384).to_vec()));
         assert_eq!(tls_server_end_point(&certificate(&rcgen::PKCS_ED25519)), None);
+    }
+
+    #[test]
+    fn the_common_name_is_read_or_nothing() {
+        let named = |names: &[&str]| {
+            let mut params = rcgen::CertificateParams::new(vec!["san".into()]).expect("params");
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CountryName, "XX");
+            for name in names {
+                params.distinguished_name.push(rcgen::DnType::CommonName, *name);
+            }
+            let key = rcgen::KeyPair::generate().expect("key");
+            params.self_signed(&key).expect("certificate").der().to_vec()
+        };
+        let whole = named(&["ann"]);
+        assert_eq!(common_name(&whole).as_deref(), Some("ann"));
+        assert_eq!(common_name(&named(&[])), None);
+        assert_eq!(common_name(&named(&["a\0b"])), None);
+        for length in 0..whole.len() {
+            assert_eq!(common_name(&whole[..length]), None, "{length}");
+        }
     }
 
     #[test]

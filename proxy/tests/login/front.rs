@@ -96,7 +96,7 @@ async fn serve(
 ) {
     let event = match accept(socket, peer, 0, &frontends).await {
         Ok(Incoming::Login(login)) => {
-            let Login { stream, user, database, params, protocol } = *login;
+            let Login { stream, user, database, params, protocol, .. } = *login;
             let user = user.name.clone();
             let tls = stream.is_tls();
             tokio::spawn(finish(stream));

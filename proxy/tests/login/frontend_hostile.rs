@@ -33,7 +33,8 @@ async fn assert_serves(front: &mut Front) {
 async fn bytes_after_ssl_request_are_refused() {
     let scratch = Scratch::new();
     let files = Certificates::new(&scratch.0);
-    let tls = ListenerTls { cert_file: files.cert, key_file: files.key, required: false };
+    let (cert_file, key_file) = (files.cert, files.key);
+    let tls = ListenerTls { cert_file, key_file, required: false, client_authority: None };
     let users = vec![user("ann", None)];
     let mut front = Front::new(listener(AuthMethod::Trust, Some(tls)), users, None).await;
     let mut stream = raw::connect(front.port).await;

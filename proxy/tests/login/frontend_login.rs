@@ -37,7 +37,7 @@ fn users() -> Vec<Arc<User>> {
 fn tls_listener(scratch: &Scratch, required: bool) -> (Listener, Certificates) {
     let files = Certificates::new(&scratch.0);
     let (cert_file, key_file) = (files.cert.clone(), files.key.clone());
-    let tls = ListenerTls { cert_file, key_file, required };
+    let tls = ListenerTls { cert_file, key_file, required, client_authority: None };
     (listener(AuthMethod::ScramSha256, Some(tls)), files)
 }
 
@@ -324,7 +324,8 @@ fn unusable_files_are_named() {
     let scratch = Scratch::new();
     let (good, files) = tls_listener(&scratch, false);
     let with = |cert: &std::path::Path, key: &std::path::Path| {
-        let tls = ListenerTls { cert_file: cert.into(), key_file: key.into(), required: false };
+        let (cert_file, key_file) = (cert.into(), key.into());
+        let tls = ListenerTls { cert_file, key_file, required: false, client_authority: None };
         let listener = Listener { tls: Some(tls), ..good.clone() };
         Frontends::new(&config(vec![listener], vec![], vec![])).err().map(|error| error.to_string())
     };

@@ -1,8 +1,8 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Address, AuthMethod, Config, General, Health, Host, Listener, ListenerTls, MonitorLogin,
-    Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Access, Address, AuthMethod, Config, Failover, FailureLimits, General, Health, Host, Listener,
+    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         ban_min: second,
         ban_max: second,
         sample_interval: second,
+        failures_max: 2,
     };
+    let failover = Failover { wait: second, queue_max: 10 };
     let monitor = MonitorLogin { user: "m".into(), password: None, database: "m".into() };
     let hosts = hosts.into_iter().map(Arc::new).collect();
     Config {
@@ -29,18 +31,26 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             login_timeout: second,
             drain_timeout: second,
             max_message_bytes: 1 << 20,
+            network: pgmanifold::config::limits::Network::default(),
         },
         listeners,
         http: None,
+        access: Access {
+            rules: None,
+            maps: vec![],
+            query: None,
+            failures: FailureLimits { limit: 0, window: second },
+        },
         users,
-        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health })],
+        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
         databases: vec![],
     }
 }
 
 /// A listener; its address is not used.
 pub(crate) fn listener(auth: AuthMethod, tls: Option<ListenerTls>) -> Listener {
-    Listener { address: Address::Tcp("127.0.0.1".into(), 0), tls, max_clients: 100, auth }
+    let address = Address::Tcp("127.0.0.1".into(), 0);
+    Listener { address, tls, max_clients: 100, auth, proxy_protocol: None }
 }
 
 /// A user with this secret.
@@ -52,6 +62,8 @@ pub(crate) fn user(name: &str, secret: Option<Secret>) -> Arc<User> {
         server_password: None,
         max_clients: 100,
         pool_size: None,
+        max_user_connections: usize::MAX,
+        fetched: false,
     })
 }
 
@@ -62,6 +74,6 @@ pub(crate) fn password(text: &str) -> Password {
 
 /// A host with ten seconds to connect.
 pub(crate) fn host(address: Address, mode: ServerTlsMode, roots: Option<PathBuf>) -> Host {
-    let tls = ServerTls { mode, root_cert_file: roots };
+    let tls = ServerTls { mode, root_cert_file: roots, root_cert_digest: None };
     Host { address, tls, connect_timeout: Duration::from_secs(10) }
 }

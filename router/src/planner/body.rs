@@ -21,6 +21,8 @@ pub(crate) struct Body {
     pub(crate) unknown_name: bool,
     /// It reads `currval` or `lastval` and does not do what sets them.
     pub(crate) sequence_state: bool,
+    /// It concerns LISTEN.
+    pub(crate) listening: bool,
     /// Every identifier in it, for what it calls.
     pub(crate) identifiers: Vec<Box<str>>,
 }
@@ -37,6 +39,7 @@ impl Body {
         self.async_commit |= called.async_commit;
         self.unknown_name |= called.unknown_name;
         self.sequence_state |= called.sequence_state;
+        self.listening |= called.listening;
         let new = called.names.iter().filter(|name| !self.names.contains(name));
         let new: Vec<_> = new.cloned().collect();
         self.names.extend(new);
@@ -71,6 +74,10 @@ pub(crate) fn read(body: &[u8]) -> Body {
             word => found.touches |= is_word_of_state(&text, at, word),
         }
         found.async_commit |= *name == *"synchronous_commit";
+        found.listening |= match &*name {
+            "listen" | "unlisten" => begins_statement(&text, at),
+            name => name == "pg_listening_channels",
+        };
         found.identifiers.push(name.into());
     }
     found.identifiers.sort_unstable();

@@ -17,6 +17,14 @@ const RESERVED: &[&str] = &[
     "when", "where", "window", "with",
 ];
 
+/// Reserved, though functions and types may have such names.
+#[rustfmt::skip]
+const RESERVED_BUT_FUNCTIONS: &[&str] = &[
+    "authorization", "binary", "collation", "concurrently", "cross", "current_schema", "freeze",
+    "full", "ilike", "inner", "is", "isnull", "join", "left", "like", "natural", "notnull",
+    "outer", "overlaps", "right", "similar", "tablesample", "verbose",
+];
+
 /// Words of syntax that stand for types or for functions of `pg_catalog`, none of them volatile.
 /// TREAT is not here: it calls the function that has its type's name.
 #[rustfmt::skip]
@@ -89,6 +97,11 @@ pub(super) fn is_reserved(word: &str) -> bool {
     RESERVED.binary_search(&word).is_ok()
 }
 
+/// Whether the word cannot be the name of a table, column or channel unless quoted.
+pub(super) fn is_reserved_name(word: &str) -> bool {
+    is_reserved(word) || RESERVED_BUT_FUNCTIONS.binary_search(&word).is_ok()
+}
+
 pub(super) fn is_builtin_syntax(word: &str) -> bool {
     BUILTIN_SYNTAX.binary_search(&word).is_ok()
 }
@@ -112,7 +125,9 @@ mod tests {
 
     #[test]
     fn lists_are_sorted() {
-        for list in [RESERVED, BUILTIN_SYNTAX, BEFORE_PARENTHESIS, OTHER_KEYWORDS] {
+        for list in
+            [RESERVED, RESERVED_BUT_FUNCTIONS, BUILTIN_SYNTAX, BEFORE_PARENTHESIS, OTHER_KEYWORDS]
+        {
             assert!(list.is_sorted());
         }
     }

@@ -45,6 +45,7 @@ impl Outcome {
         session.probes |= body.touches;
         session.async_commit |= body.async_commit;
         session.sequence_state |= body.sequence_state;
+        session.listening |= body.listening;
         session.setting_names.extend(body.names.iter().cloned());
         // The parameter may be one that no catalog lists, and could not be read back.
         if body.unknown_name {

@@ -155,6 +155,7 @@ impl Finder<'_> {
                 self.outcome.session.unpins = true;
             }
             "currval" | "lastval" => self.outcome.session.sequence_state = true,
+            "pg_listening_channels" => self.outcome.session.listening = true,
             "set_config" => self.set_config(at),
             "current_setting" => self.current_setting(at),
             _ => {}

@@ -50,6 +50,7 @@ pub(super) fn set(text: &Text<'_>, from: usize, to: usize) -> Outcome {
         false => sets(&[&name]),
     };
     outcome.session.local_settings = local;
+    outcome.session.resets = !local && to == value_at + 1 && text.is(value_at, "default");
     outcome.session.async_commit =
         name == "synchronous_commit" && !commits_flush(text.raw_range(value_at, to));
     let names_temp =
@@ -187,6 +188,7 @@ pub(super) fn reset(text: &Text<'_>, from: usize, to: usize) -> Outcome {
     }
     let mut outcome = sets(&[&name]);
     outcome.reason = format!("resets {name}").into();
+    outcome.session.resets = true;
     outcome
 }
 
@@ -218,9 +220,11 @@ pub(super) fn discard(text: &Text<'_>, from: usize) -> Outcome {
     match text.word(from + 1) {
         "all" => {
             outcome.session.settings = true;
+            outcome.session.resets = true;
             outcome.session.setting_names = vec!["all".into()];
             outcome.session.drops_prepared = true;
             outcome.session.unpins = true;
+            outcome.session.unlistens_all = true;
         }
         "temp" | "temporary" | "sequences" => outcome.session.unpins = true,
         // DISCARD PLANS: plans are made again when they are needed.

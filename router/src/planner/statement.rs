@@ -4,10 +4,10 @@ use super::body::{Body, read as read_body};
 use super::outcome::Outcome;
 use super::query::{self, Use};
 use super::text::Text;
-use super::{session, transaction};
+use super::{notify, session, transaction};
 use crate::facts::Facts;
 use crate::lexer::TokenKind;
-use crate::plan::{Effect, PinReason};
+use crate::plan::{Effect, LocalCommand, PinReason};
 
 /// Splits at semicolons outside of parentheses. Empty statements are left out.
 pub(super) fn split(text: &Text<'_>) -> Vec<(usize, usize)> {
@@ -84,7 +84,9 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
     }
     let word = text.word(first);
     if matches!(word, "select" | "with" | "values" | "table") {
-        return query::classify(text, facts, from, to, Use::Run);
+        let mut outcome = query::classify(text, facts, from, to, Use::Run);
+        notify::mark_question(text, from, to, &mut outcome);
+        return outcome;
     }
     if first != from {
         return Outcome::new(Effect::Unknown, "unknown statement in parentheses");
@@ -104,10 +106,8 @@ pub(super) fn classify(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -
         "prepare" => Outcome::new(Effect::SessionState, "prepares a statement by name")
             .pinned(PinReason::SqlPrepare),
         "deallocate" => deallocate(text, from),
-        "listen" => {
-            Outcome::new(Effect::SessionState, "listens to a channel").pinned(PinReason::Listen)
-        }
-        "unlisten" => unpins(Outcome::new(Effect::SessionState, "stops listening")),
+        "listen" => notify::listen(text, from, to),
+        "unlisten" => notify::unlisten(text, from, to),
         "load" => Outcome::new(Effect::SessionState, "loads a library").pinned(PinReason::Load),
         "fetch" | "move" => Outcome::write("uses a cursor of the session"),
         "close" => unpins(Outcome::write("uses a cursor of the session")),
@@ -203,6 +203,9 @@ fn deallocate(text: &Text<'_>, from: usize) -> Outcome {
     let name = if text.is(from + 1, "prepare") { from + 2 } else { from + 1 };
     let mut outcome = Outcome::new(Effect::SessionState, "drops a statement prepared by name");
     outcome.session.drops_prepared = text.is(name, "all");
+    if !outcome.session.drops_prepared {
+        outcome.local = text.name(name).map(|name| LocalCommand::Deallocate { name: name.into() });
+    }
     unpins(outcome)
 }
 

@@ -217,6 +217,32 @@ async def notices(c):
     same(seen, ["hello 7"])
 
 
+async def notifications(c):
+    conn = await c.connect()
+    seen = asyncio.Queue()
+    take = lambda connection, pid, name, payload: seen.put_nowait((pid, name, payload))
+    following = lambda: asyncio.wait_for(seen.get(), 10)
+    channel = f"News of {c.number}"
+    await conn.add_listener(channel, take)
+    await c.conn.execute("SELECT pg_notify($1, $2)", channel, "from another")
+    same((await following())[1:], (channel, "from another"))
+    await conn.execute(f"NOTIFY \"{channel}\", 'own'")
+    same(await following(), (conn.get_server_pid(), channel, "own"))
+    async with conn.transaction():
+        await conn.add_listener(f"second_{c.number}", take)
+    await c.conn.execute(f"NOTIFY second_{c.number}")
+    same((await following())[1], f"second_{c.number}")
+    same(await conn.fetchval("SELECT pg_listening_channels()"), channel)
+    await conn.remove_listener(channel, take)
+    await c.conn.execute("SELECT pg_notify($1, $2)", channel, "no")
+    await conn.reset()
+    same(await conn.fetch("SELECT pg_listening_channels()"), [])
+    await c.conn.execute(f"NOTIFY second_{c.number}")
+    await conn.fetchval("SELECT 1")
+    same(seen.empty(), True)
+    await conn.close()
+
+
 async def portal_cursor(c):
     async with c.conn.transaction():
         total = 0
@@ -270,8 +296,8 @@ async def types(c):
 CHECKS = [
     setup, simple, transactions, failed_transaction, prepared_binary, prepared_many, same_name,
     pipeline, pipeline_error, sql_errors, copy_text, copy_csv, copy_binary, copy_fail, cancel,
-    large_value, large_result, nulls_and_empty, multi_statement, notices, portal_cursor, settings,
-    read_only, isolation, types,
+    large_value, large_result, nulls_and_empty, multi_statement, notices, notifications,
+    portal_cursor, settings, read_only, isolation, types,
 ]
 
 

@@ -251,6 +251,26 @@ def notices(c):
     same(seen, ["hello 7"])
 
 
+def notifications(c):
+    with c.connect() as conn:
+        channel = sql.Identifier(f"News of {c.number}")
+        conn.execute(sql.SQL("LISTEN {}").format(channel))
+        c.conn.execute("SELECT pg_notify(%s, %s)", (f"News of {c.number}", "from another"))
+        conn.execute(sql.SQL("NOTIFY {}, 'own'").format(channel))
+        seen = list(conn.notifies(timeout=10, stop_after=2))
+        same([(n.channel, n.payload) for n in seen],
+             [(f"News of {c.number}", "from another"), (f"News of {c.number}", "own")])
+        same(seen[1].pid, conn.info.backend_pid)
+        with conn.transaction():
+            conn.execute(f"LISTEN second_{c.number}")
+        c.conn.execute(f"NOTIFY second_{c.number}")
+        same([n.channel for n in conn.notifies(timeout=10, stop_after=1)], [f"second_{c.number}"])
+        same(len(conn.execute("SELECT pg_listening_channels()").fetchall()), 2)
+        conn.execute("UNLISTEN *")
+        c.conn.execute(f"NOTIFY second_{c.number}")
+        same(list(conn.notifies(timeout=0.1)), [])
+
+
 def server_cursor(c):
     with c.conn.transaction(), c.conn.cursor(name="cur") as cur:
         cur.itersize = 100
@@ -328,8 +348,8 @@ def types(c):
 CHECKS = [
     setup, simple, transactions, failed_transaction, prepared_text, prepared_binary, prepared_many,
     same_name, pipeline, pipeline_error, sql_errors, copy_text, copy_csv, copy_binary, copy_fail,
-    cancel, large_value, large_result, nulls_and_empty, multi_statement, notices, server_cursor,
-    settings, read_only, isolation, types,
+    cancel, large_value, large_result, nulls_and_empty, multi_statement, notices, notifications,
+    server_cursor, settings, read_only, isolation, types,
 ]
 
 

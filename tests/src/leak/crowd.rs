@@ -240,10 +240,11 @@ impl Client<'_> {
         match outcome {
             Outcome::Equal => return true,
             Outcome::Refused(refusal) => {
-                let mut report = self.common.report.borrow_mut();
-                *report.refused.entry(refusal.construct).or_default() += 1;
+                {
+                    let mut report = self.common.report.borrow_mut();
+                    *report.refused.entry(refusal.construct).or_default() += 1;
+                }
                 if refusal.only_reads {
-                    drop(report);
                     self.member.roll_back().await;
                     return false;
                 }

@@ -343,7 +343,7 @@ impl Maker {
     }
 
     fn name(&mut self) -> &'static str {
-        *self.pick(&["q1", "q2", "q3"])
+        self.pick::<&'static str>(&["q1", "q2", "q3"])
     }
 
     fn prepared(&mut self) -> (String, &'static [&'static str]) {
@@ -492,7 +492,7 @@ impl Maker {
         if self.random.random_bool(0.3) {
             add("application_name", "started");
         }
-        if self.random.next_u32() % 4 == 0 {
+        if self.random.next_u32().is_multiple_of(4) {
             add("client_encoding", "LATIN1");
         }
         vec![Request::Reconnect(parameters)]

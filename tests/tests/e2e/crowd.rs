@@ -42,7 +42,7 @@ async fn clients(fixture: &Fixture) -> Vec<Client> {
 /// What a lock protects: reads a number and writes the next one, not in one statement.
 async fn add_one(client: &Client) {
     let number: u32 =
-        value(client, "/* pgm: primary */ select n from counter").await.parse().unwrap();
+        value(client, "/* pgm: primary */ select n from counter").await.parse().expect("a number");
     exec(client, &format!("update counter set n = {}", number + 1)).await;
 }
 

@@ -115,7 +115,7 @@ async fn compare(test: &str, concurrent: bool) -> Report {
     println!("{}", report.text());
     for reason in PINS {
         let label = format!("reason=\"{reason}\"");
-        let pins = fixture.metric("pgmanifold_pins_total", &label);
+        let pins = fixture.metric_sum("pgmanifold_pins_total", &label);
         println!("  pins by {reason}: {pins}");
     }
     report

@@ -5,6 +5,7 @@ use pgmanifold_tests::client::{self, code, exec, rows, text, value};
 use pgmanifold_tests::cluster::{self, USER};
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
+use pgmanifold_tests::raw::{self, Raw};
 use pgmanifold_tests::{eventually, run};
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -86,8 +87,7 @@ impl Bench {
         let ends = |line: &&str| *line == "commit" || *line == "rollback";
         let mut rest = script;
         while let Some((first, _)) = rest.split_first() {
-            let end =
-                if *first == "begin" { rest.iter().position(|line| ends(&line)) } else { None };
+            let end = if *first == "begin" { rest.iter().position(ends) } else { None };
             let (turn, next) = rest.split_at(end.unwrap_or(0) + 1);
             for (number, twin) in twins.iter().enumerate() {
                 for line in turn {
@@ -101,7 +101,7 @@ impl Bench {
 
     fn pinned(&self) -> f64 {
         let labels = format!("database=\"{}\"", self.fixture.database);
-        self.fixture.metric("pgmanifold_pinned_sessions", &labels)
+        self.fixture.metric_sum("pgmanifold_pinned_sessions", &labels)
     }
 
     /// Nothing is tied any more, and every server is back in its pool.
@@ -111,7 +111,8 @@ impl Bench {
         }
         eventually("nothing is pinned", Duration::from_secs(5), async || self.pinned() == 0.0)
             .await;
-        let active = async || self.fixture.metric("pgmanifold_servers", "state=\"active\"") == 0.0;
+        let active =
+            async || self.fixture.metric_sum("pgmanifold_servers", "state=\"active\"") == 0.0;
         eventually("servers are back", Duration::from_secs(5), active).await;
     }
 }
@@ -161,7 +162,7 @@ fn pins_end_with_their_reason() {
                 let held = bench.pinned();
                 assert_eq!(held, 1.0, "{take}");
                 let reason = format!("reason=\"{reason}\"");
-                assert_eq!(bench.fixture.metric("pgmanifold_pinned_sessions", &reason), 1.0);
+                assert_eq!(bench.fixture.metric_sum("pgmanifold_pinned_sessions", &reason), 1.0);
             }
             twin.same("begin").await;
             twin.same("savepoint s").await;
@@ -645,5 +646,182 @@ fn the_clients_address_joins_its_name() {
         assert_eq!(value(&client, seen).await, "later");
         let unnamed = value(&bench.fixture.client().await, "show application_name").await;
         assert!(unnamed.starts_with("app - 127.0.0.1:"), "{unnamed}");
+    });
+}
+
+#[test]
+fn a_session_keeps_its_server_when_it_asks_to() {
+    run(60, async {
+        let bench = Bench::new("keep", |config| config).await;
+        if is_direct() {
+            return;
+        }
+        let client = bench.fixture.client().await;
+        let pid = "select pg_backend_pid()";
+        exec(&client, "set pgm.keep_server = on").await;
+        let own = value(&client, pid).await;
+        for _ in 0..3 {
+            let other = bench.fixture.client().await;
+            assert_ne!(value(&other, pid).await, own);
+            assert_eq!(value(&client, pid).await, own);
+        }
+        assert_eq!(bench.pinned(), 1.0);
+        exec(&client, "begin").await;
+        exec(&client, "set pgm.keep_server = off").await;
+        exec(&client, "rollback").await;
+        assert_eq!(bench.pinned(), 1.0, "undone");
+        let all = rows(&client, "show pgm.all").await.expect("a list");
+        let keep = all.iter().find(|row| row[0].as_deref() == Some("pgm.keep_server"));
+        assert_eq!(keep.expect("is listed")[1].as_deref(), Some("on"));
+        let listed = client.prepare("show pgm.all").await.expect("prepares");
+        assert_eq!(listed.columns().len(), 3);
+        assert_eq!(client.query(&listed, &[]).await.expect("lists").len(), all.len());
+        exec(&client, "reset pgm.keep_server").await;
+        bench.released().await;
+        let mut config = client::config(&bench.fixture.address, USER, &bench.fixture.database);
+        config.options("-c pgm.keep_server=on");
+        let asked = client::try_connect(&config).await.expect("logs in");
+        assert_eq!(value(&asked, pid).await, value(&asked, pid).await);
+        assert_eq!(bench.pinned(), 1.0);
+        drop(asked);
+        bench.released().await;
+        let bad = client.batch_execute("set pgm.keep_server = maybe").await.expect_err("no bool");
+        assert_eq!(code(&bad), "22023");
+    });
+}
+
+#[test]
+fn statements_prepared_by_protocol_are_deallocated_by_name() {
+    run(60, async {
+        let bench = Bench::new("dealloc", |config| config).await;
+        for address in [&bench.fixture.address, &bench.fixture.cluster.primary.address()] {
+            let mut raw = Raw::connect(address, USER, &bench.fixture.database).await;
+            let batch =
+                |name: &str| [raw::bind("", name, &[]), raw::execute("", 0), raw::sync()].concat();
+            let answer = [raw::parse("P 1", "select 1"), raw::sync()].concat();
+            assert!(raw.ask(&answer, 1).await.starts_with("1 "));
+            assert!(raw.ask(&batch("P 1"), 1).await.contains("SELECT 1"));
+            let answer = raw.ask(&raw::query("deallocate \"P 1\""), 1).await;
+            assert_eq!(answer, "C DEALLOCATE\\x00\nZ I\n");
+            assert!(raw.ask(&batch("P 1"), 1).await.starts_with("E ERROR 26000"));
+            let again = [raw::parse("P 1", "select 1"), raw::sync()].concat();
+            assert!(raw.ask(&again, 1).await.starts_with("1 "));
+            let by_batch = [
+                raw::parse("", "deallocate prepare \"P 1\""),
+                raw::bind("", "", &[]),
+                raw::describe(b'P', ""),
+                raw::execute("", 0),
+                raw::sync(),
+            ];
+            let answer = raw.ask(&by_batch.concat(), 1).await;
+            assert_eq!(answer, "1 \n2 \nn \nC DEALLOCATE\\x00\nZ I\n");
+            let answer = raw.ask(&raw::query("deallocate \"P 1\""), 1).await;
+            assert!(answer.starts_with("E ERROR 26000"), "{answer}");
+            let in_failed = [raw::parse("x", "select 1"), raw::sync()].concat();
+            raw.ask(&in_failed, 1).await;
+            raw.ask(&raw::query("begin; select 1/0"), 1).await;
+            let answer = raw.ask(&raw::query("deallocate x"), 1).await;
+            assert!(answer.starts_with("E ERROR 25P02"), "{answer}");
+            raw.ask(&raw::query("rollback"), 1).await;
+            assert!(raw.ask(&batch("x"), 1).await.contains("SELECT 1"));
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn reset_goes_back_to_what_was_given_at_connect_time() {
+    run(60, async {
+        let bench = Bench::new("first", |config| config).await;
+        let mut twins = Vec::new();
+        for zone in ["Asia/Tokyo", "Europe/Paris", "Asia/Seoul", "America/Lima"] {
+            let connect = async |address, database: &str| {
+                let mut config = client::config(address, USER, database);
+                config.options(format!("-c timezone={zone} -c work_mem=3MB -c my.own=x"));
+                config.application_name(zone);
+                client::try_connect(&config).await.expect("logs in")
+            };
+            let own = &bench.fixture.cluster.primary.address();
+            twins.push(Twin {
+                through: connect(&bench.fixture.address, &bench.fixture.database).await,
+                own: connect(own, &bench.database).await,
+            });
+        }
+        let shown = "select current_setting('timezone'), current_setting('work_mem'), \
+                     current_setting('application_name'), current_setting('my.own')";
+        for script in [
+            &["set timezone = 'UTC'", "reset timezone"][..],
+            &["set timezone = 'UTC'", "set timezone to default"],
+            &["set timezone = 'UTC'; set work_mem = '9MB'", "reset all"],
+            &["set timezone = 'UTC'", "discard all"],
+            &["begin", "set timezone = 'UTC'", "reset timezone", shown, "commit"],
+            &["begin", "set timezone = 'UTC'", "reset all", shown, "rollback"],
+            &["set work_mem = '5MB'", "begin", "reset work_mem", shown, "rollback", shown],
+            &["begin", "set local timezone = 'UTC'", "reset timezone", shown, "commit"],
+            &["begin", "select 1/0", "reset timezone", "rollback"],
+            &["set application_name = 'other'", "reset application_name"],
+        ] {
+            for twin in &twins {
+                for sql in script {
+                    twin.same(sql).await;
+                }
+                twin.same(shown).await;
+            }
+            for twin in &twins {
+                twin.same(shown).await;
+            }
+        }
+        bench.released().await;
+    });
+}
+
+#[test]
+fn roles_and_session_users_follow() {
+    run(60, async {
+        let bench = Bench::new("roles", |config| config).await;
+        let roles = "create role twin_role; grant twin_role to app; grant twin_role to other";
+        bench.fixture.cluster.primary.query(roles).expect("roles");
+        let mut twins = Vec::new();
+        for _ in 0..SESSIONS {
+            let own = &bench.fixture.cluster.primary.address();
+            let through = &bench.fixture.address;
+            twins.push(Twin {
+                through: client::connect(through, "postgres", &bench.fixture.database).await,
+                own: client::connect(own, "postgres", &bench.database).await,
+            });
+        }
+        let who = "select current_user, session_user, current_setting('role')";
+        for (number, (user, other)) in [("app", "other"), ("other", "app")].iter().enumerate() {
+            for twin in &twins {
+                twin.same(&format!("set session authorization {user}")).await;
+            }
+            for twin in &twins {
+                twin.same(who).await;
+                twin.same("set role twin_role").await;
+            }
+            for twin in twins.iter().skip(number) {
+                twin.same(who).await;
+                twin.same(&format!("set session authorization {other}")).await;
+                twin.same(who).await;
+                twin.same("set role twin_role").await;
+            }
+            for twin in &twins {
+                twin.same(who).await;
+                twin.same("begin; reset role; savepoint a; reset session authorization").await;
+                twin.same(who).await;
+                twin.same("rollback to a").await;
+                twin.same(who).await;
+                twin.same("commit").await;
+                twin.same(who).await;
+            }
+            for twin in &twins {
+                twin.same("reset session authorization").await;
+                twin.same(who).await;
+            }
+        }
+        drop(twins);
+        bench.released().await;
+        let gone = "revoke twin_role from app, other; drop role twin_role";
+        bench.fixture.cluster.primary.query(gone).expect("roles go");
     });
 }

@@ -1,8 +1,11 @@
 //! Owns when each host is probed next: often while a reader waits, rarely otherwise.
 
-use super::{ASKED_LINGER, BACK_OFF_PART, Coordinator, PROBE_SPACING, UNASKED_FACTOR};
+use super::{ASKED_LINGER, BACK_OFF_PART, Coordinator, PROBE_SPACING, SEARCH_PART, UNASKED_FACTOR};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// Failures after which the time between checks does not grow further, whatever the interval is.
+const BACK_OFF_DOUBLINGS_MAX: u32 = 16;
 
 impl Coordinator {
     /// `None` while a probe is on its way.
@@ -22,7 +25,6 @@ impl Coordinator {
     }
 
     fn period(&self, index: usize, now: Instant) -> Duration {
-        let health = &self.cluster.shard.health;
         if self.primary() == Some(index) {
             let pending = self.cluster.clock.pending();
             let newest = self.samples.newest().map_or(0, |sample| sample.number);
@@ -37,7 +39,30 @@ impl Coordinator {
             let back_off = now.saturating_duration_since(self.last_event) / BACK_OFF_PART;
             return back_off.max(self.waiting_period(now)).min(self.idle_period());
         }
-        if record.seen.is_some() { self.idle_period() } else { health.interval }
+        match record.seen {
+            None => self.return_period(index),
+            Some(_) if self.primary().is_none() => self.search_period(now),
+            Some(_) => self.idle_period(),
+        }
+    }
+
+    /// Period while there is no primary: any host that is up may be promoted. Often while a
+    /// statement waits for it, else less and less.
+    fn search_period(&self, now: Instant) -> Duration {
+        let missing = self.missing_since.map_or(Duration::ZERO, |since| now - since);
+        let waiting = self.cluster.waiting() > 0;
+        let back_off = if waiting { Duration::ZERO } else { missing / SEARCH_PART };
+        back_off.max(PROBE_SPACING).min(self.idle_period())
+    }
+
+    /// Period of checks of a host that is down: twice as long after each failure, up to that of
+    /// all health checks, with jitter.
+    fn return_period(&self, index: usize) -> Duration {
+        let interval = self.cluster.shard.health.interval;
+        let failures = self.cluster.hosts[index].failures_in_row();
+        let doublings = failures.saturating_sub(1).min(BACK_OFF_DOUBLINGS_MAX);
+        let period = (PROBE_SPACING * (1 << doublings)).min(interval);
+        period.mul_f64(self.records[index].jitter)
     }
 
     /// A reader was refused a replica not long ago.

@@ -5,13 +5,17 @@
 use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
+use super::access::{AUTH, HBA, LISTENER, USER_MAP};
+use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
+use super::notify::NOTIFY_KEYS;
+use super::state::STATE_KEYS;
 use super::{Absent, Key, Kind, Reload, Section};
 
-const HOUR_MS: u64 = 3_600_000;
-const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
-const MANY: u64 = 1_000_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
+pub(super) const MONTH_MS: u64 = 30 * 24 * HOUR_MS;
+pub(super) const MANY: u64 = 1_000_000;
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     kind: Kind,
     default: Absent,
@@ -22,7 +26,8 @@ const fn key(
 }
 
 /// Every section, in the order of the documentation.
-pub const SECTIONS: &[&Section] = &[&GENERAL, &LISTENER, &HTTP, &USER, &SHARD, &DATABASE, &POOL];
+pub const SECTIONS: &[&Section] =
+    &[&GENERAL, &LISTENER, &HTTP, &USER, &AUTH, &HBA, &USER_MAP, &SHARD, &DATABASE, &POOL];
 
 /// `[general]`
 pub const GENERAL: Section = Section {
@@ -85,60 +90,6 @@ pub const GENERAL: Section = Section {
     nested: &[],
 };
 
-/// `[[listener]]`
-pub const LISTENER: Section = Section {
-    name: "listener",
-    repeats: true,
-    help: "Where clients come in. At least one.",
-    groups: &[&[
-        key(
-            "address",
-            Address,
-            Required,
-            Restart,
-            "`IP:port` to listen on (port 0 takes a free one), or the absolute path of a Unix \
-             socket file. For psql the file must be called `.s.PGSQL.<port>`.",
-        ),
-        key(
-            "auth",
-            Choice(&["scram-sha-256", "md5", "trust"]),
-            Value("scram-sha-256"),
-            NewConnections,
-            "How clients prove who they are. `md5` also lets users log in whose secret is a SCRAM \
-             one, by SCRAM. `trust` asks for nothing.",
-        ),
-        key(
-            "tls_cert_file",
-            File,
-            Words("no TLS"),
-            NewConnections,
-            "PEM certificate chain shown to clients. Needs `tls_key_file`.",
-        ),
-        key(
-            "tls_key_file",
-            File,
-            Words("no TLS"),
-            NewConnections,
-            "PEM private key of the certificate.",
-        ),
-        key(
-            "tls_required",
-            Boolean,
-            Value("false"),
-            NewConnections,
-            "Refuse clients that do not use TLS.",
-        ),
-        key(
-            "max_clients",
-            Integer(1, MANY),
-            Words("`general.max_clients`"),
-            Live,
-            "Most client connections of this listener.",
-        ),
-    ]],
-    nested: &[],
-};
-
 /// `[http]`
 pub const HTTP: Section = Section {
     name: "http",
@@ -160,7 +111,8 @@ pub const USER: Section = Section {
     name: "user",
     repeats: true,
     help: "Who may log in. At least one. Of `password…` and `secret…` at most one key is given; a \
-           user without any can only come in through a listener with `auth = \"trust\"`.",
+           user without any comes in by a certificate, by `trust`, or by the secret that \
+           `auth.query` finds.",
     groups: &[&[
         key("name", Text, Required, NewConnections, "Name, as clients give it."),
         key("password", Secret, Words("none"), NewConnections, "The password itself."),
@@ -239,31 +191,6 @@ pub const USER: Section = Section {
     nested: &[],
 };
 
-const HOST_OPTIONS: &[Key] = &[
-    key(
-        "tls_mode",
-        Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
-        Value("prefer"),
-        NewConnections,
-        "TLS towards servers, as libpq's `sslmode`. `prefer` and `require` do not check the \
-         certificate. Never used over a Unix socket.",
-    ),
-    key(
-        "tls_root_cert_file",
-        File,
-        Words("the system's trusted roots"),
-        NewConnections,
-        "PEM file of the roots that `verify-ca` and `verify-full` trust.",
-    ),
-    key(
-        "connect_timeout_ms",
-        Integer(1, HOUR_MS),
-        Value("3000"),
-        NewConnections,
-        "Time to connect to a server and log in.",
-    ),
-];
-
 /// `[[shard]]`
 pub const SHARD: Section = Section {
     name: "shard",
@@ -335,9 +262,16 @@ pub const SHARD: Section = Section {
                 Integer(1, HOUR_MS),
                 Value("1000"),
                 Live,
-                "First ban of a failing host. Each further failure doubles it.",
+                "First ban of a failing host from reads, and first pause between attempts to \
+                 connect to it. Each further failure doubles it.",
             ),
-            key("health_ban_max_ms", Integer(1, HOUR_MS), Value("30000"), Live, "Longest ban."),
+            key(
+                "health_ban_max_ms",
+                Integer(1, HOUR_MS),
+                Value("30000"),
+                Live,
+                "Longest ban and longest pause.",
+            ),
             key(
                 "sample_interval_ms",
                 Integer(1, 60_000),
@@ -348,6 +282,7 @@ pub const SHARD: Section = Section {
                  real lag.",
             ),
         ],
+        FAILOVER_KEYS,
         HOST_OPTIONS,
     ],
     nested: &[&HOST],
@@ -384,6 +319,14 @@ pub const DATABASE: Section = Section {
             ),
             key("server_database", Text, Words("`name`"), NewConnections, "Name on the servers."),
             key(
+                "forced_user",
+                Text,
+                Words("each client's own"),
+                NewConnections,
+                "Name of a `[[user]]` whose server login, pools and `pool_size` all clients of \
+                 this database share. They still log in to pgmanifold as themselves.",
+            ),
+            key(
                 "max_clients",
                 Integer(1, MANY),
                 Words("`general.max_clients`"),
@@ -392,6 +335,8 @@ pub const DATABASE: Section = Section {
             ),
         ],
         POOL_KEYS,
+        STATE_KEYS,
+        NOTIFY_KEYS,
     ],
     nested: &[],
 };
@@ -401,7 +346,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS],
     nested: &[],
 };
 
@@ -471,25 +416,6 @@ const POOL_KEYS: &[Key] = &[
         NewConnections,
         "`session`: a session always reads its own writes. `off`: it may read from a replica that \
          has not replayed them. A session may change it with `SET pgm.causality`.",
-    ),
-    key(
-        "sequence_state",
-        Choice(&["auto", "transaction", "session"]),
-        Value("auto"),
-        NewConnections,
-        "How `currval` and `lastval` are kept right. `transaction`: servers are wiped of other \
-         sessions' values before they write for a session, so both work in the transaction that \
-         used the sequence. `auto`: the same from the first time somebody asks for such a value. \
-         `session`: a session keeps its server from its first write on, so they always work.",
-    ),
-    key(
-        "application_name_add_host",
-        Boolean,
-        Value("false"),
-        NewConnections,
-        "Add the client's address and port to the `application_name` given at login, so that \
-         `pg_stat_activity` shows whom a server works for. A later `SET application_name` is \
-         passed on as it is.",
     ),
     key(
         "max_replica_lag_ms",

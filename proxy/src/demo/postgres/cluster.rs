@@ -5,7 +5,7 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::directory::Directory;
 use super::process::run;
-use super::server::{Parts, Postgres, SUPERUSER};
+use super::server::{Parts, Postgres, SUPERUSER, Stop};
 use std::path::{Path, PathBuf};
 
 /// A made-up setting that holds each server's name. `current_setting('launcher.server')` tells
@@ -51,6 +51,9 @@ pub struct PgCluster {
     pub primary: Postgres,
     /// `replica1`, `replica2`, ….
     pub replicas: Vec<Postgres>,
+    binaries: Binaries,
+    account: Account,
+    options: PgClusterOptions,
     /// Dropped last, after the servers have ended.
     directory: Directory,
 }
@@ -65,6 +68,7 @@ impl PgCluster {
         let account = Account::choose()?;
         let directory = Directory::create(options.base_dir.as_deref(), account)?;
         let socket_dir = directory.subdirectory("s", account)?;
+        let (programs, wishes) = (binaries.clone(), options.clone());
         let maker = Maker { binaries, account, directory: &directory, socket_dir, options };
         let primary = maker.primary()?;
         // Base backups mostly wait for each other's checkpoints and copies: all at once.
@@ -81,7 +85,7 @@ impl PgCluster {
         })?;
         let streaming = "select count(*) from pg_stat_replication where state = 'streaming'";
         primary.wait_for(streaming, &replicas.len().to_string())?;
-        Ok(PgCluster { primary, replicas, directory })
+        Ok(PgCluster { primary, replicas, binaries: programs, account, options: wishes, directory })
     }
 
     /// The primary first, then the replicas.
@@ -100,12 +104,28 @@ impl PgCluster {
     /// When the server refuses, or does not stream within 30 s.
     pub fn follow(&self, follower: &Postgres, leader: &Postgres) -> Result<(), LaunchError> {
         follower.configure("primary_conninfo", &conninfo(leader, follower.name()))?;
-        let name = follower.name();
-        let streaming = format!(
-            "select count(*) from pg_stat_replication \
-             where state = 'streaming' and application_name = '{name}'"
-        );
-        leader.wait_for(&streaming, "1")
+        leader.wait_for(&streaming(follower.name()), "1")
+    }
+
+    /// Makes a stopped or running server a new copy of `leader` that streams from it: what it had
+    /// is thrown away.
+    ///
+    /// # Errors
+    /// When any step fails, or it does not stream within 30 s.
+    pub fn clone_again(&self, server: &Postgres, leader: &Postgres) -> Result<(), LaunchError> {
+        server.stop(Stop::Immediate)?;
+        let data = server.data_dir();
+        std::fs::remove_dir_all(data).map_err(LaunchError::file("remove", data))?;
+        let maker = Maker {
+            binaries: self.binaries.clone(),
+            account: self.account,
+            directory: &self.directory,
+            socket_dir: server.socket_dir().to_owned(),
+            options: self.options.clone(),
+        };
+        maker.copy(leader, server.name(), data, server.log_path())?;
+        server.start()?;
+        leader.wait_for(&streaming(server.name()), "1")
     }
 
     /// Waits until every running replica has replayed all the primary has flushed by now.
@@ -120,6 +140,13 @@ impl PgCluster {
 
 fn panicked() -> LaunchError {
     LaunchError::Server { what: "a replica's thread panicked".into(), log_tail: String::new() }
+}
+
+fn streaming(name: &str) -> String {
+    format!(
+        "select count(*) from pg_stat_replication \
+         where state = 'streaming' and application_name = '{name}'"
+    )
 }
 
 /// Replication goes through the private socket, so it needs no password.
@@ -161,16 +188,29 @@ impl Maker<'_> {
     fn replica(&self, primary: &Postgres, number: usize) -> Result<Postgres, LaunchError> {
         let name = format!("replica{number}");
         let parts = self.parts(&name)?;
+        self.copy(primary, &name, &parts.data_dir, &parts.log_path)?;
+        Postgres::start_on_free_port(parts)
+    }
+
+    /// Fills `data` with a copy of `leader` that will stream from it.
+    fn copy(
+        &self,
+        leader: &Postgres,
+        name: &str,
+        data: &Path,
+        log: &Path,
+    ) -> Result<(), LaunchError> {
         let program = self.binaries.program("pg_basebackup");
         let mut command = self.account.command(&program, self.directory.path());
         command.args(["--checkpoint=fast", "--no-sync", "--no-manifest", "--wal-method=stream"]);
-        command.arg("-D").arg(&parts.data_dir).arg("-d").arg(conninfo(primary, &name));
-        run("pg_basebackup", command, &parts.log_path)?;
-        let conninfo = conninfo(primary, &name);
-        let settings = self.settings(&name, Some(&conninfo));
-        self.write(&parts.data_dir.join("postgresql.conf"), &settings)?;
-        self.write(&parts.data_dir.join("standby.signal"), "")?;
-        Postgres::start_on_free_port(parts)
+        let conninfo = conninfo(leader, name);
+        command.arg("-D").arg(data).arg("-d").arg(&conninfo);
+        run("pg_basebackup", command, log)?;
+        let settings = self.settings(name, Some(&conninfo));
+        self.write(&data.join("postgresql.conf"), &settings)?;
+        // What the leader was told by ALTER SYSTEM is not for its copy.
+        self.write(&data.join("postgresql.auto.conf"), "")?;
+        self.write(&data.join("standby.signal"), "")
     }
 
     fn parts(&self, name: &str) -> Result<Parts, LaunchError> {
