@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Prepared, Session, planning};
+use super::{CopyIn, Prepared, Session, planning, reuse};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::metrics::Origin;
@@ -236,7 +236,11 @@ impl Session {
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
             (Some(Expect::Parse { name, statement }), b'1') => {
-                statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
+                // Where the session has something of its own, others may find less.
+                let shared = !self.pins.any() && !self.settings_dirty && !self.local_settings;
+                if shared && !self.did_ddl {
+                    statement.note_accepted(reuse::acceptance(&self.pools, &self.settings));
+                }
                 (fate(name.is_none()), true)
             }
             (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
@@ -244,8 +248,14 @@ impl Session {
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
-            (Some(Expect::Describe), b't') => (Fate::Pass, false),
-            (Some(Expect::Describe), b'T' | b'n') => (Fate::Pass, true),
+            (Some(Expect::Describe { of }), b'T' | b'n') => {
+                let of = *of;
+                server.expect.pop_front();
+                if of != 0 {
+                    self.note_portal_described(of, kind, &message[HEADER_BYTES..]);
+                }
+                return Ok(Fate::Pass);
+            }
             (Some(Expect::Execute), b'C' | b'I' | b's') => (Fate::Pass, true),
             (Some(Expect::Execute), b'D' | b'd' | b'c' | b'G' | b'H' | b'T') => (Fate::Pass, false),
             _ => return Err(lost("the server sent a message that nobody asked for")),
@@ -377,15 +387,18 @@ impl Session {
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
                 }
-                let timed_out = self.ends_cancelled(sqlstate);
-                if timed_out {
+                let instead = match self.ends_cancelled(sqlstate) {
+                    true => Some(self.query_timed_out()),
+                    false => self.lost_value(sqlstate, frame::error_field(body, b'R')),
+                };
+                if let Some(error) = &instead {
                     outgoing.cut(start, start, &mut self.output);
-                    self.query_timed_out().encode(&mut self.output);
+                    error.encode(&mut self.output);
                 }
                 if in_batch {
                     self.skip_batch();
                 }
-                Ok(fate(repeats || timed_out))
+                Ok(fate(repeats || instead.is_some()))
             }
             None => Err(lost("the server sent an error that nobody asked for")),
         }

@@ -159,15 +159,16 @@ pub fn query(sql: &str) -> Request {
 }
 
 /// Names PostgreSQL cannot forget: on a server that others have used they are empty, not unknown.
+/// Most sessions begin with them, so that this difference seldom ends a comparison.
 const OWN_SETTINGS: &str = "-c my.one= -c my.two= -c pgx.three=";
 
 /// What a new connection begins with when nothing is asked of it.
 pub fn plain_startup(client: usize) -> Vec<(String, String)> {
-    startup(client, "")
+    startup(client, OWN_SETTINGS)
 }
 
 fn startup(client: usize, options: &str) -> Vec<(String, String)> {
-    let options = format!("{OWN_SETTINGS}{options}");
+    let options = options.to_owned();
     vec![("search_path".into(), format!("c{client}a")), ("options".into(), options)]
 }
 
@@ -484,7 +485,8 @@ impl Maker {
             true => " -c work_mem=5MB -c my.one=given --datestyle=SQL,\\ DMY",
             false => "",
         };
-        let mut parameters = startup(self.situation.client, options);
+        let own = if self.random.random_bool(0.8) { OWN_SETTINGS } else { "" };
+        let mut parameters = startup(self.situation.client, &format!("{own}{options}"));
         let mut add = |name: &str, value: &str| parameters.push((name.into(), value.into()));
         if self.random.random_bool(0.3) {
             add("TimeZone", "Asia/Tokyo");
