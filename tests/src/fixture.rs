@@ -120,10 +120,14 @@ impl Fixture {
         Raw::connect(&self.cluster.primary.address(), USER, &self.database).await
     }
 
+    /// What the proxy's metrics say now.
+    pub fn metrics(&self) -> String {
+        self.proxy.as_ref().map(front::metrics).unwrap_or_default()
+    }
+
     /// The sum of all series of a metric family whose labels contain this text.
     pub fn metric_sum(&self, family: &str, labels: &str) -> f64 {
-        let Some(proxy) = &self.proxy else { return 0.0 };
-        let text = front::metrics(proxy);
+        let text = self.metrics();
         let lines = text.lines().filter(|line| {
             let labelled = line.strip_prefix(family).is_some_and(|rest| rest.starts_with('{'));
             labelled && line.contains(labels)

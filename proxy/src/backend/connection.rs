@@ -40,7 +40,10 @@ pub enum Expect {
     /// A Bind.
     Bind,
     /// A Describe of a portal: ends with RowDescription or NoData.
-    Describe,
+    Describe {
+        /// The statement the portal was made of, when the answer is to be remembered; else 0.
+        of: u64,
+    },
     /// A Describe of the statement with this name of the client's.
     DescribeStatement(Box<[u8]>),
     /// A Describe of ours, of a statement: nothing passes, the answer is kept for comparison.
@@ -69,6 +72,8 @@ pub enum Expect {
 pub enum Hidden {
     /// The deferred BEGIN.
     Begin,
+    /// The deferred BEGIN of a transaction that has failed since, and a statement that fails.
+    Fail,
     /// Brings the server's parameters to the session's.
     Apply,
     /// Sets start-up values again after a RESET; its ReadyForQuery is the client's.

@@ -3,7 +3,7 @@
 
 use hashbrown::HashMap;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub struct Statement {
     pub name: Box<[u8]>,
     /// Body of its Parse message after the name: text, terminator, parameter types.
     pub body: Box<[u8]>,
-    /// The database, and its schema version, in which a server accepted it last.
+    /// The `Acceptance` of the last Parse that a server has answered; 0 for none.
     accepted: AtomicU64,
 }
 
@@ -48,16 +48,16 @@ impl Stamp {
 }
 
 impl Statement {
-    /// True when a server of the database has accepted the statement since its last DDL: its Parse
-    /// can be put off until a server is needed anyway.
-    pub fn was_accepted(&self, database: usize, ddl: u64) -> bool {
-        self.accepted.load(Ordering::Relaxed) == acceptance(database, ddl)
+    /// True when a server has accepted the statement under the same circumstances: its Parse can be
+    /// put off until a server is needed anyway.
+    pub fn was_accepted(&self, acceptance: Acceptance) -> bool {
+        self.accepted.load(Ordering::Relaxed) == acceptance.0
     }
 
-    /// Notes that a server of the database has accepted the statement.
-    pub fn note_accepted(&self, database: usize, ddl: u64) {
-        if !self.was_accepted(database, ddl) {
-            self.accepted.store(acceptance(database, ddl), Ordering::Relaxed);
+    /// Notes that a server has accepted the statement.
+    pub fn note_accepted(&self, acceptance: Acceptance) {
+        if !self.was_accepted(acceptance) {
+            self.accepted.store(acceptance.0, Ordering::Relaxed);
         }
     }
 
@@ -74,9 +74,19 @@ impl Statement {
     }
 }
 
-/// Never 0, which stands for no acceptance.
-fn acceptance(database: usize, ddl: u64) -> u64 {
-    (database as u64 + 1) << 48 | ddl & 0xffff_ffff_ffff
+/// What decides whether PostgreSQL accepts a statement: database, schema, names, and who asks.
+/// Only a hash of it: of two that are taken for one, the second client hears of an error at Bind
+/// instead of at Parse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acceptance(u64);
+
+impl Acceptance {
+    /// `path` is what `Settings::path` says; `user` logs in to the servers.
+    pub fn new(database: usize, ddl: u64, user: &str, path: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (database, ddl, user, path).hash(&mut hasher);
+        Self(hasher.finish().max(1))
+    }
 }
 
 /// Finds the one `Statement` of a text and types; statements nobody uses any more are forgotten.
@@ -202,6 +212,19 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &interner.intern(b"select 1\0\0\0")));
         assert_ne!(first.id, interner.intern(b"select 1\0\0\x01\0\0\0\x17").id);
         assert_eq!(first.text(), b"select 1");
+    }
+
+    #[test]
+    fn what_was_accepted_for_one_is_not_for_another() {
+        let statement = Interner::default().intern(b"select 1\0\0\0");
+        let here = Acceptance::new(1, 7, "app", "a");
+        assert!(!statement.was_accepted(here));
+        statement.note_accepted(here);
+        assert!(statement.was_accepted(Acceptance::new(1, 7, "app", "a")));
+        for other in [(2, 7, "app", "a"), (1, 8, "app", "a"), (1, 7, "b", "a"), (1, 7, "app", "")] {
+            let (database, ddl, user, path) = other;
+            assert!(!statement.was_accepted(Acceptance::new(database, ddl, user, path)), "{other:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::extended::{SYNC, check_definition};
 use super::planning::{Planner, unplanned};
 use super::request::Step;
-use super::{Session, Stop};
+use super::{CopyIn, Session, Stop};
 use crate::backend::connection::{Expect, Hidden};
 use crate::metrics::RouteKind;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// A batch is looked through up to its Sync before a replica is chosen for it; one that is longer
 /// than this goes to the primary.
 const SURVEY_BYTES: usize = 64 * 1024;
+
+const FLUSH: &[u8] = &[b'H', 0, 0, 0, 4];
 
 /// The plan of a statement, under the client's name for it.
 type NamedPlan<'a> = (&'a [u8], Arc<Plan>);
@@ -86,6 +88,10 @@ impl Session {
         if self.batch_open {
             let leaves = plan.is_some_and(|plan| self.must_leave_replica(plan));
             return Ok(leaves.then(|| self.leave_replica().into()));
+        }
+        // What the batch changes must not be taken for settled by the look that is under way.
+        if self.is_looking() {
+            return Ok(Some(Stop::Drain.into()));
         }
         self.begin_clock();
         let stays = self.lease.as_ref().is_some_and(|lease| lease.status != b'I');
@@ -212,6 +218,15 @@ impl Session {
         let is_open = self.lease.as_ref().is_some_and(|lease| lease.status == b'I');
         let may_stay = matches!(plan.effect, Effect::Read | Effect::Transaction);
         is_open && !may_stay && self.leased_replica()
+    }
+
+    /// The rest of a batch waits for the answers to its beginning, which a server keeps back until
+    /// it sees a Sync or a Flush.
+    pub(super) fn ask_for_answers(&mut self) {
+        let owes = self.lease.as_ref().is_some_and(|lease| !lease.expect.is_empty());
+        if self.batch_open && owes && self.copy_in == CopyIn::No {
+            self.send(FLUSH);
+        }
     }
 
     /// Ends the part of a batch that ran on a replica, so that the rest can go to the primary.

@@ -125,6 +125,8 @@ impl Session {
         if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
             self.local_portal = None;
         }
+        let untold = prepared.origin.as_ref().is_some_and(|origin| !origin.is_told());
+        self.bound = untold.then(|| (portal.into(), prepared.statement.id));
         self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(&prepared);
         self.note_effects(&prepared.plan);
@@ -164,7 +166,9 @@ impl Session {
             if let Some(step) = self.place_batch(rest, None, planner)? {
                 return Ok(step);
             }
-            self.send_expecting(message, Expect::Describe);
+            let bound = self.bound.as_ref().filter(|(portal, _)| **portal == *name);
+            let of = bound.map_or(0, |(_, statement)| *statement);
+            self.send_expecting(message, Expect::Describe { of });
             return Ok(Step::Done);
         }
         let Some(mut prepared) = self.find(name, planner) else {
@@ -181,7 +185,15 @@ impl Session {
             self.describe_local(command, true);
             return Ok(Step::Done);
         }
-        if self.failed_without_server() {
+        let told = prepared.origin.as_ref().and_then(|origin| origin.parameters_alone());
+        if let Some(parameters) = told {
+            self.answer(|out| {
+                frame::put(out, b't', &[parameters]);
+                frame::put(out, b'n', &[]);
+            });
+            return Ok(Step::Done);
+        }
+        if self.failed_without_server() && !self.can_fail_on_server() {
             return Ok(self.refuse_batch(aborted()));
         }
         if let Some(step) = self.place_batch(rest, None, planner)? {
@@ -326,15 +338,19 @@ impl Session {
 
     /// The transaction failed before a server took part in it: there are no portals.
     fn failed_without_server(&self) -> bool {
-        self.lease.is_none() && matches!(self.virtual_transaction, Virtual::Failed)
+        self.lease.is_none() && matches!(self.virtual_transaction, Virtual::Failed(_))
     }
 
-    /// A named statement that this database has accepted before is parsed when a server is needed
-    /// anyway; until then it costs nobody a server.
+    /// A server can be given that transaction, to answer what a failed one still answers.
+    fn can_fail_on_server(&self) -> bool {
+        matches!(self.virtual_transaction, Virtual::Failed(Some(_)))
+    }
+
+    /// A named statement that a server has accepted before under this schema, search path and role
+    /// is parsed when a server is needed anyway; until then it costs nobody a server.
     fn may_put_off(&self, name: &[u8], statement: &Statement) -> bool {
-        let ddl = self.pools.facts.ddl_version();
-        let accepted = || statement.was_accepted(self.pools.database_id, ddl);
-        !name.is_empty() && self.lease.is_none() && accepted()
+        let accepted = || statement.was_accepted(reuse::acceptance(&self.pools, &self.settings));
+        !name.is_empty() && self.lease.is_none() && self.knows_names() && accepted()
     }
 
     pub(super) fn keep(&mut self, name: &[u8], prepared: Prepared) {

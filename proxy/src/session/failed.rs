@@ -51,16 +51,19 @@ impl Session {
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
                 }
-                let timed_out = self.ends_cancelled(sqlstate);
-                if timed_out {
+                let instead = match self.ends_cancelled(sqlstate) {
+                    true => Some(self.query_timed_out()),
+                    false => self.lost_value(sqlstate, frame::error_field(body, b'R')),
+                };
+                if let Some(error) = &instead {
                     outgoing.cut(start, start, &mut self.output);
-                    self.query_timed_out().encode(&mut self.output);
+                    error.encode(&mut self.output);
                 }
                 if in_batch {
                     self.skip_batch();
                 }
                 let told_later = in_batch && self.call_fails(body);
-                Ok(fate(repeats || timed_out || told_later))
+                Ok(fate(repeats || instead.is_some() || told_later))
             }
             None => Err(lost("the server sent an error that nobody asked for")),
         }

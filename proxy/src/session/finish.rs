@@ -26,13 +26,17 @@ const RESET_TIMEOUT: Duration = Duration::from_secs(5);
 impl Session {
     /// Starts the clock of a request, unless an earlier one is still under way.
     pub(super) fn begin_clock(&mut self) {
+        // A request that has waited is looked at again; its wait counts.
+        let anew = !self.waits && !self.batch_open;
         match &self.lease {
             None => {
-                self.started = Instant::now();
+                if anew {
+                    self.started = Instant::now();
+                }
                 self.handle.pulse.step_again();
             }
             Some(lease) if lease.expect.is_empty() => {
-                if !self.batch_open {
+                if anew {
                     self.started = Instant::now();
                 }
                 self.set_state(ClientState::Active);
@@ -131,7 +135,7 @@ impl Session {
                 }
             }
             Hidden::Begin | Hidden::Restore => return error.map_or(Ok(()), Err),
-            Hidden::Sync | Hidden::Called | Hidden::Sequences => {}
+            Hidden::Sync | Hidden::Called | Hidden::Sequences | Hidden::Fail => {}
         }
         Ok(())
     }
@@ -265,7 +269,10 @@ impl Session {
                 Expect::Parsed(_) if !told => frame::put(&mut self.output, b'1', &[]),
                 Expect::Closed if !told => frame::put(&mut self.output, b'3', &[]),
                 Expect::Local(_) | Expect::Parsed(_) | Expect::Closed => {}
-                Expect::Hidden(Hidden::Apply) => {
+                Expect::Hidden(hidden @ (Hidden::Apply | Hidden::Fail)) => {
+                    if hidden == Hidden::Fail {
+                        self.virtual_transaction = Virtual::Failed(None);
+                    }
                     self.refused = Some(Box::new(error.clone()));
                 }
                 Expect::Hidden(
@@ -284,7 +291,7 @@ impl Session {
                 | Expect::Parse { .. }
                 | Expect::PoisonBatch(_)
                 | Expect::Bind
-                | Expect::Describe
+                | Expect::Describe { .. }
                 | Expect::DescribeStatement(_)
                 | Expect::Verify
                 | Expect::Execute

@@ -81,15 +81,16 @@ impl Session {
         match &self.virtual_transaction {
             Virtual::None => b'I',
             Virtual::Begun(_) => b'T',
-            Virtual::Failed | Virtual::Lost(_) => b'E',
+            Virtual::Failed(_) | Virtual::Lost(_) => b'E',
         }
     }
 
     /// Answers ReadyForQuery.
     pub(super) fn answer_ready(&mut self) {
-        let status = match &self.lease {
-            Some(lease) => lease.status,
-            None => self.virtual_status(),
+        // A server that is kept for the session does not know of a transaction that only we do.
+        let status = match (self.virtual_status(), &self.lease) {
+            (b'I', Some(lease)) => lease.status,
+            (status, _) => status,
         };
         self.answer(|out| frame::put_ready(out, status));
     }

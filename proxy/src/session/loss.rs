@@ -95,7 +95,7 @@ impl Session {
     /// The transaction that was lost with a statement of it under way.
     pub(super) fn lose_transaction(&mut self, fate: Fate) {
         if fate == Fate::RolledBack {
-            self.virtual_transaction = Virtual::Failed;
+            self.virtual_transaction = Virtual::Failed(None);
         } else {
             self.knobs.end_transaction(false);
         }

@@ -89,8 +89,9 @@ enum Virtual {
     None,
     /// BEGIN was answered by us; its text goes to the server with the first statement.
     Begun(Box<DeferredBegin>),
-    /// It failed before a server took part.
-    Failed,
+    /// It failed before a server took part. Its BEGIN is kept for a server that is to answer what
+    /// only a server can (ROLLBACK TO, AND CHAIN); there is none when the server was lost.
+    Failed(Option<Box<DeferredBegin>>),
     /// Its server was lost; the next statement is told so.
     Lost(Box<SqlError>),
 }
@@ -161,6 +162,8 @@ pub struct Session {
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
     local_portal: Option<Box<(Box<[u8]>, LocalCommand)>>,
+    /// The portal bound last and its statement, while what that returns is not known.
+    bound: Option<(Box<[u8]>, u64)>,
     /// Statements closed by messages whose turn to be answered has not come, in order.
     closing: VecDeque<(Box<[u8]>, Prepared)>,
     /// Parameters the session has now, and those it began with.
@@ -211,6 +214,8 @@ pub struct Session {
     dropping: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     /// The server on which the session may have used sequences last.
     sequence_server: Option<u64>,
+    /// Values from before may be on other servers, or gone.
+    sequences_lost: bool,
     /// It has asked for `currval` or `lastval` outside of a transaction.
     asked_for_sequences: bool,
     last_write: Option<WriteMark>,
@@ -291,6 +296,7 @@ impl Session {
             prepared: None,
             unnamed: None,
             local_portal: None,
+            bound: None,
             closing: VecDeque::new(),
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
@@ -321,6 +327,7 @@ impl Session {
             server_tainted: false,
             dropping: None,
             sequence_server: None,
+            sequences_lost: false,
             asked_for_sequences: false,
             last_write: None,
             last_write_async: false,
@@ -462,11 +469,14 @@ impl Session {
     }
 
     fn stopped(&mut self, stop: Stop) -> Option<Event> {
+        if matches!(stop, Stop::Drain) {
+            self.ask_for_answers();
+        }
         self.flush_server_now();
         match stop {
             Stop::NeedBytes | Stop::CopyAsked => None,
             Stop::Drain => {
-                self.draining = true;
+                self.draining = !self.input.is_empty();
                 None
             }
             Stop::Event(event) => Some(event),

@@ -19,7 +19,7 @@ impl Session {
     /// Notes that the session does nothing, and has no server that does.
     pub(super) fn rest(&mut self) {
         self.set_state(match self.virtual_transaction {
-            Virtual::Begun(_) | Virtual::Failed => ClientState::IdleInTransaction,
+            Virtual::Begun(_) | Virtual::Failed(_) => ClientState::IdleInTransaction,
             Virtual::None | Virtual::Lost(_) => ClientState::Idle,
         });
     }
@@ -32,7 +32,7 @@ impl Session {
         let (working, in_transaction) = match &self.lease {
             Some(lease) => (!lease.expect.is_empty(), lease.status != b'I'),
             None => {
-                (false, matches!(self.virtual_transaction, Virtual::Begun(_) | Virtual::Failed))
+                (false, matches!(self.virtual_transaction, Virtual::Begun(_) | Virtual::Failed(_)))
             }
         };
         // A batch without its Sync keeps its server, though the server has nothing to do.

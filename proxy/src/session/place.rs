@@ -1,5 +1,6 @@
 //! Owns the choice of a server for a request: stay, wait, or lease another one.
 
+use super::request::POISON;
 use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::cluster::{Freshness, Role, WaitEnd};
@@ -56,6 +57,8 @@ impl Session {
 
     /// Makes sure the session has a server for a request with this target.
     pub(super) fn place(&mut self, target: Target, plan: &Plan) -> Placed {
+        let failed = matches!(self.virtual_transaction, Virtual::Failed(Some(_)));
+        let target = if failed { Target::Primary } else { target };
         if let Some(error) = self.refused.take() {
             self.failover = None;
             self.end_waiting();
@@ -76,8 +79,7 @@ impl Session {
             return Err(Err(cancelled()));
         }
         self.wipe_sequences(target, plan);
-        self.send_begin();
-        Ok(())
+        self.send_begin()
     }
 
     pub(super) fn start_waiting(&mut self) {
@@ -96,8 +98,7 @@ impl Session {
             return Err(Err(error));
         }
         let Some(lease) = &self.lease else { return Ok(()) };
-        let settles = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::ReadSettings));
-        if lease.expect.iter().any(settles) {
+        if self.is_looking() {
             return Err(Ok(Stop::Drain));
         }
         let on_primary = !self.leased_replica();
@@ -239,12 +240,25 @@ impl Session {
         Ok(())
     }
 
-    /// Sends the BEGIN that was put off.
-    fn send_begin(&mut self) {
-        let Virtual::Begun(begin) = &self.virtual_transaction else { return };
-        let Some(lease) = &mut self.lease else { return };
-        lease.query(&begin.text, Expect::Hidden(Hidden::Begin));
-        self.virtual_transaction = Virtual::None;
+    /// Sends the BEGIN that was put off. A transaction that has failed since fails there as well,
+    /// before anything else runs in it.
+    fn send_begin(&mut self) -> Placed {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        match &self.virtual_transaction {
+            Virtual::Begun(begin) => {
+                lease.query(&begin.text, Expect::Hidden(Hidden::Begin));
+                self.virtual_transaction = Virtual::None;
+                Ok(())
+            }
+            Virtual::Failed(Some(begin)) => {
+                let text = [&begin.text, &b"\n;"[..], POISON].concat();
+                lease.query(&text, Expect::Hidden(Hidden::Fail));
+                self.virtual_transaction = Virtual::None;
+                self.start_waiting();
+                Err(Ok(Stop::Drain))
+            }
+            Virtual::None | Virtual::Failed(None) | Virtual::Lost(_) => Ok(()),
+        }
     }
 
     /// A transaction that runs on a replica stays there: what a replica must not run is refused.
@@ -267,6 +281,12 @@ impl Session {
                     .hint("Begin with /* pgm: primary */ or SET pgm.role = 'primary'."),
             ),
         }
+    }
+
+    /// True while the server is asked what the session has left there.
+    pub(super) fn is_looking(&self) -> bool {
+        let looks = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::ReadSettings));
+        self.lease.as_ref().is_some_and(|lease| lease.expect.iter().any(looks))
     }
 
     /// True when the session keeps its server between transactions and has one.

@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Session, planning};
+use super::{CopyIn, Session, planning, reuse};
 use crate::backend::connection::{Expect, Hidden};
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -234,7 +234,11 @@ impl Session {
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
             (Some(Expect::Parse { name, statement }), b'1') => {
-                statement.note_accepted(self.pools.database_id, self.pools.facts.ddl_version());
+                // Where the session has something of its own, others may find less.
+                let shared = !self.pins.any() && !self.settings_dirty && !self.local_settings;
+                if shared && !self.did_ddl {
+                    statement.note_accepted(reuse::acceptance(&self.pools, &self.settings));
+                }
                 (fate(name.is_none()), true)
             }
             (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
@@ -242,8 +246,14 @@ impl Session {
             }
             (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
-            (Some(Expect::Describe), b't') => (Fate::Pass, false),
-            (Some(Expect::Describe), b'T' | b'n') => (Fate::Pass, true),
+            (Some(Expect::Describe { of }), b'T' | b'n') => {
+                let of = *of;
+                server.expect.pop_front();
+                if of != 0 {
+                    self.note_portal_described(of, kind, &message[HEADER_BYTES..]);
+                }
+                return Ok(Fate::Pass);
+            }
             (Some(Expect::Execute), b'C' | b'I' | b's') => (Fate::Pass, true),
             (Some(Expect::Execute), b'D' | b'd' | b'c' | b'G' | b'H' | b'T') => (Fate::Pass, false),
             _ => return Err(lost("the server sent a message that nobody asked for")),

@@ -231,7 +231,9 @@ impl Session {
             (Virtual::Begun(_), Some(Transaction::Rollback)) if !chains(text) => {
                 self.end_virtual("ROLLBACK");
             }
-            (Virtual::Failed, Some(Transaction::Commit | Transaction::Rollback)) => {
+            (Virtual::Failed(_), Some(Transaction::Commit | Transaction::Rollback))
+                if !chains(text) =>
+            {
                 self.end_virtual("ROLLBACK");
             }
             (Virtual::Lost(_), Some(Transaction::Rollback)) => self.end_virtual("ROLLBACK"),
@@ -293,9 +295,10 @@ impl Session {
             return Some(error);
         }
         match &self.virtual_transaction {
-            Virtual::Failed if !ends_transaction(plan) => Some(aborted()),
+            Virtual::Failed(Some(_)) if may_end_failure(plan) => None,
+            Virtual::Failed(_) if !ends_transaction(plan) => Some(aborted()),
             // Sent to a server it would say COMMIT there, where no transaction is open.
-            Virtual::Failed if in_batch && plan.transaction == Some(Transaction::Commit) => {
+            Virtual::Failed(_) if in_batch && plan.transaction == Some(Transaction::Commit) => {
                 Some(aborted())
             }
             Virtual::Lost(error) if plan.transaction != Some(Transaction::Rollback) => {
@@ -339,7 +342,9 @@ impl Session {
     pub(super) fn fail_virtual(&mut self) {
         self.virtual_transaction = match std::mem::take(&mut self.virtual_transaction) {
             Virtual::None => Virtual::None,
-            Virtual::Begun(_) | Virtual::Failed | Virtual::Lost(_) => Virtual::Failed,
+            Virtual::Begun(begin) => Virtual::Failed(Some(begin)),
+            Virtual::Failed(begin) => Virtual::Failed(begin),
+            Virtual::Lost(_) => Virtual::Failed(None),
         };
     }
 
@@ -450,7 +455,7 @@ impl Session {
 const CUSTOM_NAMES_MAX: usize = 1_000;
 
 /// Fails in any open transaction, and changes nothing.
-const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
+pub(super) const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";
 
 /// What PostgreSQL says in a failed transaction.
 pub(super) fn aborted() -> SqlError {
@@ -460,6 +465,11 @@ pub(super) fn aborted() -> SqlError {
 
 fn ends_transaction(plan: &Plan) -> bool {
     matches!(plan.transaction, Some(Transaction::Commit | Transaction::Rollback))
+}
+
+/// What a failed transaction may be ended or continued by, as far as a server must decide that.
+fn may_end_failure(plan: &Plan) -> bool {
+    plan.transaction.is_some() || plan.has_transaction_control || plan.effect == Effect::Unknown
 }
 
 /// START TRANSACTION has a command tag of its own.

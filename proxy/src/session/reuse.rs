@@ -12,8 +12,10 @@ use super::reply::Fate;
 use super::request::Step;
 use super::{Prepared, Session, Stop};
 use crate::backend::connection::Expect;
-use crate::backend::prepared::{Stamp, Statement};
+use super::settings::Settings;
+use crate::backend::prepared::{Acceptance, Stamp, Statement};
 use crate::pool::Lease;
+use crate::pool::manager::UserPools;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
 use std::sync::Arc;
@@ -27,13 +29,51 @@ const REPEATABLE_BYTES: usize = 16 * 1024;
 pub(super) struct Origin {
     /// When and under what it was prepared, or last found unchanged.
     pub(super) stamp: Stamp,
-    /// The parameters and columns the client was told.
-    described: Option<Box<[u8]>>,
+    told: Option<Told>,
+}
+
+/// What a client was told of a statement.
+#[derive(Debug, Clone)]
+struct Told {
+    /// Body of the ParameterDescription; `None` when only a portal was described.
+    parameters: Option<Box<[u8]>>,
+    /// What it returns, as `take_description` keeps it.
+    result: Box<[u8]>,
+}
+
+impl Told {
+    /// Parameters and result of a statement that a server has described.
+    fn new(description: &[u8]) -> Option<Self> {
+        let count = description.first_chunk::<2>()?;
+        let end = 2 + usize::from(u16::from_be_bytes(*count)) * 4;
+        let (parameters, result) = description.split_at_checked(end)?;
+        Some(Self { parameters: Some(parameters.into()), result: result.into() })
+    }
+
+    fn parameters_agree(&self, now: &Told) -> bool {
+        self.parameters.is_none() || self.parameters == now.parameters
+    }
+
+    fn agrees(&self, now: &Told) -> bool {
+        self.parameters_agree(now) && self.result == now.result
+    }
 }
 
 impl Origin {
     pub(super) fn new(stamp: Stamp) -> Self {
-        Self { stamp, described: None }
+        Self { stamp, told: None }
+    }
+
+    /// True when the client has been told what the statement returns.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// The parameters the client was told of a statement without a result. PostgreSQL does not
+    /// look at such a statement again to describe it.
+    pub(super) fn parameters_alone(&self) -> Option<&[u8]> {
+        let told = self.told.as_ref().filter(|told| *told.result == *b"n")?;
+        told.parameters.as_deref()
     }
 }
 
@@ -48,7 +88,7 @@ impl Session {
 
     /// False while a statement of this transaction may have changed what names mean, in a way
     /// that may yet be undone.
-    fn knows_names(&self) -> bool {
+    pub(super) fn knows_names(&self) -> bool {
         !self.settings_dirty && !self.local_settings && !self.did_ddl
     }
 
@@ -89,8 +129,7 @@ impl Session {
         let known = lease.statements.touch(statement);
         let good = known.filter(|known| known.ddl >= origin.stamp.ddl && known.agrees_path(&now));
         let (good, stamp) = (good.is_some(), good.cloned().unwrap_or(now));
-        let Some(described) = origin.described.as_ref().filter(|_| !stamp.agrees(&origin.stamp))
-        else {
+        let Some(told) = origin.told.as_ref().filter(|_| !stamp.agrees(&origin.stamp)) else {
             if !good {
                 send_parse(lease, statement, stamp, None);
             }
@@ -99,25 +138,43 @@ impl Session {
         if !lease.expect.is_empty() {
             return Some(Stop::Drain.into());
         }
-        match std::mem::take(&mut lease.verified) {
-            Some(id) if id == statement.id && good => {
-                if lease.description[..] != described[..] {
-                    return Some(self.refuse_batch(outdated()));
-                }
-                let described = Some(described.clone());
-                let mut renewed = prepared.clone();
-                renewed.origin = Some(Arc::new(Origin { stamp, described }));
-                self.keep(name, renewed);
-                None
+        if std::mem::take(&mut lease.verified) != Some(statement.id) || !good {
+            if !good {
+                send_parse(lease, statement, stamp, None);
             }
-            _ => {
-                if !good {
-                    send_parse(lease, statement, stamp, None);
-                }
-                verify(lease, statement);
-                Some(Stop::Drain.into())
-            }
+            verify(lease, statement);
+            return Some(Stop::Drain.into());
         }
+        let Some(found) = Told::new(&lease.description) else {
+            return Some(self.refuse_batch(outdated()));
+        };
+        if !told.parameters_agree(&found) {
+            return Some(self.declare_parameters(name, prepared, told));
+        }
+        if !told.agrees(&found) {
+            return Some(self.refuse_batch(outdated()));
+        }
+        let mut renewed = prepared.clone();
+        renewed.origin = Some(Arc::new(Origin { stamp, told: Some(told.clone()) }));
+        self.keep(name, renewed);
+        None
+    }
+
+    /// Analysed anew, the statement would take parameters of other types than its client was told.
+    /// PostgreSQL keeps the types of the first analysis, so from now on they are declared.
+    fn declare_parameters(&mut self, name: &[u8], prepared: &Prepared, told: &Told) -> Step {
+        let parameters = told.parameters.as_deref().unwrap_or_default();
+        let definition = [prepared.statement.text(), b"\0", parameters].concat();
+        let statement = self.shared.interner.intern(&definition);
+        let stamp = self.stamp();
+        let Some(lease) = self.lease.as_mut().filter(|_| statement.id != prepared.statement.id)
+        else {
+            return self.refuse_batch(outdated());
+        };
+        send_parse(lease, &statement, stamp, None);
+        verify(lease, &statement);
+        self.keep(name, Prepared { statement, ..prepared.clone() });
+        Stop::Drain.into()
     }
 
     /// True when the server was just asked what the statement returns, and it is not what the
@@ -125,8 +182,8 @@ impl Session {
     fn differs(&mut self, statement: u64, origin: &Origin) -> bool {
         let Some(lease) = &mut self.lease else { return false };
         let asked = lease.verified.take() == Some(statement);
-        let told = origin.described.as_ref();
-        asked && told.is_some_and(|told| lease.description[..] != told[..])
+        let changed = |told: &Told| Told::new(&lease.description).is_none_or(|now| !told.agrees(&now));
+        asked && origin.told.as_ref().is_some_and(changed)
     }
 
     /// The unnamed statement is the client's own: it is analysed where the client first needs it.
@@ -184,7 +241,7 @@ impl Session {
             lease.description.clear();
             lease.description.extend_from_slice(body);
         } else {
-            add_columns(body, &mut lease.description);
+            add_result(kind, body, &mut lease.description);
             if hidden {
                 lease.expect.pop_front();
             } else {
@@ -198,16 +255,36 @@ impl Session {
     fn note_described(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let Some(Expect::DescribeStatement(name)) = lease.expect.pop_front() else { return };
-        let description = lease.description.as_slice().into();
+        let told = Told::new(&lease.description);
         let known = match &mut self.prepared {
             Some(prepared) if !name.is_empty() => prepared.get_mut(&name),
             _ => None,
         };
         if let Some(origin) = known.and_then(|known| known.origin.as_mut()) {
             let stamp = origin.stamp.clone();
-            *origin = Arc::new(Origin { stamp, described: Some(description) });
+            *origin = Arc::new(Origin { stamp, told });
         }
     }
+
+    /// The client has been told what a portal returns that it made of this statement.
+    pub(super) fn note_portal_described(&mut self, statement: u64, kind: u8, body: &[u8]) {
+        let Some(prepared) = &mut self.prepared else { return };
+        let mut result = Vec::new();
+        add_result(kind, body, &mut result);
+        let known = prepared.values_mut().filter(|known| known.statement.id == statement);
+        for origin in known.filter_map(|known| known.origin.as_mut()) {
+            if origin.told.is_none() {
+                let told = Some(Told { parameters: None, result: result.as_slice().into() });
+                *origin = Arc::new(Origin { stamp: origin.stamp.clone(), told });
+            }
+        }
+    }
+}
+
+/// What a Parse is accepted or refused under now, outside of transactions.
+pub(super) fn acceptance(pools: &UserPools, settings: &Settings) -> Acceptance {
+    let user = pools.user.server_user.as_str();
+    Acceptance::new(pools.database_id, pools.facts.ddl_version(), user, &settings.path)
 }
 
 /// True when a client that prepares the statement now can use what the server has.
@@ -246,6 +323,12 @@ fn verify(lease: &mut Lease, statement: &Statement) {
     frame::put(&mut lease.out, b'H', &[]);
     lease.expect.push_back(Expect::Verify);
     lease.verified = Some(statement.id);
+}
+
+/// Adds what a statement returns: `n` for nothing, or `T` and the columns.
+fn add_result(kind: u8, body: &[u8], description: &mut Vec<u8>) {
+    description.push(kind);
+    add_columns(body, description);
 }
 
 /// Adds the columns of a RowDescription without the tables they come from: names, types, sizes and
@@ -297,6 +380,18 @@ mod tests {
         let mut description = Vec::new();
         add_columns(&[vec![0, 2], columns.concat()].concat(), &mut description);
         description
+    }
+
+    #[test]
+    fn what_was_told_is_compared_as_far_as_it_was_told() {
+        let told = |description: &[u8]| Told::new(description).expect("whole");
+        let one = told(b"\0\x01\0\0\0\x17Tab");
+        assert!(one.agrees(&told(b"\0\x01\0\0\0\x17Tab")));
+        assert!(!one.agrees(&told(b"\0\x01\0\0\0\x17n")));
+        assert!(!one.agrees(&told(b"\0\x01\0\0\0\x19Tab")));
+        let portal = Told { parameters: None, result: b"Tab"[..].into() };
+        assert!(portal.agrees(&one) && !portal.agrees(&told(b"\0\0Ta")));
+        assert!(Told::new(b"\0\x01\0").is_none(), "cut off");
     }
 
     #[test]

@@ -21,6 +21,7 @@ impl Session {
     pub(super) fn note_sequence_use(&mut self) {
         let own = self.sequences_are_own();
         let Some(lease) = &mut self.lease else { return };
+        self.sequences_lost |= !own && self.sequence_server.is_some();
         let alone = own || lease.sequence_users == Users::Nobody;
         lease.sequence_users =
             if alone { Users::One(u64::from(self.handle.id)) } else { Users::Several };
@@ -36,7 +37,8 @@ impl Session {
         let Some(lease) = &self.lease else { return false };
         let here = self.sequence_server.is_none_or(|server| server == lease.id);
         here && match lease.sequence_users {
-            Users::Nobody => true,
+            // Wiped for somebody else since this session used it.
+            Users::Nobody => self.sequence_server.is_none(),
             Users::One(session) => session == u64::from(self.handle.id),
             Users::Several => false,
         }
@@ -68,6 +70,7 @@ impl Session {
     /// The session has discarded its values.
     pub(super) fn sequences_discarded(&mut self) {
         self.sequence_server = None;
+        self.sequences_lost = false;
         self.pins.release(PinReason::SequenceState);
         if let Some(lease) = &mut self.lease {
             lease.sequence_users = Users::Nobody;
@@ -85,13 +88,28 @@ impl Session {
         if self.sequences_are_own() {
             return None;
         }
-        Some(
-            SqlError::error("0A000", "currval and lastval cannot be told here")
-                .detail("Another session may have used sequences on the server since.")
-                .hint(
-                    "Use INSERT ... RETURNING, or repeat the transaction: from now on its values \
-                     are kept apart. With sequence_state = \"session\" they always are.",
-                ),
-        )
+        Some(unknown_value())
     }
+
+    /// The server has no such value, and says so, but the session may have had one that was lost
+    /// on its way here: what to tell the client instead. `routine` is the place in PostgreSQL that
+    /// the error names.
+    pub(super) fn lost_value(&mut self, sqlstate: &str, routine: Option<&str>) -> Option<SqlError> {
+        let undefined = sqlstate == "55000" && matches!(routine, Some("currval_oid" | "lastval"));
+        if !undefined || !self.sequences_lost {
+            return None;
+        }
+        self.pools.sequences_asked.store(true, Ordering::Relaxed);
+        self.asked_for_sequences = true;
+        Some(unknown_value())
+    }
+}
+
+fn unknown_value() -> SqlError {
+    SqlError::error("0A000", "currval and lastval cannot be told here")
+        .detail("Another session may have used sequences on the server since.")
+        .hint(
+            "Use INSERT ... RETURNING, or repeat the transaction: from now on its values are kept \
+             apart. With sequence_state = \"session\" they always are.",
+        )
 }

@@ -18,7 +18,7 @@ const NOTIFICATION_STEPS: u32 = 50;
 /// Differences after which a run ends.
 const DIFFERENCES_MAX: usize = 12;
 /// Steps of the client shown with a difference.
-const SHOWN_STEPS: usize = 14;
+const SHOWN_STEPS: usize = 40;
 
 /// What a run is made with.
 #[derive(Debug, Clone)]
@@ -80,6 +80,8 @@ pub trait World {
     fn settle(&self);
     /// Makes a client's tables anew in both databases.
     fn renew(&self, client: usize);
+    /// What the proxy is doing, for people.
+    fn state(&self) -> String;
 }
 
 /// A client and what the scheduler knows of it.
@@ -240,22 +242,17 @@ impl Client<'_> {
         match outcome {
             Outcome::Equal => return true,
             Outcome::Refused(refusal) => {
-                {
-                    let mut report = self.common.report.borrow_mut();
-                    *report.refused.entry(refusal.construct).or_default() += 1;
-                }
-                if refusal.only_reads {
-                    self.member.roll_back().await;
-                    return false;
-                }
+                let mut report = self.common.report.borrow_mut();
+                *report.refused.entry(refusal.construct).or_default() += 1;
             }
             Outcome::Different(what) => {
                 let log = &self.member.log;
                 let shown = log[log.len().saturating_sub(SHOWN_STEPS)..].join("\n    ");
                 let text = format!(
-                    "- {kind}, client {} ({}), its last steps:\n    {shown}\n  {what}",
+                    "- {kind}, client {} ({}), its last steps:\n    {shown}\n  {what}\n{}",
                     self.number,
-                    self.member.user()
+                    self.member.user(),
+                    self.common.world.state()
                 );
                 println!("{text}");
                 self.common.report.borrow_mut().differences.push(text);

@@ -74,6 +74,7 @@ impl Side {
 
     /// Sends a flight; returns its answer as lines.
     async fn play(&mut self, bytes: &[u8], syncs: usize) -> String {
+        let temporary = bytes.windows(7).any(|part| part == b"pg_temp");
         // A connection that has ended shows in its answer.
         let _ = self.raw.try_send(bytes).await;
         let mut text = String::new();
@@ -83,7 +84,7 @@ impl Side {
                 self.status = b'X';
                 return text + "no answer\n";
             };
-            text += &self.lines(answer);
+            text += &self.lines(answer, temporary);
             if self.status == b'X' {
                 return text + "closed\n";
             }
@@ -91,7 +92,7 @@ impl Side {
         text
     }
 
-    fn lines(&mut self, mut answer: Vec<Message>) -> String {
+    fn lines(&mut self, mut answer: Vec<Message>, temporary: bool) -> String {
         self.note_parameters();
         self.status = match answer.last() {
             Some(last) if last.tag == b'Z' => last.body.first().copied().unwrap_or_default(),
@@ -104,7 +105,8 @@ impl Side {
             }
             kept
         });
-        without_preface(answer.iter().map(line).collect())
+        let lines = answer.iter().map(line);
+        without_preface(lines.filter(|line| !(temporary && is_skipped_temporary(line))).collect())
     }
 
     /// Takes what has come without being asked for.
@@ -119,22 +121,20 @@ impl Side {
     }
 }
 
-/// A statement is parsed when a server needs it; under another search_path or role than it was
-/// prepared under, it then fails at another message of the batch. What comes before the error
-/// (ParseComplete, ParameterDescription) says nothing any more.
+/// PostgreSQL tells the parameters of a statement before it finds that it cannot be analysed any
+/// more. Where a server does not have the statement, that is found first.
 fn without_preface(lines: Vec<String>) -> String {
-    let mut text = String::new();
-    // Whether pg_temp exists in a process without temporary objects is the process's own history.
-    let skips = |line: &String| line.starts_with("N ") && line.contains("does not exist, skipping");
-    let lines: Vec<String> = lines.into_iter().filter(|line| !skips(line)).collect();
-    for (at, line) in lines.iter().enumerate() {
-        let prefaces = line.starts_with("1 ") || line.starts_with("t ");
-        let fails = lines[at..].iter().find(|line| !line.starts_with(['1', 't']));
-        if !(prefaces && fails.is_some_and(|line| line.starts_with("E "))) {
-            text += line;
-        }
-    }
-    text
+    let fails = |at: usize| lines.get(at + 1).is_some_and(|next| next.starts_with("E "));
+    let kept = |at: usize| !(lines[at].starts_with("t ") && fails(at));
+    (0..lines.len()).filter(|at| kept(*at)).map(|at| lines[at].as_str()).collect()
+}
+
+/// Whether pg_temp exists in a process without temporary objects is the process's own history.
+fn is_skipped_temporary(line: &str) -> bool {
+    let skipped = ["schema \"pg_temp\"", "relation", "table", "view", "sequence"];
+    line.starts_with("N NOTICE 00000 ")
+        && line.contains(" does not exist, skipping")
+        && skipped.iter().any(|kind| line.contains(kind))
 }
 
 /// Channel and payload; the process id is the notifying server's.
@@ -231,12 +231,10 @@ impl Member {
                 (None, None) => return self.compare_parameters(),
                 (Some(want), Some(have)) if want == have => {}
                 (want, have) => {
-                    if let Some(refusal) = have.and_then(refusal::find) {
-                        return Outcome::Refused(refusal);
-                    }
                     let (want, have) = (want.unwrap_or("nothing"), have.unwrap_or("nothing"));
-                    if refusal::is_other_error(want, have) {
-                        return Outcome::Refused(refusal::OTHER_ERROR);
+                    let request = self.log.last().map(String::as_str).unwrap_or_default();
+                    if let Some(refusal) = refusal::find(request, want, have) {
+                        return Outcome::Refused(refusal);
                     }
                     return Outcome::Different(format!("expected {want}\n  got      {have}"));
                 }

@@ -158,17 +158,17 @@ pub fn query(sql: &str) -> Request {
     Request::Flight { text: format!("Q {sql}"), bytes: raw::query(sql), syncs: 1 }
 }
 
-/// Gives the session every parameter of its own making that steps look at: PostgreSQL cannot forget
-/// such a name, so on a server that others have used it is empty instead of unknown.
+/// Names PostgreSQL cannot forget: on a server that others have used they are empty, not unknown.
+/// Most sessions begin with them, so that this difference seldom ends a comparison.
 const OWN_SETTINGS: &str = "-c my.one= -c my.two= -c pgx.three=";
 
 /// What a new connection begins with when nothing is asked of it.
 pub fn plain_startup(client: usize) -> Vec<(String, String)> {
-    startup(client, "")
+    startup(client, OWN_SETTINGS)
 }
 
 fn startup(client: usize, options: &str) -> Vec<(String, String)> {
-    let options = format!("{OWN_SETTINGS}{options}");
+    let options = options.to_owned();
     vec![("search_path".into(), format!("c{client}a")), ("options".into(), options)]
 }
 
@@ -368,8 +368,7 @@ impl Maker {
     /// Bind and Execute of a statement whose parameters are not known here: often the number of
     /// values is wrong, which is an answer too.
     fn execute(&mut self) -> Vec<Request> {
-        let mut batch = Batch::default();
-        let name = self.name();
+        let (name, mut batch) = (self.name(), Batch::default());
         self.add_bind(&mut batch, name);
         vec![batch.sync()]
     }
@@ -390,22 +389,19 @@ impl Maker {
     }
 
     fn describe(&mut self) -> Vec<Request> {
-        let name = self.name();
-        let mut batch = Batch::default();
+        let (name, mut batch) = (self.name(), Batch::default());
         batch.add(format!("D {name}"), raw::describe(b'S', name));
         vec![batch.sync()]
     }
 
     fn close(&mut self) -> Vec<Request> {
-        let name = self.name();
-        let mut batch = Batch::default();
+        let (name, mut batch) = (self.name(), Batch::default());
         batch.add(format!("C {name}"), raw::close(b'S', name));
         vec![batch.sync()]
     }
 
     fn unnamed(&mut self) -> Vec<Request> {
-        let (sql, values) = self.prepared();
-        let mut batch = Batch::default();
+        let ((sql, values), mut batch) = (self.prepared(), Batch::default());
         self.add_unnamed(&mut batch, &sql, values);
         vec![batch.sync()]
     }
@@ -489,7 +485,8 @@ impl Maker {
             true => " -c work_mem=5MB -c my.one=given --datestyle=SQL,\\ DMY",
             false => "",
         };
-        let mut parameters = startup(self.situation.client, options);
+        let own = if self.random.random_bool(0.8) { OWN_SETTINGS } else { "" };
+        let mut parameters = startup(self.situation.client, &format!("{own}{options}"));
         let mut add = |name: &str, value: &str| parameters.push((name.into(), value.into()));
         if self.random.random_bool(0.3) {
             add("TimeZone", "Asia/Tokyo");

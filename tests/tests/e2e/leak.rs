@@ -75,6 +75,7 @@ fn fresh_schemas(cluster: &PgCluster, database: &str, client: usize) {
 }
 
 struct Databases<'a> {
+    fixture: &'a Fixture,
     cluster: &'a PgCluster,
     databases: [&'a str; 2],
 }
@@ -88,6 +89,14 @@ impl World for Databases<'_> {
         for database in self.databases {
             fresh_schemas(self.cluster, database, client);
         }
+    }
+
+    fn state(&self) -> String {
+        let names = ["pgmanifold_pinned_sessions", "pgmanifold_clients", "pgmanifold_servers"];
+        let shown = |line: &&str| names.iter().any(|name| line.starts_with(name));
+        let text = self.fixture.metrics();
+        let lines = text.lines().filter(shown).filter(|line| !line.ends_with(" 0"));
+        lines.map(|line| format!("    {line}\n")).collect()
     }
 }
 
@@ -110,7 +119,7 @@ async fn compare(test: &str, concurrent: bool) -> Report {
         places,
     };
     let seed = random::seeded(test).random();
-    let world = Databases { cluster: &fixture.cluster, databases: [&fixture.database, &twin] };
+    let world = Databases { fixture: &fixture, cluster: &fixture.cluster, databases: [&fixture.database, &twin] };
     let report = crowd::run(&options, seed, &world).await;
     println!("{}", report.text());
     for reason in PINS {
