@@ -197,6 +197,8 @@ fn a_session_that_a_server_ends_ends_as_on_postgres() {
             fixture.database
         );
         exec(&fixture.direct().await, &sql).await;
+        // The pool must have had the time to hear of it.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         exec(&client, &write_sql(2)).await;
     });
 }

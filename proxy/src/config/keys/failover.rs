@@ -12,7 +12,7 @@ pub(super) const FAILOVER_KEYS: &[Key] = &[
     key(
         "health_failures_max",
         Integer(1, 100),
-        Value("2"),
+        Value("5"),
         Live,
         "Failed checks in a row after which a host is given up: statements that run there fail and \
          its connections are closed. New statements, and reads that can be repeated, leave it \

@@ -25,6 +25,7 @@ async fn setup(servers: Arc<PgCluster>, name: &str) -> Fixture {
         let config = config.pool("pool_size = 8");
         let config = config.shard(&format!("health_timeout_ms = {}", HEALTH_TIMEOUT.as_millis()));
         let config = config.shard(&format!("health_interval_ms = {}", HEALTH_INTERVAL.as_millis()));
+        let config = config.shard("health_failures_max = 2");
         config.shard("failover_wait_ms = 20000")
     })
     .await;

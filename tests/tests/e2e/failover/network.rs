@@ -26,6 +26,7 @@ async fn behind_relays(servers: Arc<PgCluster>, name: &str) -> (Fixture, Vec<Rel
     let config = ConfigText::new(&hosts, &database)
         .shard("connect_timeout_ms = 1000")
         .shard("health_timeout_ms = 600")
+        .shard("health_failures_max = 2")
         .shard("failover_wait_ms = 20000");
     let fixture = Fixture::with_config(servers, database, &config);
     exec(&fixture.direct().await, "create table t (n int)").await;
