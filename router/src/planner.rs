@@ -79,6 +79,7 @@ fn add(plan: &mut Plan, outcome: Outcome, several: bool) {
     to.unpins |= from.unpins;
     to.probes |= from.probes;
     to.local_settings |= from.local_settings;
+    to.local_defaults.extend(from.local_defaults);
     to.names_bound |= from.names_bound;
     to.resets |= from.resets;
     to.async_commit |= from.async_commit;

@@ -285,7 +285,8 @@ impl Session {
                 | Expect::DescribeStatement(_)
                 | Expect::Verify
                 | Expect::Execute
-                | Expect::Close { .. } => {
+                | Expect::Close
+                | Expect::Evict(_) => {
                     if !std::mem::replace(&mut told, true) {
                         error.encode(&mut self.output);
                     }

@@ -4,11 +4,13 @@
 use super::{CopyIn, Prepared, Session, planning, reuse};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
+use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -246,7 +248,8 @@ impl Session {
             (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
                 return Ok(self.take_description(kind, &message[HEADER_BYTES..]));
             }
-            (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
+            (Some(Expect::Close), b'3') => (Fate::Pass, true),
+            (Some(Expect::Evict(_)), b'3') => (Fate::Swallow, true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
             (Some(Expect::Describe { of }), b'T' | b'n') => {
                 let of = *of;
@@ -408,11 +411,13 @@ impl Session {
     fn skip_batch(&mut self) {
         // Names as they were before each message that is not carried out; `None` is not there.
         let mut undone: Vec<(Box<[u8]>, Option<Prepared>)> = Vec::new();
+        let mut kept: Vec<Arc<Statement>> = Vec::new();
         let Some(lease) = &mut self.lease else { return };
         let server = &mut **lease;
         loop {
             match server.expect.front() {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
+                Some(Expect::Evict(statement)) => kept.push(Arc::clone(statement)),
                 Some(Expect::Parse { statement, name }) => {
                     server.statements.remove(statement.id);
                     undone.extend(name.clone().map(|name| (name, None)));
@@ -430,6 +435,8 @@ impl Session {
             }
             server.expect.pop_front();
         }
+        // These were not closed, nor parsed again.
+        kept.into_iter().for_each(|statement| server.statements.put_back(statement));
         // What became of the unnamed statement is not worth knowing exactly.
         server.unnamed = None;
         for (name, known) in undone.into_iter().rev() {
