@@ -91,6 +91,8 @@ pub struct SessionEffect {
     pub probes: bool,
     /// Puts the parameters of `setting_names` back to what they were at connect time.
     pub resets: bool,
+    /// Parameters that `SET LOCAL name TO DEFAULT` puts back for the rest of the transaction.
+    pub local_defaults: Vec<Box<str>>,
     /// The name of a parameter it sets is a value bound later.
     pub names_bound: bool,
     /// Changes parameters for the rest of the transaction only (SET LOCAL).

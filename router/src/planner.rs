@@ -84,6 +84,7 @@ fn add_session(to: &mut SessionEffect, from: SessionEffect) {
     to.unpins |= from.unpins;
     to.probes |= from.probes;
     to.local_settings |= from.local_settings;
+    to.local_defaults.extend(from.local_defaults);
     to.names_bound |= from.names_bound;
     to.resets |= from.resets;
     to.async_commit |= from.async_commit;

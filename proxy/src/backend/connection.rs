@@ -50,11 +50,10 @@ pub enum Expect {
     Verify,
     /// An Execute: ends with CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
-    /// A Close; `hidden` when we evicted a statement.
-    Close {
-        /// The client gets no CloseComplete.
-        hidden: bool,
-    },
+    /// A Close of a portal.
+    Close,
+    /// A Close of ours, of this statement: nothing passes.
+    Evict(Arc<Statement>),
     /// A simple query of ours; nothing passes.
     Hidden(Hidden),
     /// An answer of ours that waits for its turn.

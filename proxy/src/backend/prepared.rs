@@ -184,6 +184,14 @@ impl ServerStatements {
         self.known.remove(&id);
     }
 
+    /// The server was not asked to forget a statement after all. Under what it was analysed is not
+    /// known any more.
+    pub fn put_back(&mut self, statement: Arc<Statement>) {
+        let stamp = Stamp { ddl: 0, path: None, at: Instant::now() };
+        let used = self.clock;
+        self.known.insert(statement.id, Known { statement, used, stamp });
+    }
+
     /// Forgets what is not among the names the server has. False when the server has a name that
     /// is not known here.
     pub fn keep_only(&mut self, names: &[Box<str>]) -> bool {
@@ -223,7 +231,10 @@ mod tests {
         assert!(statement.was_accepted(Acceptance::new(1, 7, "app", "a")));
         for other in [(2, 7, "app", "a"), (1, 8, "app", "a"), (1, 7, "b", "a"), (1, 7, "app", "")] {
             let (database, ddl, user, path) = other;
-            assert!(!statement.was_accepted(Acceptance::new(database, ddl, user, path)), "{other:?}");
+            assert!(
+                !statement.was_accepted(Acceptance::new(database, ddl, user, path)),
+                "{other:?}"
+            );
         }
     }
 

@@ -106,7 +106,8 @@ impl Session {
             if let Some(error) = self.refused_in_aborted(&prepared.plan) {
                 return Ok(self.refuse_batch(error));
             }
-            self.local_portal = Some(Box::new((portal.into(), command.clone())));
+            let binary = frame::asks_binary(values);
+            self.local_portal = Some(Box::new((portal.into(), command.clone(), binary)));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
         }
@@ -157,7 +158,8 @@ impl Session {
         let (kind, name) = kind_and_name(body, b'D')?;
         if kind == b'P' {
             if let Some(command) = self.find_local_portal(name) {
-                self.describe_local(&command, false);
+                let binary = self.local_portal.as_ref().is_some_and(|local| local.2);
+                self.describe_local(&command, Some(binary));
                 return Ok(Step::Done);
             }
             if self.failed_without_server() {
@@ -182,7 +184,7 @@ impl Session {
             prepared = call.prepared(&prepared);
         }
         if let Some(command) = self.local_command(&prepared.plan) {
-            self.describe_local(command, true);
+            self.describe_local(command, None);
             return Ok(Step::Done);
         }
         let told = prepared.origin.as_ref().and_then(|origin| origin.parameters_alone());
@@ -246,7 +248,7 @@ impl Session {
             self.local_portal = None;
         } else if self.lease.is_some() {
             self.batch_open = true;
-            self.send_expecting(message, Expect::Close { hidden: false });
+            self.send_expecting(message, Expect::Close);
             return Ok(Step::Done);
         }
         self.answer(|out| frame::put(out, b'3', &[]));

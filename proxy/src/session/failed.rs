@@ -5,9 +5,11 @@ use super::reply::{Fate, Outgoing, fate, lost};
 use super::{Prepared, Session};
 use crate::backend::connection::Expect;
 use crate::backend::error::ServerError;
+use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame::{self, HEADER_BYTES};
+use std::sync::Arc;
 
 impl Session {
     /// An error: what stands before the next Sync will not be answered.
@@ -73,11 +75,13 @@ impl Session {
     pub(super) fn skip_batch(&mut self) {
         // Names as they were before each message that is not carried out; `None` is not there.
         let mut undone: Vec<(Box<[u8]>, Option<Prepared>)> = Vec::new();
+        let mut kept: Vec<Arc<Statement>> = Vec::new();
         let Some(lease) = &mut self.lease else { return };
         let server = &mut **lease;
         loop {
             match server.expect.front() {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
+                Some(Expect::Evict(statement)) => kept.push(Arc::clone(statement)),
                 Some(Expect::Parse { statement, name }) => {
                     server.statements.remove(statement.id);
                     undone.extend(name.clone().map(|name| (name, None)));
@@ -95,6 +99,8 @@ impl Session {
             }
             server.expect.pop_front();
         }
+        // These were not closed, nor parsed again.
+        kept.into_iter().for_each(|statement| server.statements.put_back(statement));
         // What became of the unnamed statement is not worth knowing exactly.
         server.unnamed = None;
         for (name, known) in undone.into_iter().rev() {

@@ -83,7 +83,7 @@ impl Session {
             self.follow_keep_server();
         }
         self.rolled_back = false;
-        self.pins.transaction_ended();
+        self.pins.transaction_ended(self.settings_dirty);
         self.local_settings = false;
         if self.dropping.is_some() && last {
             self.restore_prepared();
@@ -223,7 +223,7 @@ impl Session {
         self.restore_prepared();
         // The client broke the protocol, and the server closed the connection for it.
         let violation = error.sqlstate == "08P01";
-        if mid_message || violation || self.is_tied(&expect) {
+        if mid_message || violation || self.pins.is_lost_with_server() {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
         }
@@ -248,13 +248,6 @@ impl Session {
         self.lose_transaction(fate);
         self.answer_for_lost_server(&mut expect, &error);
         None
-    }
-
-    /// True when the session had something that only the lost server had. While a statement that
-    /// takes such a thing has not been answered, nobody counts on it.
-    fn is_tied(&self, expect: &std::collections::VecDeque<Expect>) -> bool {
-        let looks = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::ReadSettings));
-        self.pins.is_held() || self.pins.any() && expect.iter().any(looks)
     }
 
     fn answer_for_lost_server(
@@ -295,7 +288,8 @@ impl Session {
                 | Expect::DescribeStatement(_)
                 | Expect::Verify
                 | Expect::Execute
-                | Expect::Close { .. } => {
+                | Expect::Close
+                | Expect::Evict(_) => {
                     if !std::mem::replace(&mut told, true) {
                         error.encode(&mut self.output);
                     }

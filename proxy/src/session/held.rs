@@ -74,6 +74,9 @@ pub(super) struct Pins {
     doubtful: bool,
     /// The last look failed; the next one is after the client's next transaction.
     look_failed: bool,
+    /// The client was told of the end of a transaction that set parameters or took something, and
+    /// the server has not said yet what.
+    unread: bool,
 }
 
 impl Pins {
@@ -83,7 +86,15 @@ impl Pins {
         handle: Arc<ClientHandle>,
     ) -> Self {
         let held = Reasons::default();
-        Self { metrics, handle, session_pooling, held, doubtful: false, look_failed: false }
+        Self {
+            metrics,
+            handle,
+            session_pooling,
+            held,
+            doubtful: false,
+            look_failed: false,
+            unread: false,
+        }
     }
 
     /// True when the session must stay on its server, or may have to.
@@ -154,9 +165,15 @@ impl Pins {
         !self.look_failed
     }
 
-    /// The client's transaction has ended.
-    pub(super) fn transaction_ended(&mut self) {
+    /// The client's transaction has ended; it may have set parameters.
+    pub(super) fn transaction_ended(&mut self, may_have_set: bool) {
         self.look_failed = false;
+        self.unread |= may_have_set || self.doubtful;
+    }
+
+    /// True when the session loses with its server what its client counts on.
+    pub(super) fn is_lost_with_server(&self) -> bool {
+        self.is_held() || self.unread
     }
 
     /// The server said what it holds.
@@ -165,7 +182,7 @@ impl Pins {
         for reason in self.held.iter().filter(|reason| !can_be_read(*reason)) {
             held.insert(reason);
         }
-        self.doubtful = false;
+        (self.doubtful, self.unread) = (false, false);
         self.change(held);
     }
 

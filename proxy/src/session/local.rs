@@ -106,7 +106,7 @@ impl Session {
             Ok(Answer::Tag(tag)) => self.answer_complete(tag),
             Ok(Answer::Rows(columns, rows, tag)) => {
                 let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-                self.answer(|out| frame::put_text_columns(out, &columns));
+                self.answer(|out| frame::put_text_columns(out, &columns, false));
                 self.answer_rows(&rows);
                 self.answer_complete(&tag);
             }
@@ -142,8 +142,9 @@ impl Session {
     }
 
     /// Answers Describe of a statement or portal that holds a command of ours.
-    pub(super) fn describe_local(&mut self, command: &LocalCommand, statement: bool) {
-        if statement {
+    /// `binary` is what the portal was bound with; `None` for a statement.
+    pub(super) fn describe_local(&mut self, command: &LocalCommand, binary: Option<bool>) {
+        if binary.is_none() {
             self.answer(|out| frame::put(out, b't', &[&[0, 0]]));
         }
         let columns = columns(command);
@@ -151,7 +152,8 @@ impl Session {
             self.answer(|out| frame::put(out, b'n', &[]));
         } else {
             let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            self.answer(|out| frame::put_text_columns(out, &columns));
+            let binary = binary.unwrap_or(false);
+            self.answer(|out| frame::put_text_columns(out, &columns, binary));
         }
     }
 

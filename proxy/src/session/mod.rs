@@ -161,7 +161,8 @@ pub struct Session {
     guards: Box<Guards>,
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
-    local_portal: Option<Box<(Box<[u8]>, LocalCommand)>>,
+    /// The portal of a command of ours, and whether its columns are asked for in binary.
+    local_portal: Option<Box<(Box<[u8]>, LocalCommand, bool)>>,
     /// The portal bound last and its statement, while what that returns is not known.
     bound: Option<(Box<[u8]>, u64)>,
     /// Statements closed by messages whose turn to be answered has not come, in order.

@@ -244,7 +244,8 @@ impl Session {
             (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
                 return Ok(self.take_description(kind, &message[HEADER_BYTES..]));
             }
-            (Some(Expect::Close { hidden }), b'3') => (fate(*hidden), true),
+            (Some(Expect::Close), b'3') => (Fate::Pass, true),
+            (Some(Expect::Evict(_)), b'3') => (Fate::Swallow, true),
             (Some(Expect::Bind), b'2') => (Fate::Pass, true),
             (Some(Expect::Describe { of }), b'T' | b'n') => {
                 let of = *of;

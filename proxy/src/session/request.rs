@@ -296,6 +296,7 @@ impl Session {
         }
         match &self.virtual_transaction {
             Virtual::Failed(Some(_)) if may_end_failure(plan) => None,
+            Virtual::Failed(None) if plan.statements == 0 && !in_batch => None,
             Virtual::Failed(_) if !ends_transaction(plan) => Some(aborted()),
             // Sent to a server it would say COMMIT there, where no transaction is open.
             Virtual::Failed(_) if in_batch && plan.transaction == Some(Transaction::Commit) => {
@@ -395,7 +396,10 @@ impl Session {
         let session = &plan.session;
         self.settings_dirty |= session.settings;
         if session.resets {
-            self.note_reset(&session.setting_names);
+            self.note_reset(&session.setting_names, false);
+        }
+        if !session.local_defaults.is_empty() {
+            self.note_reset(&session.local_defaults, true);
         }
         self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
@@ -469,7 +473,8 @@ fn ends_transaction(plan: &Plan) -> bool {
 
 /// What a failed transaction may be ended or continued by, as far as a server must decide that.
 fn may_end_failure(plan: &Plan) -> bool {
-    plan.transaction.is_some() || plan.has_transaction_control || plan.effect == Effect::Unknown
+    let controls = plan.transaction.is_some() || plan.has_transaction_control;
+    controls || plan.statements == 0 || plan.effect == Effect::Unknown
 }
 
 /// START TRANSACTION has a command tag of its own.

@@ -9,14 +9,15 @@ use crate::backend::connection::{Expect, Hidden};
 use std::fmt::Write as _;
 
 impl Session {
-    /// Notes that parameters may be reset by the statement that is sent now.
-    pub(super) fn note_reset(&mut self, names: &[Box<str>]) {
+    /// Notes that parameters may be reset by the statement that is sent now, or put back to their
+    /// default for the rest of the transaction.
+    pub(super) fn note_reset(&mut self, names: &[Box<str>], local: bool) {
         let all = names.iter().any(|name| **name == *"all");
         let mut rows = String::new();
         for (name, value) in self.startup.iter() {
             if all || names.iter().any(|reset| **reset == *name) {
                 let comma = if rows.is_empty() { "" } else { ", " };
-                let _ = write!(rows, "{comma}({}, {})", quoted(name), quoted(value));
+                let _ = write!(rows, "{comma}({}, {}, {local})", quoted(name), quoted(value));
             }
         }
         if !rows.is_empty() {
@@ -49,13 +50,14 @@ impl Session {
     }
 }
 
-/// Sets each parameter of `rows` (name, value) that has no value of this session. `pg_settings`
+/// Sets each parameter of `rows` (name, value, for this transaction) that has no value of this
+/// session, or is to have none in this transaction. `pg_settings`
 /// does not show parameters made up by clients; those are empty when they are reset.
 fn restore_sql(rows: &str) -> String {
     format!(
-        "SELECT pg_catalog.set_config(n, v, false) FROM (VALUES {rows}) s(n, v) \
+        "SELECT pg_catalog.set_config(n, v, l) FROM (VALUES {rows}) s(n, v, l) \
          LEFT JOIN pg_catalog.pg_settings p ON pg_catalog.lower(p.name) = n \
-         WHERE CASE WHEN p.name IS NULL \
+         WHERE l OR CASE WHEN p.name IS NULL \
          THEN coalesce(pg_catalog.current_setting(n, true), '') IN ('', 'none') \
          ELSE p.source <> 'session' END"
     )

@@ -10,9 +10,9 @@
 
 use super::reply::Fate;
 use super::request::Step;
+use super::settings::Settings;
 use super::{Prepared, Session, Stop};
 use crate::backend::connection::Expect;
-use super::settings::Settings;
 use crate::backend::prepared::{Acceptance, Stamp, Statement};
 use crate::pool::Lease;
 use crate::pool::manager::UserPools;
@@ -113,9 +113,8 @@ impl Session {
                 }
                 return None;
             }
-            // Within a transaction that changed schema or path, PostgreSQL itself decides.
             if !self.knows_names() {
-                return self.differs(statement.id, origin).then(|| self.refuse_batch(outdated()));
+                return self.compare_told(statement, origin);
             }
         }
         self.analyse_anew(name, prepared, origin)
@@ -177,13 +176,20 @@ impl Session {
         Stop::Drain.into()
     }
 
-    /// True when the server was just asked what the statement returns, and it is not what the
-    /// client was told.
-    fn differs(&mut self, statement: u64, origin: &Origin) -> bool {
-        let Some(lease) = &mut self.lease else { return false };
-        let asked = lease.verified.take() == Some(statement);
-        let changed = |told: &Told| Told::new(&lease.description).is_none_or(|now| !told.agrees(&now));
-        asked && origin.told.as_ref().is_some_and(changed)
+    /// Within a transaction that changed schema or path, PostgreSQL itself analyses again; what the
+    /// client was told is compared with what the server says then.
+    fn compare_told(&mut self, statement: &Statement, origin: &Origin) -> Option<Step> {
+        let told = origin.told.as_ref()?;
+        let lease = self.lease.as_mut()?;
+        if lease.verified.take() == Some(statement.id) {
+            let now = Told::new(&lease.description);
+            let agrees = now.is_some_and(|now| told.agrees(&now));
+            return (!agrees).then(|| self.refuse_batch(outdated()));
+        }
+        if lease.expect.is_empty() {
+            verify(lease, statement);
+        }
+        Some(Stop::Drain.into())
     }
 
     /// The unnamed statement is the client's own: it is analysed where the client first needs it.
@@ -299,15 +305,15 @@ pub(super) fn send_parse(
     stamp: Stamp,
     name: Option<Box<[u8]>>,
 ) {
-    let close = |lease: &mut Lease, old: &Statement| {
+    let close = |lease: &mut Lease, old: Arc<Statement>| {
         frame::put(&mut lease.out, b'C', &[b"S", &old.name]);
-        lease.expect.push_back(Expect::Close { hidden: true });
+        lease.expect.push_back(Expect::Evict(old));
     };
     if lease.statements.touch(statement).is_some() {
-        close(lease, statement);
+        close(lease, Arc::clone(statement));
     }
     if let Some(evicted) = lease.statements.insert(Arc::clone(statement), stamp) {
-        close(lease, &evicted);
+        close(lease, evicted);
     }
     push_parse(lease, statement, name);
 }

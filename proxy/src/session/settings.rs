@@ -97,15 +97,20 @@ impl Settings {
     pub fn difference_sql(&self, wanted: &Settings) -> String {
         let mut sql = String::new();
         let privileged = ["role", "session_authorization"];
+        let differs = |name: &str| self.get(name) != wanted.get(name);
+        // Others may have been set with rights that the role takes away.
+        let names = self.iter().chain(wanted.iter()).map(|(name, _)| name);
+        let others = names.filter(|name| !privileged.contains(name)).any(differs);
         for name in privileged {
-            if self.get(name) != wanted.get(name) && self.get(name).is_some() {
+            if (others || differs(name)) && self.get(name).is_some() {
                 let _ = write!(sql, "RESET {};", quote_name(name));
             }
         }
         // Another session user has no role until it is set again.
-        let user = self.get(privileged[1]) != wanted.get(privileged[1]);
-        let changed =
-            |name: &str| self.get(name) != wanted.get(name) || name == privileged[0] && user;
+        let user = differs(privileged[1]);
+        let changed = |name: &str| {
+            differs(name) || privileged.contains(&name) && (others || name == privileged[0] && user)
+        };
         for (name, _) in self.iter() {
             if wanted.get(name).is_none() && !privileged.contains(&name) {
                 let _ = write!(sql, "RESET {};", quote_name(name));
@@ -198,6 +203,18 @@ mod tests {
              SELECT pg_catalog.set_config(E'role', E'b', false);"
         );
         assert_eq!(to.difference_sql(&to), "");
+    }
+
+    #[test]
+    fn a_role_that_both_have_does_not_set_the_others() {
+        let from = settings(&[("role", "a")]);
+        let to = settings(&[("role", "a"), ("work_mem", "1")]);
+        assert_eq!(
+            from.difference_sql(&to),
+            "RESET \"role\";SELECT pg_catalog.set_config(E'work_mem', E'1', false);\
+             SELECT pg_catalog.set_config(E'role', E'a', false);"
+        );
+        assert!(!from.difference_sql(&settings(&[])).contains("set_config"));
     }
 
     #[test]

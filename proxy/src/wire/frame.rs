@@ -128,10 +128,12 @@ pub fn put_command_complete(out: &mut BytesMut, tag: &str) {
     put(out, b'C', &[tag.as_bytes(), &[0]]);
 }
 
-/// Appends a RowDescription of text columns.
-pub fn put_text_columns(out: &mut BytesMut, names: &[&str]) {
+/// Appends a RowDescription of text columns. Text is the same in both formats.
+pub fn put_text_columns(out: &mut BytesMut, names: &[&str], binary: bool) {
     const TEXT_OID: u32 = 25;
-    let column = |name: &&str| FieldDescription::new((*name).into(), 0, 0, TEXT_OID, -1, -1, 0);
+    let format = i16::from(binary);
+    let column =
+        |name: &&str| FieldDescription::new((*name).into(), 0, 0, TEXT_OID, -1, -1, format);
     let row = RowDescription::new(names.iter().map(column).collect());
     row.encode(out).expect("invariant: names of ours are short");
 }
@@ -191,9 +193,34 @@ pub fn bound_values(body: &[u8]) -> Option<Vec<&[u8]>> {
     Some(data_row(values)?.into_iter().flatten().collect())
 }
 
+/// Whether a Bind body, after its names, asks for all columns in binary.
+pub fn asks_binary(body: &[u8]) -> bool {
+    let read = || {
+        let formats = u16::from_be_bytes(*body.first_chunk::<2>()?);
+        let mut rest = body.get(2 + usize::from(formats) * 2..)?;
+        let (values, tail) = rest.split_first_chunk::<2>()?;
+        rest = tail;
+        for _ in 0..u16::from_be_bytes(*values) {
+            let (length, tail) = rest.split_first_chunk::<4>()?;
+            rest = tail.get(usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0)..)?;
+        }
+        let (_, codes) = rest.split_first_chunk::<2>()?;
+        Some(!codes.is_empty() && codes.chunks(2).all(|code| code == [0, 1]))
+    };
+    read().unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn result_formats_are_found_behind_values() {
+        let body = |codes: &[u8]| [&b"\0\0\0\x02\0\0\0\x01x\xff\xff\xff\xff"[..], codes].concat();
+        assert!(asks_binary(&body(b"\0\x01\0\x01")));
+        assert!(!asks_binary(&body(b"\0\x01\0\0")) && !asks_binary(&body(b"\0\0")));
+        assert!(!asks_binary(b"\0") && !asks_binary(&body(b"")));
+    }
 
     #[test]
     fn query_without_or_with_early_terminator_is_refused() {

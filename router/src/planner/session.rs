@@ -50,7 +50,12 @@ pub(super) fn set(text: &Text<'_>, from: usize, to: usize) -> Outcome {
         false => sets(&[&name]),
     };
     outcome.session.local_settings = local;
-    outcome.session.resets = !local && to == value_at + 1 && text.is(value_at, "default");
+    let is_default =
+        text.is(value_at, "default") || name == "timezone" && text.is(value_at, "local");
+    if to == value_at + 1 && is_default {
+        outcome.session.resets = !local;
+        outcome.session.local_defaults.extend(local.then(|| name.as_str().into()));
+    }
     outcome.session.async_commit =
         name == "synchronous_commit" && !commits_flush(text.raw_range(value_at, to));
     let names_temp =

@@ -227,6 +227,9 @@ impl Client<'_> {
                 self.member.leave().await;
                 self.common.world.settle();
             }
+            if request.ends_listening() {
+                self.check_notifications().await;
+            }
             let outcome = self.member.step(request).await;
             if !self.judge(kind, outcome).await {
                 break;

@@ -22,6 +22,15 @@ pub enum Request {
     Reconnect(Vec<(String, String)>),
 }
 
+impl Request {
+    /// It may end listening. PostgreSQL promises nothing about notifications that have been sent
+    /// and not been heard by then, so both sides must have heard all.
+    pub fn ends_listening(&self) -> bool {
+        let Self::Flight { text, .. } = self else { return true };
+        ["unlisten", "discard all"].iter().any(|word| text.contains(word))
+    }
+}
+
 /// Whether a kind may tie a session to its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {

@@ -119,7 +119,11 @@ async fn compare(test: &str, concurrent: bool) -> Report {
         places,
     };
     let seed = random::seeded(test).random();
-    let world = Databases { fixture: &fixture, cluster: &fixture.cluster, databases: [&fixture.database, &twin] };
+    let world = Databases {
+        fixture: &fixture,
+        cluster: &fixture.cluster,
+        databases: [&fixture.database, &twin],
+    };
     let report = crowd::run(&options, seed, &world).await;
     println!("{}", report.text());
     for reason in PINS {
