@@ -329,6 +329,23 @@ impl State {
         lock(&self.pools).values().cloned().collect()
     }
 
+    /// Closes all connections to a database of the cluster that no client uses now: somebody is
+    /// about to drop it.
+    pub fn vacate(&self, cluster: &Arc<Cluster>, server_database: &str) {
+        let is_it = |known: &Arc<Cluster>, database: &Database| {
+            Arc::ptr_eq(known, cluster) && database.server_database == *server_database
+        };
+        for entry in self.databases.values().filter(|entry| is_it(&entry.cluster, &entry.database))
+        {
+            entry.facts.vacate();
+            entry.hub.vacate();
+        }
+        let all = self.all_pools();
+        for pools in all.iter().filter(|pools| is_it(&pools.cluster, &pools.database)) {
+            pools.pools.iter().for_each(|pool| pool.close_idle());
+        }
+    }
+
     /// All clusters.
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.shards.iter().map(|entry| &entry.cluster)

@@ -269,7 +269,7 @@ impl Pool {
         }
     }
 
-    /// Closes what lies idle: the host is given up.
+    /// Closes what lies idle.
     pub fn close_idle(&self) {
         let idle: Vec<_> = self.lock().idle.iter_mut().map(std::mem::take).collect();
         drop(idle);

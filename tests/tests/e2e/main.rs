@@ -27,3 +27,4 @@ mod soak;
 mod storm;
 mod tls;
 mod tokio_driver;
+mod vacate;

@@ -1,0 +1,47 @@
+//! End to end: DDL for which PostgreSQL wants nobody else in a database is not kept from running
+//! by idle connections of pgmanifold's own.
+
+use pgmanifold_tests::client::{self, exec, value};
+use pgmanifold_tests::cluster::USER;
+use pgmanifold_tests::config::ConfigText;
+use pgmanifold_tests::fixture::{Fixture, is_direct};
+use pgmanifold_tests::{eventually, run};
+use std::time::Duration;
+
+#[test]
+fn a_database_nobody_uses_can_be_dropped_copied_and_renamed() {
+    run(60, async {
+        let section = "[[database]]\nname = \"vacated\"\n";
+        let fixture = Fixture::shared("vacate", |config: ConfigText| config.section(section)).await;
+        if is_direct() {
+            return;
+        }
+        let owner = client::connect(&fixture.address, "postgres", &fixture.database).await;
+        exec(&owner, &format!("create database vacated owner {USER}")).await;
+        let facts = "select count(*) from pg_stat_activity \
+                     where datname = 'vacated' and backend_type = 'client backend'";
+        for ddl in [
+            "create database vacated_2 template vacated",
+            "alter database vacated_2 rename to vacated_3",
+            "drop database if exists vacated_3",
+            "alter database vacated rename to vacated_4",
+            "alter database vacated_4 rename to vacated",
+            "drop database vacated",
+        ] {
+            if ddl.contains(" vacated ") || ddl.ends_with(" vacated") {
+                let config = client::config(&fixture.address, USER, "vacated");
+                if let Ok(user) = client::try_connect(&config).await {
+                    exec(&user, "create temp table t (n int)").await;
+                    exec(&user, "listen a; unlisten a").await;
+                    exec(&user, "listen b").await;
+                    drop(user);
+                    eventually("some are idle", Duration::from_secs(20), async || {
+                        value(&owner, facts).await != "0"
+                    })
+                    .await;
+                }
+            }
+            exec(&owner, ddl).await;
+        }
+    });
+}
