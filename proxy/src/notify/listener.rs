@@ -161,7 +161,8 @@ impl Hub {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut used = Instant::now();
         loop {
-            if self.vacated.swap(false, Ordering::AcqRel) && self.lock().is_idle() {
+            if self.vacated.load(Ordering::Acquire) && self.lock().is_idle() {
+                self.vacated.store(false, Ordering::Release);
                 return "the database is about to be dropped".to_owned();
             }
             if link.round.is_none()

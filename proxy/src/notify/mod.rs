@@ -107,7 +107,7 @@ impl Hub {
         })
     }
 
-    /// Closes the connection unless a session listens: somebody is about to drop the database.
+    /// Closes the connection as soon as no session listens: somebody is about to drop the database.
     pub fn vacate(&self) {
         self.vacated.store(true, Ordering::Release);
         self.wake.notify_one();

@@ -17,6 +17,7 @@ use crate::wire::tls::TlsConfigError;
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
@@ -340,9 +341,9 @@ impl State {
             entry.facts.vacate();
             entry.hub.vacate();
         }
-        let all = self.all_pools();
+        let (now, all) = (Instant::now(), self.all_pools());
         for pools in all.iter().filter(|pools| is_it(&pools.cluster, &pools.database)) {
-            pools.pools.iter().for_each(|pool| pool.close_idle());
+            pools.pools.iter().for_each(|pool| pool.vacate(now));
         }
     }
 
