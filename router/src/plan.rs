@@ -105,6 +105,8 @@ pub struct SessionEffect {
     pub listening: bool,
     /// Ends all listening: `UNLISTEN *`, DISCARD ALL.
     pub unlistens_all: bool,
+    /// The database to which nobody else may be connected (DROP DATABASE and the like).
+    pub vacates: Option<Box<str>>,
 }
 
 /// Commands that no server sees: pgmanifold's own `SET pgm.x`, `RESET pgm.x` and `SHOW pgm.x`, and

@@ -22,6 +22,7 @@ mod statement;
 mod system;
 mod text;
 mod transaction;
+mod vacates;
 
 pub use body::is_custom_name;
 pub(crate) use body::{Body, read as read_body, read_foreign};
@@ -90,6 +91,7 @@ fn add_session(to: &mut SessionEffect, from: SessionEffect) {
     to.async_commit |= from.async_commit;
     to.listening |= from.listening;
     to.unlistens_all |= from.unlistens_all;
+    to.vacates = to.vacates.take().or(from.vacates);
 }
 
 fn read_hints(text: &Text<'_>) -> (Hints, Option<Box<str>>) {

@@ -52,8 +52,8 @@ pub enum Expect {
     Execute,
     /// A Close of a portal.
     Close,
-    /// A Close of ours, of this statement: nothing passes.
-    Evict(Arc<Statement>),
+    /// A Close of ours, of this statement or of nothing anybody knows: nothing passes.
+    Evict(Option<Arc<Statement>>),
     /// A simple query of ours; nothing passes.
     Hidden(Hidden),
     /// An answer of ours that waits for its turn.

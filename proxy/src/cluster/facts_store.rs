@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -72,6 +72,8 @@ pub struct FactsStore {
     settled: AtomicU64,
     wake: Notify,
     loads: AtomicU64,
+    /// Its connections are to be closed.
+    vacated: AtomicBool,
 }
 
 /// What the loop remembers between loads.
@@ -85,6 +87,10 @@ struct Loader {
     last_load: Option<Instant>,
     last_error: Option<String>,
 }
+
+/// How long it stays away from a database that somebody wants for himself. PostgreSQL waits up to
+/// 5 s for others to leave.
+const VACATED_PAUSE: Duration = Duration::from_secs(5);
 
 type Rows = Vec<(FactKind, Vec<Option<String>>)>;
 
@@ -102,6 +108,7 @@ impl FactsStore {
             settled: AtomicU64::new(first),
             wake: Notify::new(),
             loads: AtomicU64::new(0),
+            vacated: AtomicBool::new(false),
         })
     }
 
@@ -132,6 +139,13 @@ impl FactsStore {
         let mark = DdlMark(self.asked.fetch_add(1, Ordering::AcqRel) + 1);
         self.wake.notify_one();
         mark
+    }
+
+    /// Closes its connections, and makes no new one for a moment: somebody is about to drop the
+    /// database.
+    pub fn vacate(&self) {
+        self.vacated.store(true, Ordering::Release);
+        self.wake.notify_one();
     }
 
     /// Waits until the facts are newer than the DDL. Waits for ever while there is no primary, so
@@ -165,6 +179,10 @@ impl FactsStore {
     /// Loads or looks for changes if it is time to; returns how long there is nothing to do.
     async fn step(&self, connector: &Arc<Connector>, loader: &mut Loader) -> Duration {
         let interval = self.cluster.shard().health.interval;
+        if self.vacated.swap(false, Ordering::AcqRel) {
+            loader.pools.clear();
+            return VACATED_PAUSE;
+        }
         let Some(host) = self.source() else { return interval };
         let pool = self.pool(connector, loader, host);
         let age = loader.last_load.map(|last| last.elapsed());

@@ -161,6 +161,10 @@ impl Hub {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut used = Instant::now();
         loop {
+            if self.vacated.load(Ordering::Acquire) && self.lock().is_idle() {
+                self.vacated.store(false, Ordering::Release);
+                return "the database is about to be dropped".to_owned();
+            }
             if link.round.is_none()
                 && let Some((requests, sql)) = self.next_round()
             {

@@ -40,6 +40,8 @@ pub struct Hub {
     delivered: AtomicU64,
     /// Number of the last round trip that has begun.
     begun: AtomicU32,
+    /// The connection is to be closed unless it is needed.
+    vacated: AtomicBool,
 }
 
 /// Who listens to what, and what is asked of the connection.
@@ -101,7 +103,14 @@ impl Hub {
             connected: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             begun: AtomicU32::new(0),
+            vacated: AtomicBool::new(false),
         })
+    }
+
+    /// Closes the connection as soon as no session listens: somebody is about to drop the database.
+    pub fn vacate(&self) {
+        self.vacated.store(true, Ordering::Release);
+        self.wake.notify_one();
     }
 
     /// Asks for a round trip, after which the mailbox gets what is sent on `channels`, and has got

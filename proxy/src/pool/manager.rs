@@ -17,6 +17,7 @@ use crate::wire::tls::TlsConfigError;
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
@@ -327,6 +328,23 @@ impl State {
     /// All pools of all users.
     pub fn all_pools(&self) -> Vec<Arc<UserPools>> {
         lock(&self.pools).values().cloned().collect()
+    }
+
+    /// Closes all connections to a database of the cluster that no client uses now: somebody is
+    /// about to drop it.
+    pub fn vacate(&self, cluster: &Arc<Cluster>, server_database: &str) {
+        let is_it = |known: &Arc<Cluster>, database: &Database| {
+            Arc::ptr_eq(known, cluster) && database.server_database == *server_database
+        };
+        for entry in self.databases.values().filter(|entry| is_it(&entry.cluster, &entry.database))
+        {
+            entry.facts.vacate();
+            entry.hub.vacate();
+        }
+        let (now, all) = (Instant::now(), self.all_pools());
+        for pools in all.iter().filter(|pools| is_it(&pools.cluster, &pools.database)) {
+            pools.pools.iter().for_each(|pool| pool.vacate(now));
+        }
     }
 
     /// All clusters.

@@ -26,6 +26,10 @@ use tokio::sync::oneshot;
 /// A connection that lay idle for less is lent without a look at its socket.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_millis(5);
 
+/// How long nothing stays idle in a database that somebody wants for himself. PostgreSQL waits up
+/// to 5 s for others to leave.
+const VACATED_PAUSE: Duration = Duration::from_secs(5);
+
 /// Connections of one database and user to one host.
 pub struct Pool {
     database: Arc<Database>,
@@ -55,6 +59,8 @@ struct Inner {
     connecting: usize,
     /// A reload has replaced this pool: what comes back is closed.
     retired: bool,
+    /// Somebody wants the database for himself: what comes back until then is closed.
+    vacated_until: Option<Instant>,
     waiters: VecDeque<Waiter>,
 }
 
@@ -116,6 +122,7 @@ impl Pool {
             open: 0,
             connecting: 0,
             retired: false,
+            vacated_until: None,
             waiters: VecDeque::new(),
         };
         let pool = Arc::new(Self {
@@ -269,9 +276,20 @@ impl Pool {
         }
     }
 
-    /// Closes what lies idle: the host is given up.
+    /// Closes what lies idle.
     pub fn close_idle(&self) {
         let idle: Vec<_> = self.lock().idle.iter_mut().map(std::mem::take).collect();
+        drop(idle);
+    }
+
+    /// Closes what lies idle, and for a moment what comes back: somebody is about to drop the
+    /// database.
+    pub fn vacate(&self, now: Instant) {
+        let idle: Vec<_> = {
+            let mut inner = self.lock();
+            inner.vacated_until = Some(now + VACATED_PAUSE);
+            inner.idle.iter_mut().map(std::mem::take).collect()
+        };
         drop(idle);
     }
 
@@ -297,7 +315,8 @@ impl Pool {
                 Err(Err(_)) => unreachable!("a server was sent"),
             }
         }
-        if !inner.retired && inner.open <= self.limits.size {
+        let vacated = inner.vacated_until.is_some_and(|until| now < until);
+        if !inner.retired && !vacated && inner.open <= self.limits.size {
             inner.idle[worker].push(server);
             return;
         }

@@ -121,7 +121,7 @@ impl Session {
         frame::put(&mut lease.out, b'P', &[name, &[0], NO_STATEMENT]);
         lease.expect.push_back(Expect::Parse { statement: nothing, name: None });
         frame::put(&mut lease.out, b'C', &[b"S", name, &[0]]);
-        lease.expect.push_back(Expect::Close { hidden: true });
+        lease.expect.push_back(Expect::Evict(None));
     }
 }
 

@@ -81,7 +81,7 @@ impl Session {
         loop {
             match server.expect.front() {
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
-                Some(Expect::Evict(statement)) => kept.push(Arc::clone(statement)),
+                Some(Expect::Evict(statement)) => kept.extend(statement.clone()),
                 Some(Expect::Parse { statement, name }) => {
                     server.statements.remove(statement.id);
                     undone.extend(name.clone().map(|name| (name, None)));

@@ -145,6 +145,9 @@ enum Stop {
     Event(Event),
 }
 
+/// The portal of a command of ours, and whether its columns are asked for in binary.
+type LocalPortal = (Box<[u8]>, LocalCommand, bool);
+
 /// A client's session.
 pub struct Session {
     client: Stream,
@@ -161,8 +164,7 @@ pub struct Session {
     guards: Box<Guards>,
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
-    /// The portal of a command of ours, and whether its columns are asked for in binary.
-    local_portal: Option<Box<(Box<[u8]>, LocalCommand, bool)>>,
+    local_portal: Option<Box<LocalPortal>>,
     /// The portal bound last and its statement, while what that returns is not known.
     bound: Option<(Box<[u8]>, u64)>,
     /// Statements closed by messages whose turn to be answered has not come, in order.

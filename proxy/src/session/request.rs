@@ -401,6 +401,9 @@ impl Session {
         if !session.local_defaults.is_empty() {
             self.note_reset(&session.local_defaults, true);
         }
+        if let Some(database) = &session.vacates {
+            self.shared.state().vacate(&self.pools.cluster, database);
+        }
         self.local_settings |= session.local_settings;
         self.wrote_async |= session.async_commit;
         for name in session.setting_names.iter().filter(|name| name.contains('.')) {

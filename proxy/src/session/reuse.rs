@@ -307,7 +307,7 @@ pub(super) fn send_parse(
 ) {
     let close = |lease: &mut Lease, old: Arc<Statement>| {
         frame::put(&mut lease.out, b'C', &[b"S", &old.name]);
-        lease.expect.push_back(Expect::Evict(old));
+        lease.expect.push_back(Expect::Evict(Some(old)));
     };
     if lease.statements.touch(statement).is_some() {
         close(lease, Arc::clone(statement));

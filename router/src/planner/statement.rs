@@ -4,6 +4,7 @@ use super::body::{Body, read as read_body};
 use super::outcome::Outcome;
 use super::query::{self, Use};
 use super::text::Text;
+use super::vacates::vacated;
 use super::{byname, notify, session, transaction};
 use crate::facts::Facts;
 use crate::lexer::TokenKind;
@@ -164,6 +165,7 @@ pub(super) fn by_word(
     let mut outcome = query::classify(text, facts, from, to, Use::Run);
     outcome.effect = effect;
     outcome.reason = reason.into();
+    outcome.session.vacates = vacated(text, from, to);
     // The system view's rule turns such an UPDATE into set_config().
     if word == "update" && (from..to).any(|at| text.name(at).is_some_and(|n| n == "pg_settings")) {
         outcome.session.settings = true;
@@ -176,6 +178,7 @@ fn create(text: &Text<'_>, facts: &Facts, from: usize, to: usize) -> Outcome {
     let mut outcome = query::classify(text, facts, from, to, Use::Run);
     outcome.effect = Effect::Ddl;
     outcome.reason = "CREATE".into();
+    outcome.session.vacates = vacated(text, from, to);
     let mut at = from + 1;
     if text.are(at, &["or", "replace"]) {
         at += 2;

@@ -28,3 +28,4 @@ mod storm;
 mod tls;
 mod tokio_driver;
 mod twin_cases;
+mod vacate;
