@@ -56,7 +56,7 @@ use hashbrown::HashMap;
 use held::Pins;
 use knobs::Knobs;
 use pgmanifold_router::lexer::Dialect;
-use pgmanifold_router::plan::{LocalCommand, Plan};
+use pgmanifold_router::plan::Plan;
 use place::Placement;
 use settings::Settings;
 use std::collections::{BTreeSet, VecDeque};
@@ -158,8 +158,7 @@ pub struct Session {
     guards: Box<Guards>,
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
-    /// The portal of a command of ours, and whether its columns are asked for in binary.
-    local_portal: Option<Box<(Box<[u8]>, LocalCommand, bool)>>,
+    local_portal: Option<Box<local::Portal>>,
     /// The portal bound last and its statement, while what that returns is not known.
     bound: Option<(Box<[u8]>, u64)>,
     /// Statements closed by messages whose turn to be answered has not come, in order.
