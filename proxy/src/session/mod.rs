@@ -275,8 +275,6 @@ impl Session {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
-        let custom = begin.startup.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
-        let custom = custom.map(Into::into).collect();
         let handle = Arc::clone(begin.guards.registration.handle());
         let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
@@ -295,11 +293,11 @@ impl Session {
             local_portal: None,
             bound: None,
             closing: VecDeque::new(),
+            custom_names: custom_names(&begin.startup),
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
             greeting: begin.greeting,
             dialect,
-            custom_names: custom,
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,
             pins,
@@ -530,4 +528,10 @@ impl Session {
             Poll::Pending => Ok(()),
         }
     }
+}
+
+/// Parameters among these that no catalog lists.
+fn custom_names(startup: &Settings) -> BTreeSet<Box<str>> {
+    let names = startup.iter().map(|(name, _)| name);
+    names.filter(|name| name.contains('.')).map(Into::into).collect()
 }
