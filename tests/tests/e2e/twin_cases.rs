@@ -176,7 +176,7 @@ fn a_statement_that_an_error_kept_from_being_replaced_is_still_known() {
         fixture.wait_replicas().await;
         let (mut through, mut plain) = (fixture.raw().await, fixture.raw_direct().await);
         let parse = raw::parse("q", "select n from t");
-        same(&mut through, &mut plain, &batch(&[parse.clone()]), 1).await;
+        same(&mut through, &mut plain, &batch(std::slice::from_ref(&parse)), 1).await;
         exec(&fixture.client().await, "create table made (n int)").await;
         let fails = [
             raw::close(b'S', "q"),
