@@ -8,4 +8,5 @@ pub mod crowd;
 pub mod member;
 pub mod operations;
 pub mod refusal;
+pub mod request;
 pub mod texts;

@@ -5,6 +5,7 @@
 //! one that does not know a statement gets its Parse first.
 
 use super::byname::name_taken;
+use super::local::Portal;
 use super::planning::Planner;
 use super::request::{Step, Taken, aborted};
 use super::reuse::{self, Origin};
@@ -107,7 +108,8 @@ impl Session {
                 return Ok(self.refuse_batch(error));
             }
             let binary = frame::asks_binary(values);
-            self.local_portal = Some(Box::new((portal.into(), command.clone(), binary)));
+            self.local_portal =
+                Some(Box::new(Portal { name: portal.into(), command: command.clone(), binary }));
             self.answer(|out| frame::put(out, b'2', &[]));
             return Ok(Step::Done);
         }
@@ -123,7 +125,7 @@ impl Session {
         if self.listening.is_some() && self.sender_is_uncertain(&prepared.plan) {
             return Ok(Stop::Event(super::Event::Hub).into());
         }
-        if self.local_portal.as_ref().is_some_and(|local| *local.0 == *portal) {
+        if self.local_portal.as_ref().is_some_and(|local| *local.name == *portal) {
             self.local_portal = None;
         }
         let untold = prepared.origin.as_ref().is_some_and(|origin| !origin.is_told());
@@ -158,7 +160,7 @@ impl Session {
         let (kind, name) = kind_and_name(body, b'D')?;
         if kind == b'P' {
             if let Some(command) = self.find_local_portal(name) {
-                let binary = self.local_portal.as_ref().is_some_and(|local| local.2);
+                let binary = self.local_portal.as_ref().is_some_and(|local| local.binary);
                 self.describe_local(&command, Some(binary));
                 return Ok(Step::Done);
             }
@@ -382,7 +384,7 @@ impl Session {
 
     fn find_local_portal(&self, name: &[u8]) -> Option<LocalCommand> {
         let local = self.local_portal.as_ref()?;
-        (*local.0 == *name).then(|| local.1.clone())
+        (*local.name == *name).then(|| local.command.clone())
     }
 
     /// Forgets a statement whose Parse failed or was skipped.

@@ -24,6 +24,14 @@ pub(super) enum Answer {
     Wait(Event),
 }
 
+/// A portal that holds a command of ours.
+pub(super) struct Portal {
+    pub(super) name: Box<[u8]>,
+    pub(super) command: LocalCommand,
+    /// Its columns are asked for in binary.
+    pub(super) binary: bool,
+}
+
 /// How a command came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {

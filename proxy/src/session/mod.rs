@@ -59,7 +59,7 @@ use hashbrown::HashMap;
 use held::Pins;
 use knobs::Knobs;
 use pgmanifold_router::lexer::Dialect;
-use pgmanifold_router::plan::{LocalCommand, Plan};
+use pgmanifold_router::plan::Plan;
 use place::Placement;
 use settings::Settings;
 use std::collections::{BTreeSet, VecDeque};
@@ -145,9 +145,6 @@ enum Stop {
     Event(Event),
 }
 
-/// The portal of a command of ours, and whether its columns are asked for in binary.
-type LocalPortal = (Box<[u8]>, LocalCommand, bool);
-
 /// A client's session.
 pub struct Session {
     client: Stream,
@@ -164,7 +161,7 @@ pub struct Session {
     guards: Box<Guards>,
     prepared: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
     unnamed: Option<Prepared>,
-    local_portal: Option<Box<LocalPortal>>,
+    local_portal: Option<Box<local::Portal>>,
     /// The portal bound last and its statement, while what that returns is not known.
     bound: Option<(Box<[u8]>, u64)>,
     /// Statements closed by messages whose turn to be answered has not come, in order.
@@ -281,8 +278,6 @@ impl Session {
         let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
-        let custom = begin.startup.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
-        let custom = custom.map(Into::into).collect();
         let handle = Arc::clone(begin.guards.registration.handle());
         let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
@@ -301,11 +296,11 @@ impl Session {
             local_portal: None,
             bound: None,
             closing: VecDeque::new(),
+            custom_names: custom_names(&begin.startup),
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
             greeting: begin.greeting,
             dialect,
-            custom_names: custom,
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,
             pins,
@@ -536,4 +531,10 @@ impl Session {
             Poll::Pending => Ok(()),
         }
     }
+}
+
+/// Parameters among these that no catalog lists.
+fn custom_names(startup: &Settings) -> BTreeSet<Box<str>> {
+    let names = startup.iter().map(|(name, _)| name);
+    names.filter(|name| name.contains('.')).map(Into::into).collect()
 }

@@ -1,7 +1,7 @@
 //! Owns the server's answers: which pass, which are ours to swallow, and what they say about the
 //! state of the connection. Bodies are read only where something is decided.
 
-use super::{CopyIn, Session, planning, reuse};
+use super::{CopyIn, Session, planning};
 use crate::backend::connection::{Expect, Hidden};
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -234,12 +234,10 @@ impl Session {
             }
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
             (Some(Expect::Parse { name, statement }), b'1') => {
-                // Where the session has something of its own, others may find less.
-                let shared = !self.pins.any() && !self.settings_dirty && !self.local_settings;
-                if shared && !self.did_ddl {
-                    statement.note_accepted(reuse::acceptance(&self.pools, &self.settings));
-                }
-                (fate(name.is_none()), true)
+                let (hidden, statement) = (name.is_none(), Arc::clone(statement));
+                server.expect.pop_front();
+                self.note_parsed(&statement);
+                return Ok(fate(hidden));
             }
             (Some(Expect::Verify | Expect::DescribeStatement(_)), b't' | b'T' | b'n') => {
                 return Ok(self.take_description(kind, &message[HEADER_BYTES..]));

@@ -238,6 +238,14 @@ impl Session {
         true
     }
 
+    /// A server has accepted the statement. Where the session has something of its own, others may
+    /// find less.
+    pub(super) fn note_parsed(&self, statement: &Statement) {
+        if self.knows_names() && !self.pins.any() {
+            statement.note_accepted(acceptance(&self.pools, &self.settings));
+        }
+    }
+
     /// What a statement takes (`t`) and returns (`T`, or `n` for nothing), asked by the client or
     /// by us.
     pub(super) fn take_description(&mut self, kind: u8, body: &[u8]) -> Fate {

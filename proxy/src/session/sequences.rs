@@ -88,6 +88,12 @@ impl Session {
         if self.sequences_are_own() {
             return None;
         }
+        // Several statements may ask for what they use themselves; what they do not is gone.
+        let wiped = self.lease.as_ref().is_some_and(|lease| lease.sequence_users == Users::Nobody);
+        if wiped && plan.statements > 1 {
+            self.sequences_lost |= self.sequence_server.is_some();
+            return None;
+        }
         Some(unknown_value())
     }
 

@@ -2,7 +2,8 @@
 //! the report. Everything random comes from one seed.
 
 use super::member::{Member, Outcome, Place};
-use super::operations::{self, Holds, Request, Situation};
+use super::operations::{self, Holds, Situation};
+use super::request::Request;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::RefCell;

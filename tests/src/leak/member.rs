@@ -1,8 +1,8 @@
 //! Owns one client on two connections: through the proxy, and to the twin database. It sends the
 //! same bytes to both and says whether they were answered alike.
 
-use super::operations::Request;
 use super::refusal::{self, Refusal};
+use super::request::Request;
 use crate::raw::{self, Message, Raw, field, strings, transcript};
 use pgmanifold::config::model::Address;
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fields of an error that are compared: severity, code, message, detail, hint, position, context.
 const ERROR_FIELDS: &[u8] = b"SCMDHPW";
+
+/// Ends the text of a step that PostgreSQL answered with an error.
+pub const FAILED: &str = "  (error)";
 
 /// Where a side logs in.
 #[derive(Debug, Clone)]
@@ -155,9 +158,13 @@ fn line(message: &Message) -> String {
         })
     });
     let parts: Vec<String> = parts.collect();
-    // The texts of 08P01 name the server's own statement, which the proxy chose.
-    let shown =
-        if field(&message.body, b'C').as_deref() == Some("08P01") { 2 } else { parts.len() };
+    // The texts of 08P01 and 26000 name the server's own statement, which the proxy chose; to a changed
+    // result the proxy adds a hint.
+    let shown = match field(&message.body, b'C').as_deref() {
+        Some("08P01" | "26000") => 2,
+        Some("0A000") if parts[2].starts_with("cached plan") => 3,
+        _ => parts.len(),
+    };
     format!("{} {}\n", char::from(message.tag), parts[..shown].join(" ").replace('\n', " "))
 }
 
@@ -190,6 +197,11 @@ impl Member {
                 self.log.push(text.clone());
                 let expected = self.plain.play(bytes, *syncs).await;
                 let got = self.through.play(bytes, *syncs).await;
+                if expected.contains("E ERROR ")
+                    && let Some(step) = self.log.last_mut()
+                {
+                    step.push_str(FAILED);
+                }
                 self.verdict(&expected, &got)
             }
             Request::Reconnect(parameters) => {
@@ -232,8 +244,7 @@ impl Member {
                 (Some(want), Some(have)) if want == have => {}
                 (want, have) => {
                     let (want, have) = (want.unwrap_or("nothing"), have.unwrap_or("nothing"));
-                    let request = self.log.last().map(String::as_str).unwrap_or_default();
-                    if let Some(refusal) = refusal::find(request, want, have) {
+                    if let Some(refusal) = refusal::find(&self.log, want, have) {
                         return Outcome::Refused(refusal);
                     }
                     return Outcome::Different(format!("expected {want}\n  got      {have}"));

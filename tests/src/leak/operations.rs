@@ -1,35 +1,11 @@
 //! Owns the making of random steps: one table of kinds with their weights, and how each becomes
 //! bytes. It knows no connection; the same seed makes the same steps.
 
+use super::request::Request;
 use super::texts;
 use crate::raw;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-
-/// One thing to send, to both sides alike.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// Messages, and how many ReadyForQuery they are answered with.
-    Flight {
-        /// For people.
-        text: String,
-        /// As they go over the wire.
-        bytes: Vec<u8>,
-        /// ReadyForQuery to expect.
-        syncs: usize,
-    },
-    /// New connections begin with these startup parameters.
-    Reconnect(Vec<(String, String)>),
-}
-
-impl Request {
-    /// It may end listening. PostgreSQL promises nothing about notifications that have been sent
-    /// and not been heard by then, so both sides must have heard all.
-    pub fn ends_listening(&self) -> bool {
-        let Self::Flight { text, .. } = self else { return true };
-        ["unlisten", "discard all"].iter().any(|word| text.contains(word))
-    }
-}
 
 /// Whether a kind may tie a session to its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,7 +329,7 @@ impl Maker {
     }
 
     fn name(&mut self) -> &'static str {
-        self.pick::<&'static str>(&["q1", "q2", "q3"])
+        self.pick::<&'static str>(texts::NAMES)
     }
 
     fn prepared(&mut self) -> (String, &'static [&'static str]) {

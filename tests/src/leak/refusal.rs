@@ -2,6 +2,9 @@
 //! the history of a server process. Each entry stands in docs/limits.md; whatever is not here must
 //! be answered as PostgreSQL answers it.
 
+use super::member::FAILED;
+use super::texts;
+
 /// A construct that may be answered otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal {
@@ -12,7 +15,9 @@ pub struct Refusal {
 
 /// The first line in which two answers differ.
 struct Pair<'a> {
-    /// What was sent, for people.
+    /// What was sent before, since the session began, for people.
+    history: &'a [String],
+    /// What was sent now.
     request: &'a str,
     /// PostgreSQL's answer.
     want: &'a str,
@@ -24,6 +29,24 @@ impl Pair<'_> {
     /// The proxy gives this error; PostgreSQL answers, or gives another one.
     fn refused(&self, sqlstate: &str, message: &str) -> bool {
         is_error(self.have, sqlstate) && self.have.contains(message)
+    }
+
+    /// The request is about a prepared statement of which the client was never told what it takes
+    /// and returns, since it was prepared.
+    fn never_described(&self) -> bool {
+        texts::NAMES.iter().any(|name| {
+            let (parse, bind) = (format!("P {name} "), format!("B {name} "));
+            let describe = format!("D {name}");
+            let failed = |step: &String| step.ends_with(FAILED) && step.contains(&parse);
+            let parses = |step: &String| step.contains(&parse) && !failed(step);
+            let prepared = self.history.iter().rposition(parses);
+            let since = prepared.and_then(|at| self.history.get(at..)).unwrap_or_default();
+            let told = |step: &String| {
+                let portal = step.contains(&bind) && step.contains("| D |");
+                !failed(step) && (step.contains(&describe) || portal)
+            };
+            self.request.contains(name) && !since.iter().any(told)
+        })
     }
 }
 
@@ -50,7 +73,9 @@ const REFUSALS: &[Refusal] = &[
         construct: "two errors in one message: the other one is told",
         allows: |pair| {
             let errors = is_error(pair.want, "") && is_error(pair.have, "");
-            errors && (is_error(pair.want, "08P01") || is_error(pair.have, "42P05"))
+            let values = is_error(pair.want, "08P01") || is_error(pair.want, "22P02");
+            let failed = is_error(pair.want, "42601") && is_error(pair.have, "25P02");
+            errors && (values || failed || is_error(pair.have, "42P05"))
         },
     },
     Refusal {
@@ -58,16 +83,22 @@ const REFUSALS: &[Refusal] = &[
         allows: |pair| {
             let analysis = ["42P01", "42501", "42703", "42883", "3F000"];
             let refused = analysis.iter().any(|code| is_error(pair.have, code));
-            pair.request.starts_with("D ")
-                && matches!(pair.want.as_bytes(), [b't' | b'n', ..])
-                && refused
+            matches!(pair.want.as_bytes(), [b't' | b'n', ..]) && refused && pair.never_described()
         },
     },
     Refusal {
         construct: "changed result of a statement that was never described: rows, not an error",
         allows: |pair| {
             let changed = "cached plan must not change result type";
-            is_error(pair.want, "0A000") && pair.want.contains(changed) && !is_error(pair.have, "")
+            let goes_on = pair.want.contains(changed) && !is_error(pair.have, "");
+            goes_on && is_error(pair.want, "0A000") && pair.never_described()
+        },
+    },
+    Refusal {
+        construct: "parameters of a statement that was never described: those of now",
+        allows: |pair| {
+            let told = |line: &str| line.starts_with("t ");
+            told(pair.want) && told(pair.have) && pair.never_described()
         },
     },
     Refusal {
@@ -95,7 +126,8 @@ fn is_error(line: &str, sqlstate: &str) -> bool {
 }
 
 /// The entry that allows the difference.
-pub fn find(request: &str, want: &str, have: &str) -> Option<&'static Refusal> {
-    let pair = Pair { request, want, have };
+pub fn find(log: &[String], want: &str, have: &str) -> Option<&'static Refusal> {
+    let (request, history) = log.split_last()?;
+    let pair = Pair { history, request, want, have };
     REFUSALS.iter().find(|refusal| (refusal.allows)(&pair))
 }

@@ -117,6 +117,9 @@ pub const DDL: &[&str] = &[
     "comment on table t is 'one'",
 ];
 
+/// Names of prepared statements.
+pub const NAMES: &[&str] = &["q1", "q2", "q3"];
+
 /// Statements to prepare: text, and the values of its parameters.
 pub const PREPARED: &[(&str, &[&str])] = &[
     ("select * from t order by id", &[]),

@@ -96,7 +96,8 @@ impl World for Databases<'_> {
         let shown = |line: &&str| names.iter().any(|name| line.starts_with(name));
         let text = self.fixture.metrics();
         let lines = text.lines().filter(shown).filter(|line| !line.ends_with(" 0"));
-        lines.map(|line| format!("    {line}\n")).collect()
+        let text: String = lines.map(|line| format!("    {line}\n")).collect();
+        text + &self.fixture.activity()
     }
 }
 

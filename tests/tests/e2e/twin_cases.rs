@@ -202,8 +202,9 @@ fn a_value_of_a_sequence_that_was_lost_is_refused_not_denied() {
         exec(&fixture.direct().await, "create sequence s; create table t (n int)").await;
         let (client, other) = (fixture.client().await, fixture.client().await);
         value(&client, "select nextval('s')").await;
-        // In a transaction, so that it ties nobody; from then on values are kept apart.
+        // Within a transaction that ties nobody; from then on values are kept apart.
         exec(&other, "begin").await;
+        exec(&other, "insert into t values (0)").await;
         let _ = rows(&other, "select lastval()").await;
         exec(&other, "rollback").await;
         exec(&other, "insert into t values (1)").await;
