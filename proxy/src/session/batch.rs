@@ -216,7 +216,9 @@ impl Session {
     /// Flush), and now goes on with a statement that needs the primary.
     fn must_leave_replica(&self, plan: &Plan) -> bool {
         let is_open = self.lease.as_ref().is_some_and(|lease| lease.status == b'I');
-        let may_stay = matches!(plan.effect, Effect::Read | Effect::Transaction);
+        let controls = plan.transaction.is_some() || plan.has_transaction_control;
+        let may_stay =
+            plan.effect == Effect::Read || plan.effect == Effect::Transaction && controls;
         is_open && !may_stay && self.leased_replica()
     }
 

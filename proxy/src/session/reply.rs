@@ -7,6 +7,7 @@ use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use bytes::{Buf, BytesMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

@@ -61,7 +61,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     /// The first reason found is the one that is told.
     fn not_a_read(&mut self, reason: impl Into<Cow<'static, str>>) {
-        if self.outcome.effect == Effect::Read {
+        if matches!(self.outcome.effect, Effect::Read | Effect::Transaction) {
             self.outcome.effect = Effect::Write;
             self.outcome.reason = reason.into();
         }
@@ -218,6 +218,12 @@ impl Finder<'_> {
             self.outcome.cacheable = false;
             match body::plain_string(self.text.raw(at + 2)) {
                 Some(name) if !system::is_server_setting(&name) => {}
+                Some(name) if system::is_transaction_state(&name) => {
+                    if self.outcome.effect == Effect::Read {
+                        self.outcome.effect = Effect::Transaction;
+                        self.outcome.reason = ASKS_TRANSACTION.into();
+                    }
+                }
                 _ => self.not_a_read("asks for a setting of one server"),
             }
         }
@@ -232,3 +238,6 @@ impl Finder<'_> {
         }
     }
 }
+
+/// Outside of a transaction only the primary knows; a transaction on a replica knows its own.
+pub(super) const ASKS_TRANSACTION: &str = "asks for the state of its transaction";

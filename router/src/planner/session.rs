@@ -1,6 +1,7 @@
 //! Owns SET, RESET, SHOW and DISCARD, and with them the commands that no server may see.
 
 use super::outcome::Outcome;
+use super::query::ASKS_TRANSACTION;
 use super::system;
 use super::text::Text;
 use crate::lexer::TokenKind;
@@ -213,6 +214,9 @@ pub(super) fn show(text: &Text<'_>, from: usize, to: usize) -> Outcome {
         outcome.effect = Effect::Read;
         outcome.local = Some(LocalCommand::Show { name: name.into() });
         return outcome;
+    }
+    if system::is_transaction_state(&name) {
+        return Outcome::new(Effect::Transaction, ASKS_TRANSACTION);
     }
     match system::is_session_setting(&name) {
         true => Outcome::new(Effect::Read, "shows a setting of the session"),

@@ -124,6 +124,11 @@ pub(super) fn is_server_setting(name: &str) -> bool {
     listed(SERVER_SETTINGS, name)
 }
 
+/// Settings that are a transaction's own while there is one.
+pub(super) fn is_transaction_state(name: &str) -> bool {
+    name == "transaction_read_only"
+}
+
 pub(super) fn is_session_setting(name: &str) -> bool {
     listed(SESSION_SETTINGS, name)
 }

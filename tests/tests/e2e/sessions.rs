@@ -5,7 +5,7 @@ use pgmanifold_tests::client::{code, exec, rows, text, value};
 use pgmanifold_tests::cluster::USER;
 use pgmanifold_tests::fixture::{Fixture, WHERE, is_direct};
 use pgmanifold_tests::raw::{self, Raw, field};
-use pgmanifold_tests::{random, run};
+use pgmanifold_tests::{eventually, random, run};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -422,5 +422,24 @@ fn an_unfinished_message_never_meets_another_client() {
             }
         }
         assert_eq!(value(&fixture.direct().await, "select count(*) from t").await, "2");
+    });
+}
+
+#[test]
+fn a_transaction_on_a_replica_knows_that_it_is_read_only() {
+    run(60, async {
+        let fixture = Fixture::shared("readonly", |config| config).await;
+        let client = fixture.client().await;
+        eventually("a replica runs it", Duration::from_secs(20), async || {
+            exec(&client, "begin read only").await;
+            let place = value(&client, WHERE).await;
+            let asked = "select current_setting('transaction_read_only')";
+            assert_eq!(value(&client, asked).await, "on", "on {place}");
+            assert_eq!(value(&client, "show transaction_read_only").await, "on", "on {place}");
+            exec(&client, "commit").await;
+            assert_eq!(value(&client, "show transaction_read_only").await, "off");
+            is_direct() || place != "primary"
+        })
+        .await;
     });
 }
