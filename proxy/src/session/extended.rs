@@ -125,20 +125,7 @@ impl Session {
         if self.listening.is_some() && self.sender_is_uncertain(&prepared.plan) {
             return Ok(Stop::Event(super::Event::Hub).into());
         }
-        if self.local_portal.as_ref().is_some_and(|local| *local.name == *portal) {
-            self.local_portal = None;
-        }
-        let untold = prepared.origin.as_ref().is_some_and(|origin| !origin.is_told());
-        self.bound = untold.then(|| (portal.into(), prepared.statement.id));
-        self.copy_bound = prepared.plan.effect == Effect::Copy;
-        self.trace_batch(&prepared);
-        self.note_effects(&prepared.plan);
-        if prepared.plan.session.names_bound {
-            self.note_bound_names(values);
-        }
-        if self.listening.is_some() {
-            self.note_bind(prepared.statement.text(), &prepared.plan);
-        }
+        self.note_bound(portal, values, &prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             self.send_expecting(message, Expect::Bind);
@@ -148,6 +135,24 @@ impl Session {
             lease.expect.push_back(Expect::Bind);
         }
         Ok(Step::Done)
+    }
+
+    /// Notes what a Bind that is sent now will have done.
+    fn note_bound(&mut self, portal: &[u8], values: &[u8], prepared: &Prepared) {
+        if self.local_portal.as_ref().is_some_and(|local| *local.name == *portal) {
+            self.local_portal = None;
+        }
+        let untold = prepared.origin.as_ref().is_some_and(|origin| !origin.is_told());
+        self.bound = untold.then(|| (portal.into(), prepared.statement.id));
+        self.copy_bound = prepared.plan.effect == Effect::Copy;
+        self.trace_batch(prepared);
+        self.note_effects(&prepared.plan);
+        if prepared.plan.session.names_bound {
+            self.note_bound_names(values);
+        }
+        if self.listening.is_some() {
+            self.note_bind(prepared.statement.text(), &prepared.plan);
+        }
     }
 
     pub(super) fn take_describe(
