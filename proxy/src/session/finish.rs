@@ -62,6 +62,8 @@ impl Session {
         }
         if status != b'I' {
             if last {
+                // What has not been dropped by now will not be: the transaction has failed.
+                self.restore_prepared();
                 self.set_state(ClientState::IdleInTransaction);
             }
             return;

@@ -203,7 +203,8 @@ impl Session {
         if self.lease.as_ref().is_some_and(|lease| lease.repeating) && kind != b'Z' {
             return Ok(Fate::Swallow);
         }
-        if matches!(kind, b'E' | b'C' | b'Z') {
+        // What answers a query of ours, sent ahead of a COPY, does not end the COPY.
+        if matches!(kind, b'E' | b'C' | b'Z') && !self.is_hidden() {
             self.copy_in = CopyIn::No;
         }
         match kind {
@@ -364,6 +365,12 @@ impl Session {
     fn fate_of_notice(&self) -> Fate {
         let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
         fate(matches!(front, Some(Expect::Hidden(_) | Expect::Poison(_))))
+    }
+
+    /// The message at hand answers a query of ours.
+    fn is_hidden(&self) -> bool {
+        let front = self.lease.as_ref().and_then(|lease| lease.expect.front());
+        matches!(front, Some(Expect::Hidden(_)))
     }
 
     /// The message at hand answers the client, not us.

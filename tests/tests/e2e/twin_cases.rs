@@ -193,6 +193,47 @@ fn a_statement_that_an_error_kept_from_being_replaced_is_still_known() {
 }
 
 #[test]
+fn what_is_sent_ahead_of_a_copy_does_not_end_it() {
+    run(60, async {
+        let fixture = Fixture::shared("copybegin", one_server).await;
+        exec(&fixture.direct().await, "create table t (n int)").await;
+        let (mut through, mut plain) = (fixture.raw().await, fixture.raw_direct().await);
+        same(&mut through, &mut plain, &raw::query("listen changes"), 1).await;
+        let copy = |rows: &[u8]| {
+            let (data, rest) = (raw::copy_data(rows), raw::copy_data(b"2\n"));
+            let parts = [raw::query("copy t from stdin"), data, raw::flush(), raw::sync(), rest];
+            [parts.concat(), raw::copy_done()].concat()
+        };
+        for _ in 0..10 {
+            same(&mut through, &mut plain, &raw::query("begin"), 1).await;
+            same(&mut through, &mut plain, &copy(b"1\n"), 1).await;
+            same(&mut through, &mut plain, &raw::query("rollback"), 1).await;
+        }
+    });
+}
+
+#[test]
+fn what_a_failed_transaction_did_not_drop_is_still_prepared() {
+    run(60, async {
+        let fixture = Fixture::shared("notdropped", one_server).await;
+        let (mut through, mut plain) = (fixture.raw().await, fixture.raw_direct().await);
+        let drop_all = batch(&[raw::parse("", "deallocate all"), run_of("")]);
+        let steps = [
+            batch(&[raw::parse("q", "select 1")]),
+            raw::query("begin"),
+            raw::query("select 1/0"),
+            drop_all,
+            batch(&[run_of("q")]),
+            raw::query("rollback"),
+            batch(&[run_of("q")]),
+        ];
+        for step in &steps {
+            same(&mut through, &mut plain, step, 1).await;
+        }
+    });
+}
+
+#[test]
 fn a_value_of_a_sequence_that_was_lost_is_refused_not_denied() {
     if is_direct() {
         return;
