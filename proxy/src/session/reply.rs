@@ -215,15 +215,7 @@ impl Session {
             b'A' => return Ok(self.take_notification(message, start, outgoing)),
             _ => {}
         }
-        if kind == b'G' {
-            self.copy_in = CopyIn::Running;
-        }
-        if matches!(kind, b'C' | b'I' | b's') && self.listening.is_some() {
-            self.listening_executed(&message[HEADER_BYTES..]);
-        }
-        if kind == b'C' {
-            self.note_completed(&message[HEADER_BYTES..]);
-        }
+        self.note_answer(kind, &message[HEADER_BYTES..]);
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
         let (fate, done) = match (server.expect.front(), kind) {
@@ -263,6 +255,20 @@ impl Session {
             server.expect.pop_front();
         }
         Ok(fate)
+    }
+
+    /// Notes what an answer says about the session, whoever it is for.
+    #[inline]
+    fn note_answer(&mut self, kind: u8, body: &[u8]) {
+        if kind == b'G' {
+            self.copy_in = CopyIn::Running;
+        }
+        if matches!(kind, b'C' | b'I' | b's') && self.listening.is_some() {
+            self.listening_executed(body);
+        }
+        if kind == b'C' {
+            self.note_completed(body);
+        }
     }
 
     /// Puts notifications before a ReadyForQuery of the client. True when it must wait for them.
