@@ -396,7 +396,9 @@ impl Session {
     pub(super) fn forget(&mut self, name: &[u8]) {
         if name.is_empty() {
             self.unnamed = None;
-        } else if let Some(prepared) = &mut self.prepared {
+            return;
+        }
+        for prepared in [&mut self.prepared, &mut self.dropping].into_iter().flatten() {
             prepared.remove(name);
         }
     }

@@ -15,8 +15,10 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fields of an error that are compared: severity, code, message, detail, hint, position, context.
 const ERROR_FIELDS: &[u8] = b"SCMDHPW";
 
-/// Ends the text of a step that PostgreSQL answered with an error.
+/// Marks a step that PostgreSQL answered with an error.
 pub const FAILED: &str = "  (error)";
+/// Marks a step in whose answer nothing was described.
+pub const UNTOLD: &str = "  (nothing described)";
 
 /// Where a side logs in.
 #[derive(Debug, Clone)]
@@ -197,10 +199,10 @@ impl Member {
                 self.log.push(text.clone());
                 let expected = self.plain.play(bytes, *syncs).await;
                 let got = self.through.play(bytes, *syncs).await;
-                if expected.contains("E ERROR ")
-                    && let Some(step) = self.log.last_mut()
-                {
-                    step.push_str(FAILED);
+                let begins = |kinds: &[char]| expected.lines().any(|line| line.starts_with(kinds));
+                let marks = [(begins(&['E']), FAILED), (!begins(&['T', 't', 'n']), UNTOLD)];
+                if let Some(step) = self.log.last_mut() {
+                    marks.iter().filter(|(set, _)| *set).for_each(|(_, mark)| step.push_str(mark));
                 }
                 self.verdict(&expected, &got)
             }

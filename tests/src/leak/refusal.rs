@@ -2,7 +2,7 @@
 //! the history of a server process. Each entry stands in docs/limits.md; whatever is not here must
 //! be answered as PostgreSQL answers it.
 
-use super::member::FAILED;
+use super::member::{FAILED, UNTOLD};
 use super::texts;
 
 /// A construct that may be answered otherwise.
@@ -37,13 +37,13 @@ impl Pair<'_> {
         texts::NAMES.iter().any(|name| {
             let (parse, bind) = (format!("P {name} "), format!("B {name} "));
             let describe = format!("D {name}");
-            let failed = |step: &String| step.ends_with(FAILED) && step.contains(&parse);
+            let failed = |step: &String| step.contains(FAILED) && step.contains(&parse);
             let parses = |step: &String| step.contains(&parse) && !failed(step);
             let prepared = self.history.iter().rposition(parses);
             let since = prepared.and_then(|at| self.history.get(at..)).unwrap_or_default();
             let told = |step: &String| {
                 let portal = step.contains(&bind) && step.contains("| D |");
-                !failed(step) && (step.contains(&describe) || portal)
+                !failed(step) && !step.contains(UNTOLD) && (step.contains(&describe) || portal)
             };
             self.request.contains(name) && !since.iter().any(told)
         })

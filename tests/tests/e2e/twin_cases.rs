@@ -224,8 +224,10 @@ fn what_a_failed_transaction_did_not_drop_is_still_prepared() {
             raw::query("select 1/0"),
             drop_all,
             batch(&[run_of("q")]),
+            batch(&[raw::parse("once", "discard all"), run_of("once")]),
             raw::query("rollback"),
             batch(&[run_of("q")]),
+            batch(&[raw::parse("once", "select 2"), run_of("once")]),
         ];
         for step in &steps {
             same(&mut through, &mut plain, step, 1).await;
