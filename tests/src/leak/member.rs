@@ -160,8 +160,8 @@ fn line(message: &Message) -> String {
         })
     });
     let parts: Vec<String> = parts.collect();
-    // The texts of 08P01 and 26000 name the server's own statement, which the proxy chose; to a changed
-    // result the proxy adds a hint.
+    // The texts of 08P01 and 26000 name the server's own statement, which the proxy chose; to a
+    // changed result the proxy adds a hint.
     let shown = match field(&message.body, b'C').as_deref() {
         Some("08P01" | "26000") => 2,
         Some("0A000") if parts[2].starts_with("cached plan") => 3,
