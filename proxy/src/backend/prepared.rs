@@ -189,7 +189,7 @@ impl ServerStatements {
     pub fn put_back(&mut self, statement: Arc<Statement>) {
         let stamp = Stamp { ddl: 0, path: None, at: Instant::now() };
         let used = self.clock;
-        self.known.insert(statement.id, Known { statement, used, stamp });
+        self.known.entry(statement.id).or_insert(Known { statement, used, stamp });
     }
 
     /// Forgets what is not among the names the server has. False when the server has a name that
@@ -201,6 +201,11 @@ impl ServerStatements {
         };
         self.known.retain(|_, known| has(&known.statement));
         self.known.len() == names.iter().filter(|name| !name.is_empty()).count()
+    }
+
+    /// Forgets all that the server is asked to forget now, and tells which.
+    pub fn take_all(&mut self) -> Vec<Arc<Statement>> {
+        self.known.drain().map(|(_, known)| known.statement).collect()
     }
 
     /// Forgets all (DEALLOCATE ALL, DISCARD ALL).

@@ -87,7 +87,7 @@ impl Session {
         self.rolled_back = false;
         self.pins.transaction_ended(self.settings_dirty);
         self.local_settings = false;
-        if self.dropping.is_some() && last {
+        if last {
             self.restore_prepared();
         }
         if self.wrote {

@@ -8,6 +8,7 @@
 //!                                                       could not be asked: doubtful
 //! ```
 
+use crate::config::model::{Database, PoolMode};
 use crate::metrics::WorkerMetrics;
 use crate::server::ClientHandle;
 use pgmanifold_router::plan::PinReason;
@@ -81,10 +82,11 @@ pub(super) struct Pins {
 
 impl Pins {
     pub(super) fn new(
-        session_pooling: bool,
+        database: &Database,
         metrics: Arc<WorkerMetrics>,
         handle: Arc<ClientHandle>,
     ) -> Self {
+        let session_pooling = database.pool_mode == PoolMode::Session;
         let held = Reasons::default();
         Self {
             metrics,

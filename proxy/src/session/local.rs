@@ -76,6 +76,10 @@ impl Session {
 
     /// The statements prepared before a DEALLOCATE ALL or DISCARD ALL that did not happen.
     pub(super) fn restore_prepared(&mut self) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if let Some(lease) = &mut self.lease {
+            dropped.into_iter().for_each(|statement| lease.statements.put_back(statement));
+        }
         if let Some(dropping) = self.dropping.take() {
             let prepared = self.prepared.get_or_insert_default();
             for (name, statement) in *dropping {

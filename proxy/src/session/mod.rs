@@ -44,7 +44,6 @@ mod waiting;
 
 use crate::backend::prepared::Statement;
 use crate::cluster::WriteMark;
-use crate::config::model::PoolMode;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Lease;
 use crate::pool::manager::{Greeting, UserPools};
@@ -212,6 +211,8 @@ pub struct Session {
     server_tainted: bool,
     /// What the client had prepared before the DEALLOCATE ALL or DISCARD ALL that is under way.
     dropping: Option<Box<HashMap<Box<[u8]>, Prepared>>>,
+    /// What the server had prepared then.
+    dropped: Vec<Arc<Statement>>,
     /// The server on which the session may have used sequences last.
     sequence_server: Option<u64>,
     /// Values from before may be on other servers, or gone.
@@ -275,11 +276,10 @@ pub struct Beginning {
 impl Session {
     /// A session that is about to greet its client.
     pub fn new(begin: Beginning) -> Self {
-        let session_pooling = begin.pools.database.pool_mode == PoolMode::Session;
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
         let handle = Arc::clone(begin.guards.registration.handle());
-        let pins = Pins::new(session_pooling, Arc::clone(&metrics), Arc::clone(&handle));
+        let pins = Pins::new(&begin.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
             client: begin.client,
             input: BytesMut::new(),
@@ -324,6 +324,7 @@ impl Session {
             statements_dirty: false,
             server_tainted: false,
             dropping: None,
+            dropped: Vec::new(),
             sequence_server: None,
             sequences_lost: false,
             asked_for_sequences: false,

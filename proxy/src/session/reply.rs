@@ -229,7 +229,6 @@ impl Session {
             (Some(Expect::Hidden(_) | Expect::Poison(_)), _) => (Fate::Swallow, false),
             (Some(Expect::Parse { name, statement }), b'1') => {
                 let (hidden, statement) = (name.is_none(), Arc::clone(statement));
-                server.expect.pop_front();
                 self.note_parsed(&statement);
                 return Ok(fate(hidden));
             }
@@ -294,6 +293,7 @@ impl Session {
         self.rolled_back = *tag == *b"ROLLBACK\0";
         if matches!(tag, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
             self.dropping = None;
+            self.dropped.clear();
         }
         if matches!(tag, b"DISCARD ALL\0" | b"DISCARD SEQUENCES\0") && self.is_visible() {
             self.sequences_discarded();

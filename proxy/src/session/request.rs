@@ -426,7 +426,7 @@ impl Session {
             }
             self.statements_dirty = true;
             if let Some(lease) = &mut self.lease {
-                lease.statements.clear();
+                self.dropped.extend(lease.statements.take_all());
             }
         }
     }

@@ -240,7 +240,10 @@ impl Session {
 
     /// A server has accepted the statement. Where the session has something of its own, others may
     /// find less.
-    pub(super) fn note_parsed(&self, statement: &Statement) {
+    pub(super) fn note_parsed(&mut self, statement: &Statement) {
+        if let Some(lease) = &mut self.lease {
+            lease.expect.pop_front();
+        }
         if self.knows_names() && !self.pins.any() {
             statement.note_accepted(acceptance(&self.pools, &self.settings));
         }

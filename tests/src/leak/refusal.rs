@@ -75,7 +75,8 @@ const REFUSALS: &[Refusal] = &[
             let errors = is_error(pair.want, "") && is_error(pair.have, "");
             let values = is_error(pair.want, "08P01") || is_error(pair.want, "22P02");
             let failed = is_error(pair.want, "42601") && is_error(pair.have, "25P02");
-            errors && (values || failed || is_error(pair.have, "42P05"))
+            let named = is_error(pair.have, "42P05");
+            errors && (values || failed || named) || named && pair.want.starts_with("N WARNING")
         },
     },
     Refusal {

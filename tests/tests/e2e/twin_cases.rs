@@ -219,6 +219,7 @@ fn what_a_failed_transaction_did_not_drop_is_still_prepared() {
         let (mut through, mut plain) = (fixture.raw().await, fixture.raw_direct().await);
         let drop_all = batch(&[raw::parse("", "deallocate all"), run_of("")]);
         let steps = [
+            raw::query("create temp table keeps (n int)"),
             batch(&[raw::parse("q", "select 1")]),
             raw::query("begin"),
             raw::query("select 1/0"),
