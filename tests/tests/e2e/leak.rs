@@ -28,8 +28,8 @@ const PINS: [&str; 9] = [
     "sequence_state",
     "asked",
 ];
-/// Steps of a run without `PGM_LEAK_STEPS`.
-const STEPS: u32 = 3000;
+/// Steps of a run without `PGM_LEAK_STEPS`; `make soak` runs 20,000.
+const STEPS: u32 = 1000;
 
 fn steps() -> u32 {
     let given = std::env::var("PGM_LEAK_STEPS").ok().and_then(|text| text.parse().ok());
