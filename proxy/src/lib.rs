@@ -4,6 +4,7 @@ pub mod backend;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+pub mod execute;
 pub mod frontend;
 #[doc(hidden)]
 pub mod fuzzing;

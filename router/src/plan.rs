@@ -2,6 +2,7 @@
 //! A plan is a cacheable value; it must not refer to a session, a server or a time.
 
 use crate::hint::Hints;
+use crate::sharding::Placing;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -211,6 +212,8 @@ pub struct Plan {
     /// False when a literal decided (for example `set_config('name', ...)`): the plan then holds
     /// for this exact text only and must not be cached under its normal form.
     pub cacheable: bool,
+    /// How it meets the shards, when its database has several.
+    pub placing: Option<Box<Placing>>,
 }
 
 impl Effect {
@@ -308,6 +311,7 @@ impl Default for Plan {
             hints: Hints::default(),
             hint_error: None,
             cacheable: true,
+            placing: None,
         }
     }
 }
