@@ -16,6 +16,7 @@ pub mod server;
 pub mod session;
 pub mod telemetry;
 pub mod timer;
+pub mod two_phase;
 pub mod wire;
 
 #[cfg(test)]
