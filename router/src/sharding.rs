@@ -16,11 +16,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod aggregates;
+mod conditions;
 mod emit;
 mod expression;
 mod finish;
+mod levels;
 mod print;
 pub(crate) mod query;
+mod references;
+mod schema;
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
