@@ -15,6 +15,8 @@ use crate::shard_map::{ShardId, ShardMap};
 use std::borrow::Cow;
 use std::fmt;
 
+mod named;
+
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalog<'a> {
