@@ -13,7 +13,7 @@ use std::borrow::Cow;
 mod body;
 mod byname;
 mod calls;
-mod keywords;
+pub(crate) mod keywords;
 mod notify;
 mod outcome;
 mod query;
