@@ -19,10 +19,12 @@ mod aggregates;
 mod emit;
 mod expression;
 mod finish;
+mod integrity;
 mod named;
 mod operand;
 mod print;
 pub(crate) mod query;
+mod reference;
 mod row;
 mod splice;
 
