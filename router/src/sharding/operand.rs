@@ -66,7 +66,7 @@ pub(super) fn read(
         kind if kind.is_literal() => {
             // A number cast to a text, or the other way round, is another value.
             let number = matches!(kind, TokenKind::Integer | TokenKind::Number);
-            let fits = cast.is_none_or(|cast| cast.agrees_with(wanted));
+            let fits = cast.is_none_or(|cast| cast == wanted || is_int(cast) && is_int(wanted));
             let at = u16::try_from(*literals.get(value)?).ok()?;
             (fits && number == (number && is_int(wanted)))
                 .then_some(Operand::Literal { at, negative })
