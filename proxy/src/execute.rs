@@ -221,3 +221,6 @@ fn open<'p>(
     };
     Ok(feeds.into_iter().map(begin).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,17 +24,12 @@ const PATIENCE: [Duration; 4] = [
 ];
 
 /// Ends the statement on all feeds. Gives the failure back.
-pub(super) async fn wind_up(
-    feeds: &mut [Feed<'_>],
-    failure: Failure,
-    limits: &Limits,
-) -> Failure {
+pub(super) async fn wind_up(feeds: &mut [Feed<'_>], failure: Failure, limits: &Limits) -> Failure {
     if timeout(GRACE, poll_fn(|cx| poll_end(feeds, limits, cx))).await.is_ok() {
         return failure;
     }
     for patience in PATIENCE {
-        let owing: Vec<usize> =
-            (0..feeds.len()).filter(|&number| !feeds[number].ended).collect();
+        let owing: Vec<usize> = (0..feeds.len()).filter(|&number| !feeds[number].ended).collect();
         let servers: Vec<_> = owing.iter().map(|&number| feeds[number].info()).collect();
         let cancels = join_all(servers.iter().map(cancel));
         let ends = timeout(patience, poll_fn(|cx| poll_end(feeds, limits, cx)));

@@ -52,11 +52,7 @@ impl Ordered {
     }
 
     /// Fills every empty lane. False when one must be waited for.
-    fn fill(
-        &mut self,
-        feeds: &mut [Feed<'_>],
-        desk: &mut Desk<'_, '_>,
-    ) -> Result<bool, Failure> {
+    fn fill(&mut self, feeds: &mut [Feed<'_>], desk: &mut Desk<'_, '_>) -> Result<bool, Failure> {
         while let Some(&number) = self.empty.last() {
             match self.fill_lane(number, &mut feeds[number], desk)? {
                 Some(true) => self.rise(number),
@@ -95,11 +91,7 @@ impl Ordered {
 
     /// Gives the smallest row of all, and moves the next one of its feed up. False when that must
     /// be waited for.
-    fn give(
-        &mut self,
-        feeds: &mut [Feed<'_>],
-        desk: &mut Desk<'_, '_>,
-    ) -> Result<bool, Failure> {
+    fn give(&mut self, feeds: &mut [Feed<'_>], desk: &mut Desk<'_, '_>) -> Result<bool, Failure> {
         let Some(&number) = self.heap.first() else { return Ok(false) };
         let (lane, feed) = (&self.lanes[number], &mut feeds[number]);
         if self.window.lets() {

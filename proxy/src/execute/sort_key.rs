@@ -56,8 +56,7 @@ impl KeyReader {
             self.check_type(number, oid)?;
             let value = match usize::try_from(i32::from_be_bytes(*length)) {
                 Ok(length) => {
-                    let (value, tail) =
-                        tail.split_at_checked(length).ok_or(KeyFault::Malformed)?;
+                    let (value, tail) = tail.split_at_checked(length).ok_or(KeyFault::Malformed)?;
                     rest = tail;
                     Some(value)
                 }
