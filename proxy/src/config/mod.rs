@@ -21,6 +21,7 @@ mod resolve;
 mod rules;
 mod secrets;
 mod servers;
+mod sharding;
 
 pub use errors::{ConfigErrors, Problem, Severity};
 pub use model::Config;
