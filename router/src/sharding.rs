@@ -19,8 +19,14 @@ mod aggregates;
 mod emit;
 mod expression;
 mod finish;
+mod integrity;
+mod named;
+mod operand;
 mod print;
 pub(crate) mod query;
+mod reference;
+mod row;
+mod splice;
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
