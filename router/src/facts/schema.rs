@@ -248,6 +248,11 @@ impl SchemaFacts {
         self.mentions.get(name)
     }
 
+    /// Names of everything that mentions something.
+    pub fn mentioning(&self) -> impl Iterator<Item = &str> {
+        self.mentions.keys().map(|name| &**name)
+    }
+
     /// What `name` mentions, what that mentions, and so on, each text once; `None` when it is too
     /// much to follow.
     pub fn reached(&self, name: &str) -> Option<Vec<&Mentions>> {

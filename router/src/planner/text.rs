@@ -92,6 +92,11 @@ impl<'a> Text<'a> {
         self.tokens.get(at).map(|token| token.text(self.sql)).unwrap_or_default()
     }
 
+    /// The same of the token before `at`.
+    pub(crate) fn raw_before(&self, at: usize) -> &'a [u8] {
+        at.checked_sub(1).map_or(&[], |before| self.raw(before))
+    }
+
     /// The text from the first byte of one token to the last of another (`to` is not included).
     pub(crate) fn raw_range(&self, from: usize, to: usize) -> &'a [u8] {
         let first = self.tokens.get(from).map(|token| token.start as usize);
