@@ -65,6 +65,8 @@ pub enum Collation {
     None,
     /// By bytes.
     Bytes,
+    /// As the database does, which does not sort by bytes: equal only when the bytes are.
+    Database,
     /// Equal only when the bytes are; in an order of its own.
     Deterministic,
     /// Different texts may be equal.
