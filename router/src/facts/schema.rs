@@ -206,12 +206,10 @@ impl SchemaFacts {
             (_, []) => Lookup::Unknown,
             (None, [one]) => Lookup::One(one),
             (None, several) => Lookup::Several(several),
-            (Some(schema), all) => {
-                match all.iter().find(|relation| *relation.schema == *schema) {
-                    Some(relation) => Lookup::One(relation),
-                    None => Lookup::Unknown,
-                }
-            }
+            (Some(schema), all) => match all.iter().find(|relation| *relation.schema == *schema) {
+                Some(relation) => Lookup::One(relation),
+                None => Lookup::Unknown,
+            },
         }
     }
 

@@ -75,7 +75,11 @@ impl SchemaFacts {
         self
     }
 
-    fn of_row(&mut self, kind: FactKind, row: Row<'_>) -> Result<Option<&mut Relation>, FactsError> {
+    fn of_row(
+        &mut self,
+        kind: FactKind,
+        row: Row<'_>,
+    ) -> Result<Option<&mut Relation>, FactsError> {
         let column = |index: usize, column: &'static str| {
             row.get(index).copied().flatten().ok_or(FactsError { kind, column })
         };

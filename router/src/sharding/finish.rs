@@ -408,5 +408,7 @@ fn named(item: &Item) -> String {
 mod gathered;
 mod partial;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use shape::Known;
