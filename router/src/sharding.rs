@@ -19,6 +19,7 @@ mod aggregates;
 mod emit;
 mod expression;
 mod finish;
+mod insert;
 mod integrity;
 mod named;
 mod operand;
@@ -27,6 +28,8 @@ pub(crate) mod query;
 mod reference;
 mod row;
 mod splice;
+mod target;
+mod unsharded;
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
