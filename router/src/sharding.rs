@@ -16,20 +16,29 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod aggregates;
+mod copy_in;
+mod ddl;
 mod emit;
 mod expression;
 mod finish;
 mod insert;
 mod integrity;
+mod modify;
 mod named;
 mod operand;
 mod print;
 pub(crate) mod query;
 mod reference;
 mod row;
+mod several;
 mod splice;
+mod statement;
 mod target;
 mod unsharded;
+mod utility;
+mod writes;
+
+pub use copy_in::{CopyFormat, CopyKey, CopyPlan, copy_plan};
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
