@@ -6,9 +6,14 @@ use crate::wire::error::SqlError;
 use arc_swap::{ArcSwapOption, Guard};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// SQLSTATE of statements whose shard, or whose map, is not available.
 pub const UNAVAILABLE: &str = "PGM05";
+
+/// Longest wait of a login for the first map.
+const FIRST_MAP_WAIT: Duration = Duration::from_secs(5);
 
 /// A sharded database: its shards, and its map.
 pub struct ShardedDatabase {
@@ -20,6 +25,8 @@ pub struct ShardedDatabase {
     map: ArcSwapOption<ShardMap>,
     /// Maps that were replaced while somebody used them.
     replaced: Mutex<Vec<Weak<ShardMap>>>,
+    /// The first attempt to have a map has ended.
+    tried: watch::Sender<bool>,
 }
 
 impl ShardedDatabase {
@@ -33,7 +40,8 @@ impl ShardedDatabase {
         let last_epoch = before.map_or(0, |before| before.epoch());
         let (map, replaced) = (ArcSwapOption::empty(), Mutex::default());
         let name = database.name.clone();
-        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced }))
+        let tried = watch::Sender::new(false);
+        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, tried }))
     }
 
     /// The newest map. Whoever works by it keeps it until his statement or transaction has ended,
@@ -88,16 +96,32 @@ impl ShardedDatabase {
     /// than the one in use.
     pub fn declare(&self, map: &Arc<ShardMap>) {
         let next = match self.map.load().as_ref() {
-            None => Arc::new(ShardMap { epoch: self.last_epoch + 1, ..ShardMap::clone(map) }),
+            None => Arc::new(map.with_epoch(self.last_epoch + 1)),
             Some(old) => {
-                let next = ShardMap { epoch: old.epoch, ..ShardMap::clone(map) };
-                if next == **old {
+                if map.with_epoch(old.epoch) == **old {
                     return;
                 }
-                Arc::new(ShardMap { epoch: old.epoch + 1, ..next })
+                Arc::new(map.with_epoch(old.epoch + 1))
             }
         };
         self.take(next);
+        self.set_tried();
+    }
+
+    /// The first attempt to have a map has ended, well or not.
+    fn set_tried(&self) {
+        self.tried.send_if_modified(|tried| !std::mem::replace(tried, true));
+    }
+
+    /// Waits a short while for the first attempt to have a map: who logs in when the process has
+    /// just started would be refused otherwise. Cancel safe.
+    pub async fn tried(&self) {
+        if self.epoch() > 0 {
+            return;
+        }
+        let mut tried = self.tried.subscribe();
+        // The sender lives in `self`; who waited long enough goes on without a map.
+        let _ = crate::timer::timeout(FIRST_MAP_WAIT, tried.wait_for(|tried| *tried)).await;
     }
 
     /// Name of the database.
@@ -159,7 +183,7 @@ mod tests {
         let (sharded, map) = sharded();
         assert_eq!(sharded.map().unwrap_err().sqlstate, UNAVAILABLE);
         assert_eq!((sharded.epoch(), sharded.acknowledged_epoch()), (0, 0));
-        let at = |epoch| Arc::new(ShardMap { epoch, ..ShardMap::clone(&map) });
+        let at = |epoch| Arc::new(map.with_epoch(epoch));
         assert!(sharded.take(at(3)));
         let (statement, transaction) = (sharded.map().unwrap(), sharded.map().unwrap());
         assert!(!sharded.take(at(3)) && !sharded.take(at(2)), "never back");
@@ -179,7 +203,7 @@ mod tests {
         let (sharded, map) = sharded();
         sharded.declare(&map);
         let look = sharded.guard();
-        sharded.take(Arc::new(ShardMap { epoch: 9, ..ShardMap::clone(&map) }));
+        sharded.take(Arc::new(map.with_epoch(9)));
         assert_eq!(sharded.acknowledged_epoch(), 1);
         drop(look);
         assert_eq!(sharded.acknowledged_epoch(), 9);
@@ -191,7 +215,7 @@ mod tests {
         sharded.declare(&map);
         sharded.declare(&map);
         assert_eq!(sharded.epoch(), 1);
-        sharded.declare(&Arc::new(ShardMap { home: ShardId(0), ..ShardMap::clone(&map) }));
+        sharded.declare(&Arc::new(map.next(|parts| parts.home = "s0".into()).unwrap()));
         assert_eq!(sharded.epoch(), 2);
         assert_eq!(sharded.shard_name(sharded.home()), "s1");
         assert_eq!(sharded.shard_named("s1"), Some(ShardId(1)));

@@ -117,7 +117,7 @@ fn in_map<'a>(name: &TableName, catalog: Catalog<'a>) -> Refused<Option<&'a Tabl
             Kind::Sharded(table) => Ok(Some(table)),
             _ => Ok(None),
         },
-        Found::Several(_) => Err(misread("a table's name that several schemas have")),
+        Found::Several => Err(misread("a table's name that several schemas have")),
     }
 }
 

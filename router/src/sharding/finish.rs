@@ -49,8 +49,8 @@ pub(super) struct Shape {
 pub(super) struct Item {
     /// The expression.
     pub(super) tokens: Range<usize>,
-    /// The token of its alias.
-    pub(super) alias: Option<usize>,
+    /// The name given to it.
+    pub(super) alias: Option<Box<str>>,
 }
 
 /// An item of ORDER BY.
@@ -58,8 +58,8 @@ pub(super) struct Item {
 pub(super) struct Order {
     /// The expression.
     pub(super) tokens: Range<usize>,
-    /// Direction and place of NULLs.
-    pub(super) rest: Range<usize>,
+    /// Direction and place of NULLs, as SQL.
+    pub(super) direction: &'static str,
 }
 
 /// What each shard is sent, and how the answers become one.
@@ -231,9 +231,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         if let Some(name) = self.bare_name(tokens)
             && !self.is_column(&name)
         {
-            let mut named = self.shape.items.iter().filter(|item| {
-                self.alias(item).as_deref() == Some(&name)
-            });
+            let is_it = |item: &&Item| item.alias.as_deref() == Some(&*name);
+            let mut named = self.shape.items.iter().filter(is_it);
             if let (Some(item), None) = (named.next(), named.next()) {
                 return Ok(item.tokens.clone());
             }
@@ -261,15 +260,11 @@ impl<'a, 'b> Builder<'a, 'b> {
         sources.any(|source| source.columns.iter().any(|column| column == name))
     }
 
-    fn alias(&self, item: &Item) -> Option<String> {
-        self.text.name(item.alias?).map(std::borrow::Cow::into_owned)
-    }
-
     /// The name PostgreSQL gives a column of the answer; `Err` when it may be `name` or not.
     fn output_name(&self, at: usize, name: &str) -> Result<bool> {
         let (item, piece) = (&self.shape.items[at], &self.items[at]);
-        if item.alias.is_some() {
-            return Ok(self.alias(item).as_deref() == Some(name));
+        if let Some(alias) = &item.alias {
+            return Ok(**alias == *name);
         }
         if self.is_star(&item.tokens) {
             return Ok(self.is_column(name));
@@ -301,9 +296,6 @@ impl<'a, 'b> Builder<'a, 'b> {
                 true => Err(refuse("order-by-number", "ORDER BY a number beside a star")),
                 false => Ok(Ordering::Output(order.tokens.clone())),
             };
-        }
-        if self.text.is(order.rest.start, "using") {
-            return Err(refuse("order-by-using", "ORDER BY … USING"));
         }
         if let Some(name) = self.bare_name(&order.tokens) {
             let mut named = Vec::new();
@@ -398,6 +390,15 @@ fn rows(columns: usize) -> String {
 
 fn column_of(at: usize) -> String {
     format!("pgm.pgm_c{}", at + 1)
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// ` AS "alias"`
+fn named(item: &Item) -> String {
+    item.alias.as_deref().map_or_else(String::new, |alias| format!("AS {} ", quoted(alias)))
 }
 
 mod gathered;

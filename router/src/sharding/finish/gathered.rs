@@ -3,7 +3,7 @@
 
 use super::{
     Builder, ColumnRule, Column, Emitter, Finished, Mark, Merge, Ordering, Piece, Replacement,
-    Result, aggregates, column_of, is_aggregate, refuse, rows,
+    Result, aggregates, column_of, is_aggregate, named, quoted, refuse, rows,
 };
 use std::collections::BTreeMap;
 
@@ -74,13 +74,13 @@ impl Builder<'_, '_> {
                         None => return Ok(part.finish()),
                     },
                 };
-                orders.push((tokens, spelled.rest.clone()));
+                orders.push((tokens, spelled.direction));
             }
-            for (at, (tokens, rest)) in orders.into_iter().enumerate() {
+            for (at, (tokens, direction)) in orders.into_iter().enumerate() {
                 part.put(if at == 0 { "ORDER BY (" } else { ", (" });
                 part.copy(tokens, &[]);
-                part.put(") ");
-                part.copy(rest, &[]);
+                part.put(")");
+                part.put(direction);
             }
             part.put(&format!("LIMIT {limit}"));
         }
@@ -94,7 +94,7 @@ impl Builder<'_, '_> {
             None => {
                 let name = self.bare_name(tokens)?;
                 let mut items = self.shape.items.iter();
-                items.find(|item| self.alias(item).as_deref() == Some(&name))?
+                items.find(|item| item.alias.as_deref() == Some(&*name))?
             }
         };
         Some(item.tokens.clone())
@@ -102,7 +102,6 @@ impl Builder<'_, '_> {
 
     fn source_name(&self, column: Column) -> Result<String> {
         let source = &self.scope.sources[column.source];
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         Ok(format!("{}.{}", quoted(&source.alias), quoted(self.column_name(column))))
     }
 
@@ -123,10 +122,7 @@ impl Builder<'_, '_> {
             } else {
                 self.copy_over(&mut last, piece, columns);
             }
-            if let Some(alias) = item.alias {
-                last.put("AS ");
-                last.copy(alias..alias + 1, &[]);
-            }
+            last.put(&named(item));
         }
         last.put(&rows(columns.len()));
         if let Some(clause) = &self.shape.group_clause {
@@ -150,7 +146,7 @@ impl Builder<'_, '_> {
                     self.copy_over(&mut last, piece, columns);
                 }
             }
-            last.copy(spelled.rest.clone(), &[]);
+            last.put(spelled.direction);
         }
         self.limit(&mut last);
         last.finish()

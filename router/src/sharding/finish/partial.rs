@@ -2,7 +2,7 @@
 
 use super::{
     Builder, Call, Column, ColumnRule, Combine, Emitter, Finished, Mark, Merge, Ordering, Piece,
-    Replacement, Result, aggregates, column_of, is_aggregate, refuse, rows,
+    Replacement, Result, aggregates, column_of, is_aggregate, named, refuse, rows,
 };
 use crate::lexer::TokenKind;
 use std::ops::Range;
@@ -161,10 +161,7 @@ impl Builder<'_, '_> {
                 last.put(", ");
             }
             last.copy(piece.tokens.clone(), &self.over_groups(piece, groups, combined)?);
-            if let Some(alias) = item.alias {
-                last.put("AS ");
-                last.copy(alias..alias + 1, &[]);
-            }
+            last.put(&named(item));
         }
         last.put(&rows(columns));
         if !groups.pieces.is_empty() {
@@ -187,7 +184,7 @@ impl Builder<'_, '_> {
                     last.copy(piece.tokens.clone(), &replacements);
                 }
             }
-            last.copy(spelled.rest.clone(), &[]);
+            last.put(spelled.direction);
         }
         self.limit(&mut last);
         Ok(last.finish())
