@@ -3,9 +3,7 @@
 use super::add_dump;
 use crate::facts::{Facts, FactsBuilder, FactsError};
 use crate::key::{KeyType, KeyValue};
-use crate::shard_map::{
-    Bound, Distribution, DistributionKind, KeyRange, ShardId, ShardMap, Table,
-};
+use crate::shard_map::{MapParts, ShardMap};
 
 /// The schema of the cases, as SQL for psql.
 pub const SHARDS_SCHEMA: &str = include_str!("../../golden/shards.sql");
@@ -25,63 +23,40 @@ pub fn shards_facts() -> Result<Facts, FactsError> {
 /// Four shards; the first is home. `customer`: hash of a bigint, a quarter each; `tenant`: list;
 /// `day`: ranges of dates; `pair`: hash of two integers; `everywhere`: reference tables.
 pub fn shards_map() -> ShardMap {
-    let of = |name: &str, kind, key_types| Distribution {
-        name: name.into(),
-        kind,
-        key_types,
-        ranges: Vec::new(),
-        values: Vec::new(),
-        home: ShardId(0),
-    };
-    let mut customer = of("customer", DistributionKind::Hash, vec![KeyType::Int8]);
-    customer.ranges = quarters();
-    let mut tenant = of("tenant", DistributionKind::List, vec![KeyType::Varchar]);
-    tenant.values = [("acme", 1), ("bolt", 2), ("coil", 1)]
-        .map(|(value, shard)| (KeyValue::Text(value.into()), ShardId(shard)))
-        .into();
-    let mut day = of("day", DistributionKind::Range, vec![KeyType::Date]);
+    let shards = ["s0", "s1", "s2", "s3"];
     // Days since 2000-01-01: 2026-01-01 and 2026-07-01.
-    day.ranges = [(None, 0), (Some(9497), 1), (Some(9678), 2)]
-        .map(|(from, shard)| KeyRange {
-            from: from.map(|day| Bound::Value(KeyValue::Date(day))),
-            shard: ShardId(shard),
-        })
-        .into();
-    let mut pair = of("pair", DistributionKind::Hash, vec![KeyType::Int4, KeyType::Int4]);
-    pair.ranges = quarters();
-    let everywhere = of("everywhere", DistributionKind::Reference, Vec::new());
-    let table = |schema: &str, name: &str, distribution, key: &[&str]| Table {
-        schema: schema.into(),
-        name: name.into(),
-        distribution,
-        key_columns: key.iter().map(|column| (*column).into()).collect(),
-    };
-    let mut tables = vec![
-        table("public", "customers", 0, &["id"]),
-        table("app", "items", 0, &["customer_id"]),
-        table("public", "docs", 1, &["tenant"]),
-        table("public", "events", 2, &["day"]),
-        table("public", "cells", 3, &["x", "y"]),
-        table("public", "countries", 4, &[]),
-        table("public", "rates", 4, &[]),
-    ];
+    let days = [(None, "s0"), (Some(9497), "s1"), (Some(9678), "s2")]
+        .map(|(day, shard)| (day.map(KeyValue::Date), shard));
+    let tenants = [("acme", "s1"), ("bolt", "s2"), ("coil", "s1")]
+        .map(|(tenant, shard)| (KeyValue::Text(tenant.into()), shard));
+    let mut parts = MapParts::new(&shards)
+        .hash("customer", &[KeyType::Int8])
+        .list("tenant", KeyType::Varchar, &tenants)
+        .range("day", KeyType::Date, &days)
+        .hash("pair", &[KeyType::Int4, KeyType::Int4])
+        .reference("everywhere")
+        .table("public", "customers", "customer", &["id"])
+        .table("app", "items", "customer", &["customer_id"])
+        .table("public", "docs", "tenant", &["tenant"])
+        .table("public", "events", "day", &["day"])
+        .table("public", "cells", "pair", &["x", "y"])
+        .table("public", "countries", "everywhere", &[])
+        .table("public", "rates", "everywhere", &[]);
     for name in [
-        "orders", "lines", "parts", "tickets", "notes", "mails", "serials", "identities", "watched",
-        "stamped", "moved", "ruled",
+        "orders",
+        "lines",
+        "parts",
+        "tickets",
+        "notes",
+        "mails",
+        "serials",
+        "identities",
+        "watched",
+        "stamped",
+        "moved",
+        "ruled",
     ] {
-        tables.push(table("public", name, 0, &["customer_id"]));
+        parts = parts.table("public", name, "customer", &["customer_id"]);
     }
-    ShardMap {
-        epoch: 1,
-        shards: ["s0", "s1", "s2", "s3"].map(Into::into).into(),
-        home: ShardId(0),
-        distributions: vec![customer, tenant, day, pair, everywhere],
-        tables,
-    }
-}
-
-fn quarters() -> Vec<KeyRange> {
-    [(None, 0), (Some(-(1_i64 << 62)), 1), (Some(0), 2), (Some(1_i64 << 62), 3)]
-        .map(|(from, shard)| KeyRange { from: from.map(Bound::Hash), shard: ShardId(shard) })
-        .into()
+    ShardMap::build(parts).expect("invariant: checked by a test")
 }
