@@ -99,13 +99,12 @@ impl ShardedDatabase {
     /// than the one in use.
     pub fn declare(&self, map: &Arc<ShardMap>) {
         let next = match self.map.load().as_ref() {
-            None => Arc::new(at_epoch(map, self.last_epoch + 1)),
+            None => Arc::new(map.with_epoch(self.last_epoch + 1)),
             Some(old) => {
-                let next = at_epoch(map, old.epoch);
-                if next == **old {
+                if map.with_epoch(old.epoch) == **old {
                     return;
                 }
-                Arc::new(at_epoch(map, old.epoch + 1))
+                Arc::new(map.with_epoch(old.epoch + 1))
             }
         };
         self.take(next);
@@ -155,12 +154,6 @@ impl ShardedDatabase {
     }
 }
 
-fn at_epoch(map: &ShardMap, epoch: u64) -> ShardMap {
-    let mut map = map.clone();
-    map.epoch = epoch;
-    map
-}
-
 impl std::fmt::Debug for ShardedDatabase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ShardedDatabase")
@@ -193,7 +186,7 @@ mod tests {
         let (sharded, map) = sharded();
         assert_eq!(sharded.map().unwrap_err().sqlstate, UNAVAILABLE);
         assert_eq!((sharded.epoch(), sharded.acknowledged_epoch()), (0, 0));
-        let at = |epoch| Arc::new(at_epoch(&map, epoch));
+        let at = |epoch| Arc::new(map.with_epoch(epoch));
         assert!(sharded.take(at(3)));
         let (statement, transaction) = (sharded.map().unwrap(), sharded.map().unwrap());
         assert!(!sharded.take(at(3)) && !sharded.take(at(2)), "never back");
@@ -213,7 +206,7 @@ mod tests {
         let (sharded, map) = sharded();
         sharded.declare(&map);
         let look = sharded.guard();
-        sharded.take(Arc::new(at_epoch(&map, 9)));
+        sharded.take(Arc::new(map.with_epoch(9)));
         assert_eq!(sharded.acknowledged_epoch(), 1);
         drop(look);
         assert_eq!(sharded.acknowledged_epoch(), 9);
