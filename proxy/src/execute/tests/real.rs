@@ -83,7 +83,7 @@ async fn values_reach_every_part(servers: &mut [Server]) {
 }
 
 fn ordered(offset: u64, limit: Option<u64>) -> Merge {
-    let keys = vec![SortKey { descending: true, nulls_first: true }];
+    let keys = vec![SortKey { descending: true, nulls_first: true, byte_order: true }];
     Merge::Ordered { keys, limits: sharding::Limits { offset, limit } }
 }
 
@@ -109,7 +109,7 @@ async fn large_answers_are_whole(servers: &mut [Server]) {
     let sql = "select i, repeat('x', (i * 7919) % 3000), encode(record_send(row(i)), 'hex')
                from generate_series(1, 3000) i";
     let merge = Merge::Ordered {
-        keys: vec![SortKey { descending: false, nulls_first: false }],
+        keys: vec![SortKey { descending: false, nulls_first: false, byte_order: true }],
         limits: sharding::Limits::default(),
     };
     let (tag, received) = good(servers, everywhere(sql, merge), Call::Simple).await;
