@@ -14,6 +14,7 @@ pub mod notify;
 pub mod pool;
 pub mod server;
 pub mod session;
+pub mod shard_map;
 pub mod telemetry;
 pub mod timer;
 pub mod two_phase;

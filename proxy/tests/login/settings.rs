@@ -23,6 +23,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
     let monitor = MonitorLogin { user: "m".into(), password: None, database: "m".into() };
     let hosts = hosts.into_iter().map(Arc::new).collect();
     Config {
+        maps: Default::default(),
         general: General {
             workers: 1,
             log_level: "info".into(),
@@ -32,6 +33,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             drain_timeout: second,
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
+            name: None,
         },
         listeners,
         http: None,
@@ -44,6 +46,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         users,
         shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
         databases: vec![],
+        maps: vec![],
+        catalog: None,
     }
 }
 

@@ -6,8 +6,10 @@ use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
 use super::access::{AUTH, HBA, LISTENER, USER_MAP};
+use super::catalog::CATALOG;
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
+use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
 use super::state::STATE_KEYS;
 use super::{Absent, Key, Kind, Reload, Section};
 
@@ -26,8 +28,21 @@ pub(super) const fn key(
 }
 
 /// Every section, in the order of the documentation.
-pub const SECTIONS: &[&Section] =
-    &[&GENERAL, &LISTENER, &HTTP, &USER, &AUTH, &HBA, &USER_MAP, &SHARD, &DATABASE, &POOL];
+pub const SECTIONS: &[&Section] = &[
+    &GENERAL,
+    &LISTENER,
+    &HTTP,
+    &USER,
+    &AUTH,
+    &HBA,
+    &USER_MAP,
+    &SHARD,
+    &DATABASE,
+    &DISTRIBUTION,
+    &TABLE,
+    &CATALOG,
+    &POOL,
+];
 
 /// `[general]`
 pub const GENERAL: Section = Section {
@@ -334,6 +349,7 @@ pub const DATABASE: Section = Section {
                 "Most client connections of this database.",
             ),
         ],
+        DATABASE_SHARD_KEYS,
         POOL_KEYS,
         STATE_KEYS,
         NOTIFY_KEYS,
