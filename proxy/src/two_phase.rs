@@ -19,7 +19,7 @@ pub use explain::UNKNOWN;
 
 use crate::backend::connect::Connector;
 use crate::cluster::Cluster;
-use crate::config::model::MonitorLogin;
+use crate::config::model::{MonitorLogin, TwoPhaseTimes};
 use crate::execute::Participant;
 use crate::wire::error::SqlError;
 use bytes::BytesMut;
@@ -37,13 +37,15 @@ use tokio::sync::{Notify, watch};
 const HANDED_MAX: usize = 10_000;
 /// Longest wait of a session for its own commit to show on a shard.
 const UNFINISHED_WAIT: Duration = Duration::from_secs(10);
+/// How often it looks itself meanwhile.
+const UNFINISHED_LOOK: Duration = Duration::from_millis(500);
 
 /// What ends the transactions of one sharded database. One per database and process.
 pub struct TwoPhase {
     database: Box<str>,
     shards: Arc<[Place]>,
     preferred_home: ShardId,
-    times: Times,
+    times: TwoPhaseTimes,
     control: Handle,
     reach: Arc<Reach>,
     /// Names of transactions whose commit runs in this process.
@@ -70,7 +72,7 @@ pub struct Scope {
     /// Which shard is home of a transaction when several can be.
     pub preferred_home: ShardId,
     /// How long things may take.
-    pub times: Times,
+    pub times: TwoPhaseTimes,
 }
 
 /// One shard, as recovery reaches it.
@@ -82,16 +84,6 @@ pub struct Place {
     pub cluster: Arc<Cluster>,
     /// Who ends prepared transactions there; the database it names is not used.
     pub login: MonitorLogin,
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// Between two rounds of recovery; and as long a part stays prepared before it counts as
-    /// abandoned.
-    pub recovery_interval: Duration,
-    /// Longest wait for the outcome of a commit whose server was lost.
-    pub resolve_timeout: Duration,
 }
 
 /// A transaction that is committed everywhere, or will be.
@@ -112,9 +104,7 @@ pub struct Unfinished {
     /// The shard.
     pub shard: ShardId,
     part: String,
-    two_phase: std::sync::Weak<TwoPhase>,
-    /// It was too much to remember.
-    forgotten: bool,
+    two_phase: Arc<TwoPhase>,
 }
 
 /// It is not committed, or nobody knows.
@@ -231,12 +221,11 @@ impl TwoPhase {
     /// Leaves a part to recovery, which sees to it at once.
     fn hand_over(self: &Arc<Self>, shard: ShardId, part: String) -> Unfinished {
         let mut handed = lock(&self.handed);
-        let forgotten = handed.len() >= HANDED_MAX;
-        if !forgotten {
+        if handed.len() < HANDED_MAX {
             handed.insert(part.clone());
         }
         self.wake.notify_one();
-        Unfinished { shard, part, two_phase: Arc::downgrade(self), forgotten }
+        Unfinished { shard, part, two_phase: Arc::clone(self) }
     }
 }
 
@@ -246,22 +235,34 @@ impl Unfinished {
     /// # Errors
     /// 57P03 when it does not for too long: the session cannot use the shard yet.
     pub async fn wait(&self) -> Result<(), SqlError> {
-        // Without whoever would know, the configuration was replaced: its successor's recovery
-        // sees to the part, and nobody can say when.
+        let two_phase = &self.two_phase;
+        let mut ended = two_phase.ended.subscribe();
         let shown = async {
-            let two_phase = self.two_phase.upgrade()?;
-            let mut ended = two_phase.ended.subscribe();
-            while lock(&two_phase.handed).contains(&self.part) {
-                ended.changed().await.ok()?;
+            loop {
+                // The news may be missed: another process may have ended it, or a reload may have
+                // replaced whoever does.
+                let told = crate::timer::timeout(UNFINISHED_LOOK, ended.changed()).await.is_ok();
+                let known = lock(&two_phase.handed).contains(&self.part);
+                if (told && !known) || self.is_ended().await {
+                    return;
+                }
             }
-            Some(())
         };
         match crate::timer::timeout(UNFINISHED_WAIT, shown).await {
-            Ok(Some(())) if !self.forgotten => Ok(()),
-            _ => Err(SqlError::error("57P03", "the shard does not show this session's commit yet")
-                .detail(format!("Part {} is committed, and still prepared.", self.part))
-                .hint("Repeat the statement.")),
+            Ok(()) => Ok(()),
+            Err(_) => {
+                Err(SqlError::error("57P03", "the shard does not show this session's commit yet")
+                    .detail(format!("Part {} is committed, and still prepared.", self.part))
+                    .hint("Repeat the statement."))
+            }
         }
+    }
+
+    /// Whether the shard has the part no longer prepared, as far as it says.
+    async fn is_ended(&self) -> bool {
+        let (reach, shard) = (Arc::clone(&self.two_phase.reach), usize::from(self.shard.0));
+        let asking = self.two_phase.control.spawn(async move { reach.prepared(shard).await });
+        matches!(asking.await, Ok(Ok(parts)) if !parts.contains(&self.part))
     }
 }
 
