@@ -10,16 +10,53 @@ use std::ops::Range;
 
 /// Functions whose answer depends on nothing but their arguments.
 const SURE: &[&str] = &[
-    "abs", "btrim", "ceil", "ceiling", "char_length", "concat", "decode", "encode", "floor",
-    "initcap", "length", "lower", "lpad", "ltrim", "md5", "mod", "power", "regexp_replace",
-    "repeat", "replace", "reverse", "round", "rpad", "rtrim", "sha256", "sign", "sqrt", "strpos",
-    "substr", "translate", "trunc", "upper",
+    "abs",
+    "btrim",
+    "ceil",
+    "ceiling",
+    "char_length",
+    "concat",
+    "decode",
+    "encode",
+    "floor",
+    "initcap",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "mod",
+    "power",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "round",
+    "rpad",
+    "rtrim",
+    "sha256",
+    "sign",
+    "sqrt",
+    "strpos",
+    "substr",
+    "translate",
+    "trunc",
+    "upper",
 ];
 
 /// Words that are a value of the moment or of the session.
 const OF_THE_MOMENT: &[&str] = &[
-    "current_catalog", "current_date", "current_role", "current_schema", "current_time",
-    "current_timestamp", "current_user", "localtime", "localtimestamp", "session_user", "user",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "localtime",
+    "localtimestamp",
+    "session_user",
+    "user",
     "system_user",
 ];
 
@@ -103,7 +140,9 @@ pub(super) fn check_default(relation: &Relation, column: &Column) -> Refused<()>
         Origin::Plain => column.default.as_deref().is_some_and(|default| !is_constant(default)),
     };
     match own {
-        true => Err(differs(relation, &format!("Column {} has a default of its own.", column.name))),
+        true => {
+            Err(differs(relation, &format!("Column {} has a default of its own.", column.name)))
+        }
         false => Ok(()),
     }
 }
@@ -141,7 +180,8 @@ pub(super) fn names_moment(text: &[u8]) -> bool {
 /// Whether any column of the table reads texts as moments.
 pub(super) fn has_times(relation: &Relation) -> bool {
     relation.columns.iter().any(|column| {
-        column.type_name.starts_with("time") || matches!(&*column.type_name, "date" | "abstime")
+        column.type_name.starts_with("time")
+            || matches!(&*column.type_name, "date" | "abstime")
             || !matches!(column.type_kind, b'b' | b'e')
             || column.type_name.ends_with(']')
     })
