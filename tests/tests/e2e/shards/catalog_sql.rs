@@ -193,7 +193,7 @@ fn refused() -> Vec<(String, &'static str)> {
         (format!("delete from pgm.list_value where distribution = {odd}"), NO_MAP),
         // Shards that are not there.
         (set("shard = 's9'", "true"), "23503"),
-        ("delete from pgm.shard where name = 's0'".into(), "23503"),
+        ("delete from pgm.shard where name = 's1'".into(), "23503"),
         ("update pgm.distribution set home = 's9' where name = 'one'".into(), "23503"),
         // Keys and their columns.
         (tables("key_columns = '{}'"), NO_MAP),
