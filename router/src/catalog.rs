@@ -148,11 +148,16 @@ fn read_row(
             let value = value(distribution, text)?;
             distribution.values.push((value, (*shard).into()));
         }
-        ("table", [Some(schema), Some(name), Some(distribution), columns @ ..]) => {
+        ("table", [Some(schema), Some(name), Some(distribution), Some(unchecked), columns @ ..]) => {
             parts.tables.push(TableParts {
                 schema: (*schema).into(),
                 name: (*name).into(),
                 distribution: (*distribution).into(),
+                unchecked_unique: match *unchecked {
+                    "true" => true,
+                    "false" => false,
+                    _ => return None,
+                },
                 key_columns: columns
                     .iter()
                     .map(|column| column.map(Into::into))

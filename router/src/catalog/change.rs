@@ -52,10 +52,11 @@ const VALUES: &str = "insert into pgm.list_value (distribution, database, shard,
      from unnest($2::text[], $3::text[], $4::text[]) v (name, shard, value) \
      join pgm.distribution d on d.database = $1 and d.name = v.name";
 const TABLES: &str = "insert into pgm.sharded_table \
-     (database, place, schema_name, table_name, distribution, key_columns) \
-     select $1, place - 1, schema_name, table_name, distribution, key_columns::text[] \
-     from unnest($2::text[], $3::text[], $4::text[], $5::text[]) with ordinality \
-     t (schema_name, table_name, distribution, key_columns, place)";
+     (database, place, schema_name, table_name, distribution, key_columns, unchecked_unique) \
+     select $1, place - 1, schema_name, table_name, distribution, key_columns::text[], \
+     unchecked_unique::boolean from unnest($2::text[], $3::text[], $4::text[], \
+     $5::text[], $6::text[]) with ordinality \
+     t (schema_name, table_name, distribution, key_columns, unchecked_unique, place)";
 const HISTORY: &str = "insert into pgm.history (database, epoch, note) \
      select database, epoch, $2 from pgm.cluster where database = $1";
 const NOTIFY: &str = "select pg_catalog.pg_notify('pgm_map', database || ' ' || epoch) \
@@ -93,7 +94,7 @@ fn commands(
     };
     vec![
         first,
-        with(SHARDS, vec![parts.shards.iter().map(some).collect()]),
+        with(SHARDS, vec![parts.shards.iter().map(|name| some(name)).collect()]),
         with(DISTRIBUTIONS, distributions(parts)),
         with(RANGES, ranges(parts)),
         with(VALUES, values(parts)),
@@ -164,6 +165,7 @@ fn tables(parts: &MapParts) -> Vec<Vec<Option<String>>> {
         all.iter().map(|t| some(&t.name)).collect(),
         all.iter().map(|t| some(&t.distribution)).collect(),
         keys.collect(),
+        all.iter().map(|t| some(t.unchecked_unique)).collect(),
     ]
 }
 

@@ -85,6 +85,7 @@ create table if not exists pgm.sharded_table (
     place integer not null check (place >= 0),
     distribution text not null,
     key_columns text[] not null check (array_position(key_columns, null) is null),
+    unchecked_unique boolean not null default false,
     primary key (database, schema_name, table_name),
     foreign key (database, distribution) references pgm.distribution (database, name)
         on delete cascade

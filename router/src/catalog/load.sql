@@ -16,7 +16,8 @@ select what, database, fields from (
     select 5, 'value', v.database, d.place, array[d.name, v.shard, v.value]
       from pgm.list_value v join pgm.distribution d on d.id = v.distribution
     union all
-    select 6, 'table', database, place, array[schema_name, table_name, distribution] || key_columns
+    select 6, 'table', database, place, array[schema_name, table_name, distribution,
+           unchecked_unique::text] || key_columns
       from pgm.sharded_table
 ) as rows (kind, what, database, place, fields)
 order by database, kind, place

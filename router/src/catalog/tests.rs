@@ -23,7 +23,7 @@ fn rows() -> Vec<Row> {
         row("range", "app", &["h", "s1", "-5", "NULL"]),
         row("range", "app", &["d", "s1", "NULL", "2026-01-01"]),
         row("range", "app", &["d", "s0", "NULL", "NULL"]),
-        row("table", "app", &["public", "t", "h", "a", "b"]),
+        row("table", "app", &["public", "t", "h", "false", "a", "b"]),
         row("cluster", "other", &["1", "x"]),
         row("shard", "other", &["x"]),
     ]
