@@ -17,6 +17,7 @@ pub mod session;
 pub mod shard_map;
 pub mod telemetry;
 pub mod timer;
+pub mod two_phase;
 pub mod wire;
 
 #[cfg(test)]
