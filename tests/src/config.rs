@@ -10,7 +10,10 @@ pub struct ConfigText {
     listener: Vec<String>,
     http: Option<String>,
     users: Vec<String>,
+    /// What all shards have.
     shard: Vec<String>,
+    /// Name and hosts of each shard.
+    shards: Vec<(String, String)>,
     pool: Vec<String>,
     databases: Vec<String>,
 }
@@ -18,8 +21,16 @@ pub struct ConfigText {
 impl ConfigText {
     /// A proxy before `hosts` with one `database`, on a free TCP port, without passwords.
     pub fn new(hosts: &[Address], database: &str) -> Self {
-        let hosts: Vec<String> =
-            hosts.iter().map(|host| format!("{:?}", host.to_string())).collect();
+        Self::sharded(&[("main".into(), hosts.into())], &format!("name = {database:?}\n"))
+    }
+
+    /// A proxy before several shards, by name and hosts, with one database that has these `keys`.
+    pub fn sharded(shards: &[(String, Vec<Address>)], keys: &str) -> Self {
+        let list = |hosts: &[Address]| -> String {
+            let hosts = hosts.iter().map(|host| format!("{:?}", host.to_string()));
+            hosts.collect::<Vec<_>>().join(", ")
+        };
+        let shards = shards.iter().map(|(name, hosts)| (name.clone(), list(hosts))).collect();
         let users = [USER, "postgres", "other"].map(|name| format!("[[user]]\nname = {name:?}\n"));
         Self {
             general: vec!["log_level = \"info\"".into()],
@@ -27,8 +38,6 @@ impl ConfigText {
             http: None,
             users: users.into(),
             shard: vec![
-                "name = \"main\"".into(),
-                format!("hosts = [{}]", hosts.join(", ")),
                 "monitor_user = \"monitor\"".into(),
                 "tls_mode = \"disable\"".into(),
                 "health_interval_ms = 200".into(),
@@ -36,9 +45,10 @@ impl ConfigText {
                 "health_ban_max_ms = 1000".into(),
                 "connect_timeout_ms = 3000".into(),
             ],
+            shards,
             // Few plans and statements, so that their eviction is tested by everything.
             pool: vec!["prepared_statements = 10".into(), "checkout_timeout_ms = 20000".into()],
-            databases: vec![format!("[[database]]\nname = {database:?}\n")],
+            databases: vec![format!("[[database]]\n{keys}")],
         }
     }
 
@@ -63,7 +73,7 @@ impl ConfigText {
         self
     }
 
-    /// Sets a key of the shard.
+    /// Sets a key of every shard.
     #[must_use]
     pub fn shard(mut self, line: &str) -> Self {
         set(&mut self.shard, line);
@@ -111,7 +121,10 @@ impl ConfigText {
         text += &format!("[[listener]]\n{}\n\n", self.listener.join("\n"));
         text += self.http.as_deref().unwrap_or_default();
         text += &self.users.join("\n");
-        text += &format!("\n[[shard]]\n{}\n\n", self.shard.join("\n"));
+        for (name, hosts) in &self.shards {
+            text += &format!("\n[[shard]]\nname = {name:?}\nhosts = [{hosts}]\n");
+            text += &(self.shard.join("\n") + "\n\n");
+        }
         text += &format!("[pool]\n{}\n\n", self.pool.join("\n"));
         text + &self.databases.join("\n")
     }

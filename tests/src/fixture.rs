@@ -4,7 +4,7 @@
 use crate::cluster::{self, USER};
 use crate::config::ConfigText;
 use crate::raw::Raw;
-use crate::{client, eventually};
+use crate::{client, eventually, front};
 use pgmanifold::config::model::Address;
 use pgmanifold::demo::postgres::PgCluster;
 use std::collections::BTreeSet;
@@ -196,60 +196,4 @@ impl Drop for Fixture {
 pub fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
-}
-
-/// The proxy inside this process.
-mod front {
-    use pgmanifold::config::model::{Address, Config};
-    use pgmanifold::server::StopMode;
-    use std::fs::File;
-    use std::sync::{Mutex, OnceLock};
-
-    pub(super) struct Proxy(pgmanifold::server::Proxy);
-
-    impl std::fmt::Debug for Proxy {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "Proxy({:?})", self.0.addresses())
-        }
-    }
-
-    fn parse(text: &str) -> Config {
-        let parsed = pgmanifold::config::parse(text, "test.toml");
-        parsed.unwrap_or_else(|errors| panic!("{errors}\n{text}"))
-    }
-
-    pub(super) fn start(config: &str) -> (Proxy, Address) {
-        begin_log();
-        let proxy = pgmanifold::server::Proxy::start(parse(config)).expect("the proxy starts");
-        let address = proxy.addresses().first().expect("a listener").clone();
-        (Proxy(proxy), address)
-    }
-
-    pub(super) fn reload(proxy: &Proxy, config: &str) {
-        proxy.0.reload(parse(config)).expect("the proxy takes the configuration");
-    }
-
-    pub(super) fn metrics(proxy: &Proxy) -> String {
-        proxy.0.shared().metrics.scrape()
-    }
-
-    pub(super) fn stop(proxy: Proxy) {
-        proxy.0.stop(StopMode::Now);
-    }
-
-    /// All proxies of this process write into one file.
-    fn begin_log() {
-        static BEGUN: OnceLock<()> = OnceLock::new();
-        BEGUN.get_or_init(|| {
-            let file = File::create(crate::process::scratch_file("proxy.log")).expect("a log");
-            let filter = std::env::var("PGM_LOG").unwrap_or_else(|_| "info".into());
-            let subscriber =
-                tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(file));
-            subscriber.with_env_filter(filter).init();
-        });
-    }
-
-    pub(super) fn log() -> String {
-        std::fs::read_to_string(crate::process::scratch_file("proxy.log")).unwrap_or_default()
-    }
 }

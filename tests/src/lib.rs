@@ -10,11 +10,13 @@ pub mod cluster;
 pub mod config;
 pub mod driver;
 pub mod fixture;
+mod front;
 pub mod leak;
 pub mod process;
 pub mod random;
 pub mod raw;
 pub mod relay;
+pub mod shards;
 pub mod tls;
 
 use std::future::Future;

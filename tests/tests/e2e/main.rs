@@ -23,6 +23,7 @@ mod protocol;
 mod restart;
 mod session_state;
 mod sessions;
+mod shards;
 mod soak;
 mod storm;
 mod tls;
