@@ -30,7 +30,7 @@ pub use byname::{calling, executed_name};
 use outcome::Outcome;
 pub(crate) use text::identifier;
 pub use text::{MAX_DEPTH, MAX_OPERATORS, MAX_TOKENS};
-use text::{ReadError, Text};
+pub(crate) use text::{ReadError, Text};
 
 /// Plans a query string: classifies every statement in it and adds them up.
 pub fn plan(sql: &[u8], facts: &Facts, dialect: Dialect) -> Plan {

@@ -173,6 +173,19 @@ pub struct Spread {
     pub merge: Merge,
     /// It writes: all parts commit or none.
     pub writes: bool,
+    /// The client's text: the columns of the answer are those a server describes for it.
+    pub original: Vec<u8>,
+}
+
+/// What the type of a column may be that is combined with those of other shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnRule {
+    /// Any built-in scalar type.
+    Any,
+    /// A type whose sums do not depend on their order: integers, `numeric`, `interval`, `money`.
+    Exact,
+    /// `bigint` or `numeric`.
+    Number,
 }
 
 /// How answers of several shards become one.
@@ -192,14 +205,15 @@ pub enum Merge {
         limits: Limits,
     },
     /// The rows of all shards, a bounded number, are given to one server as arrays, and its answer
-    /// to `sql` is the answer. `$1`, `$2`, … of `sql` are arrays of the columns of the parts, in
-    /// order; the client's own parameters follow them.
+    /// to `sql` is the answer.
     Finish {
-        /// A SELECT over `unnest(…)`; each `\0` in it stands for the number of the next column's
-        /// array parameter with its type, as in `$1::int8[]`, once the types are known.
+        /// A SELECT over `unnest(…)`. `\0` in it stands for `$n::type[]` of the next column of the
+        /// parts, and `\x01` with a byte for the type of the column with that index.
         sql: Vec<u8>,
-        /// Columns of the parts.
-        columns: usize,
+        /// What the types of the parts' columns may be.
+        columns: Vec<ColumnRule>,
+        /// Which parameters of the client's it has, numbered after the arrays in this order.
+        parameters: Vec<u16>,
     },
     /// The numbers in the command tags are added; rows (RETURNING) pass as they come.
     Sum,
