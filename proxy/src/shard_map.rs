@@ -88,13 +88,12 @@ impl ShardedDatabase {
     /// than the one in use.
     pub fn declare(&self, map: &Arc<ShardMap>) {
         let next = match self.map.load().as_ref() {
-            None => Arc::new(ShardMap { epoch: self.last_epoch + 1, ..ShardMap::clone(map) }),
+            None => Arc::new(map.with_epoch(self.last_epoch + 1)),
             Some(old) => {
-                let next = ShardMap { epoch: old.epoch, ..ShardMap::clone(map) };
-                if next == **old {
+                if map.with_epoch(old.epoch) == **old {
                     return;
                 }
-                Arc::new(ShardMap { epoch: old.epoch + 1, ..next })
+                Arc::new(map.with_epoch(old.epoch + 1))
             }
         };
         self.take(next);
@@ -159,7 +158,7 @@ mod tests {
         let (sharded, map) = sharded();
         assert_eq!(sharded.map().unwrap_err().sqlstate, UNAVAILABLE);
         assert_eq!((sharded.epoch(), sharded.acknowledged_epoch()), (0, 0));
-        let at = |epoch| Arc::new(ShardMap { epoch, ..ShardMap::clone(&map) });
+        let at = |epoch| Arc::new(map.with_epoch(epoch));
         assert!(sharded.take(at(3)));
         let (statement, transaction) = (sharded.map().unwrap(), sharded.map().unwrap());
         assert!(!sharded.take(at(3)) && !sharded.take(at(2)), "never back");
@@ -179,7 +178,7 @@ mod tests {
         let (sharded, map) = sharded();
         sharded.declare(&map);
         let look = sharded.guard();
-        sharded.take(Arc::new(ShardMap { epoch: 9, ..ShardMap::clone(&map) }));
+        sharded.take(Arc::new(map.with_epoch(9)));
         assert_eq!(sharded.acknowledged_epoch(), 1);
         drop(look);
         assert_eq!(sharded.acknowledged_epoch(), 9);
@@ -191,7 +190,7 @@ mod tests {
         sharded.declare(&map);
         sharded.declare(&map);
         assert_eq!(sharded.epoch(), 1);
-        sharded.declare(&Arc::new(ShardMap { home: ShardId(0), ..ShardMap::clone(&map) }));
+        sharded.declare(&Arc::new(map.next(|parts| parts.home = "s0".into()).unwrap()));
         assert_eq!(sharded.epoch(), 2);
         assert_eq!(sharded.shard_name(sharded.home()), "s1");
         assert_eq!(sharded.shard_named("s1"), Some(ShardId(1)));

@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod fingerprint;
 pub mod golden;
+pub mod hash;
 pub mod hint;
 pub mod key;
 pub mod lexer;

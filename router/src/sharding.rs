@@ -15,6 +15,11 @@ use crate::shard_map::{ShardId, ShardMap};
 use std::borrow::Cow;
 use std::fmt;
 
+mod aggregates;
+mod emit;
+mod expression;
+mod finish;
+
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalog<'a> {

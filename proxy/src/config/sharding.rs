@@ -7,15 +7,14 @@ use super::resolve::{Context, MAX_NAME_BYTES, Reader};
 use super::servers;
 use pgmanifold_router::key::{KeyType, KeyValue};
 use pgmanifold_router::shard_map::{
-    Bound, Distribution, DistributionKind, KeyRange, ShardId, ShardMap, Table as MapTable,
+    Bound, Distribution, DistributionKind, KeyRange, MAX_KEY_COLUMNS, MapError, ShardId, ShardMap,
+    Table as MapTable,
 };
 use std::sync::Arc;
 
 /// Most shards of one database.
 const MAX_SHARDS: usize = 1024;
-/// Most columns of a key.
-const MAX_KEY_COLUMNS: usize = 32;
-/// Words of `key_types`.
+/// Words of `key_types`, as they are shown.
 const KEY_TYPES: [KeyType; 9] = [
     KeyType::Int2,
     KeyType::Int4,
@@ -95,7 +94,7 @@ pub(super) fn maps(
                 let message = format!("a second distribution {:?}", distribution.name);
                 reader.error("name", message, "each may stand once per database");
             }
-            map.map.distributions.push(distribution);
+            map.distributions.push(distribution);
         } else {
             map.broken.extend(reader.text("name"));
         }
@@ -104,21 +103,29 @@ pub(super) fn maps(
         let reader = Reader::new(table, context);
         let Some(map) = find_map(&reader, &mut maps, complete) else { continue };
         let Some(table) = map_table(&reader, map) else { continue };
-        if map.map.table(Some(&table.schema), &table.name).is_some() {
+        let name = (&table.schema, &table.name);
+        if map.tables.iter().any(|known| (&known.schema, &known.name) == name) {
             let message = format!("a second table {}.{}", table.schema, table.name);
             reader.error("name", message, "each may stand once per database");
         }
-        map.map.tables.push(table);
+        map.tables.push(table);
         map.unchecked_unique.push(reader.boolean("unchecked_unique"));
     }
-    maps.into_iter().map(Map::finish).collect()
+    let finished = maps.into_iter().filter_map(|map| {
+        let database = of("database").find(|table| {
+            Reader::new(table, context).text("name").as_deref() == Some(map.database)
+        });
+        map.finish(database, context)
+    });
+    finished.collect()
 }
 
 /// A map in the making.
 struct Map<'a> {
     database: &'a str,
     sharding: &'a Sharding,
-    map: ShardMap,
+    distributions: Vec<Distribution>,
+    tables: Vec<MapTable>,
     unchecked_unique: Vec<bool>,
     /// Names of distributions that were refused.
     broken: Vec<String>,
@@ -127,23 +134,34 @@ struct Map<'a> {
 impl<'a> Map<'a> {
     fn new(database: &'a Database) -> Option<Self> {
         let sharding = database.sharding.as_deref()?;
-        let shards = sharding.shards.iter().map(|shard| shard.name.as_str().into()).collect();
         let (distributions, tables) = (Vec::new(), Vec::new());
-        let map = ShardMap { epoch: 1, shards, home: sharding.home, distributions, tables };
         let (unchecked_unique, broken) = (Vec::new(), Vec::new());
-        Some(Self { database: &database.name, sharding, map, unchecked_unique, broken })
+        let database = &database.name;
+        Some(Self { database, sharding, distributions, tables, unchecked_unique, broken })
     }
 
     fn distribution(&self, name: &str) -> Option<usize> {
-        self.map.distributions.iter().position(|known| *known.name == *name)
+        self.distributions.iter().position(|known| *known.name == *name)
     }
 
-    fn finish(self) -> DeclaredMap {
-        DeclaredMap {
-            database: self.database.to_owned(),
-            map: Arc::new(self.map),
-            unchecked_unique: self.unchecked_unique,
-        }
+    /// The checked map. What is wrong was complained about where it stands; what only the whole
+    /// map shows is told at its database.
+    fn finish(self, database: Option<&Table>, context: &Context<'_>) -> Option<DeclaredMap> {
+        let shards = self.sharding.shards.iter().map(|shard| shard.name.as_str().into());
+        let (shards, home) = (shards.collect(), self.sharding.home);
+        let map = ShardMap::assemble(1, shards, home, self.distributions, self.tables);
+        let tell = |errors: Vec<MapError>| {
+            let Some(database) = database.filter(|_| !context.problems.has_errors()) else {
+                return;
+            };
+            for error in errors {
+                let key = "database.shards".to_owned();
+                context.problems.error(&database.span, key, error.to_string(), "");
+            }
+        };
+        let map = Arc::new(map.map_err(tell).ok()?);
+        let unchecked_unique = self.unchecked_unique;
+        Some(DeclaredMap { database: self.database.to_owned(), map, unchecked_unique })
     }
 }
 
@@ -246,7 +264,7 @@ fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>
     }
     let mut types = Vec::with_capacity(names.len());
     for (name, span) in names {
-        match key_type(name) {
+        match KeyType::from_name(name) {
             Some(key_type) => types.push(key_type),
             None => {
                 let known: Vec<String> = KEY_TYPES.iter().map(KeyType::to_string).collect();
@@ -259,31 +277,10 @@ fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>
     (types.len() == names.len()).then_some(types)
 }
 
-/// A type by one of PostgreSQL's names for it.
-fn key_type(name: &str) -> Option<KeyType> {
-    let known = match name {
-        "int2" => "smallint",
-        "int4" | "int" => "integer",
-        "int8" => "bigint",
-        "character varying" => "varchar",
-        "timestamp with time zone" => "timestamptz",
-        other => other,
-    };
-    KEY_TYPES.into_iter().find(|key_type| key_type.to_string() == known)
-}
-
 /// Ranges of equal size over the whole hash space, one per shard.
 fn even_split(shards: usize) -> Vec<KeyRange> {
-    let count = u16::try_from(shards).unwrap_or(u16::MAX).max(1);
-    let width = (1_i128 << 64) / i128::from(count);
-    let range = |index: u16| KeyRange {
-        from: (index > 0).then(|| {
-            let border = i128::from(i64::MIN) + width * i128::from(index);
-            Bound::Hash(i64::try_from(border).unwrap_or(i64::MAX))
-        }),
-        shard: ShardId(index),
-    };
-    (0..count).map(range).collect()
+    let borders = ShardMap::even_split(shards).into_iter().zip(0..=u16::MAX);
+    borders.map(|(from, shard)| KeyRange { from, shard: ShardId(shard) }).collect()
 }
 
 fn key_ranges(
@@ -362,13 +359,7 @@ fn list_values(
 
 /// A key as it stands in the file.
 fn key_value(reader: &Reader<'_>, key: &str, key_type: KeyType, text: &str) -> Option<KeyValue> {
-    let read = match key_type {
-        KeyType::Int2 => text.parse::<i16>().ok().map(|number| KeyValue::Int(number.into())),
-        KeyType::Int4 => text.parse::<i32>().ok().map(|number| KeyValue::Int(number.into())),
-        KeyType::Int8 => text.parse().ok().map(KeyValue::Int),
-        KeyType::Text | KeyType::Varchar => Some(KeyValue::Text(text.into())),
-        _ => None,
-    };
+    let read = KeyValue::from_text(key_type, text);
     if read.is_none() {
         let message = format!("{text:?} is not a key of type {key_type}");
         reader.error(key, message, "a value as PostgreSQL shows it");
@@ -388,7 +379,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
     let wanted = reader.text("distribution")?;
     let Some(distribution) = map.distribution(&wanted) else {
         if !map.broken.contains(&wanted) {
-            let known = map.map.distributions.iter().map(|known| &*known.name);
+            let known = map.distributions.iter().map(|known| &*known.name);
             let message = format!("there is no distribution {wanted:?} in {:?}", map.database);
             let help = one_of(&wanted, known, "a `[[distribution]]`");
             reader.error("distribution", message, help);
@@ -396,7 +387,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
         return None;
     };
     let columns = list(reader, "key").unwrap_or_default();
-    let types = &map.map.distributions.get(distribution)?.key_types;
+    let types = &map.distributions.get(distribution)?.key_types;
     if columns.len() != types.len() {
         let (given, needed) = (columns.len(), types.len());
         let message = format!("{given} columns, but the key of {wanted:?} has {needed}");
