@@ -6,9 +6,14 @@ use crate::wire::error::SqlError;
 use arc_swap::{ArcSwapOption, Guard};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// SQLSTATE of statements whose shard, or whose map, is not available.
 pub const UNAVAILABLE: &str = "PGM05";
+
+/// Longest wait of a login for the first map.
+const FIRST_MAP_WAIT: Duration = Duration::from_secs(5);
 
 /// A sharded database: its shards, and its map.
 pub struct ShardedDatabase {
@@ -20,6 +25,8 @@ pub struct ShardedDatabase {
     map: ArcSwapOption<ShardMap>,
     /// Maps that were replaced while somebody used them.
     replaced: Mutex<Vec<Weak<ShardMap>>>,
+    /// The first attempt to have a map has ended.
+    tried: watch::Sender<bool>,
 }
 
 impl ShardedDatabase {
@@ -33,7 +40,8 @@ impl ShardedDatabase {
         let last_epoch = before.map_or(0, |before| before.epoch());
         let (map, replaced) = (ArcSwapOption::empty(), Mutex::default());
         let name = database.name.clone();
-        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced }))
+        let tried = watch::Sender::new(false);
+        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, tried }))
     }
 
     /// The newest map. Whoever works by it keeps it until his statement or transaction has ended,
@@ -97,6 +105,23 @@ impl ShardedDatabase {
             }
         };
         self.take(next);
+        self.set_tried();
+    }
+
+    /// The first attempt to have a map has ended, well or not.
+    fn set_tried(&self) {
+        self.tried.send_if_modified(|tried| !std::mem::replace(tried, true));
+    }
+
+    /// Waits a short while for the first attempt to have a map: who logs in when the process has
+    /// just started would be refused otherwise. Cancel safe.
+    pub async fn tried(&self) {
+        if self.epoch() > 0 {
+            return;
+        }
+        let mut tried = self.tried.subscribe();
+        // The sender lives in `self`; who waited long enough goes on without a map.
+        let _ = crate::timer::timeout(FIRST_MAP_WAIT, tried.wait_for(|tried| *tried)).await;
     }
 
     /// Name of the database.

@@ -60,6 +60,8 @@ CREATE TABLE app.items (customer_id bigint NOT NULL, name text);
 -- Reference tables.
 CREATE TABLE countries (code text PRIMARY KEY, name text, vat numeric DEFAULT 0);
 CREATE TABLE rates (code text PRIMARY KEY, seen timestamptz DEFAULT now(), n serial);
+-- All of it on the fourth shard.
+CREATE TABLE archive (id int PRIMARY KEY, what text);
 -- Tables of the home shard.
 CREATE TABLE settings (key text PRIMARY KEY, value text);
 

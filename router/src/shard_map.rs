@@ -82,6 +82,8 @@ pub struct Table {
     pub distribution: usize,
     /// Names of the columns that hold the key, in the order of the distribution's types.
     pub key_columns: Vec<Box<str>>,
+    /// Its unique indexes that lack the key are checked on each shard only, and that is accepted.
+    pub unchecked_unique: bool,
 }
 
 /// A shard map, made by [`ShardMap::build`].

@@ -19,6 +19,14 @@ mod aggregates;
 mod emit;
 mod expression;
 mod finish;
+mod integrity;
+mod named;
+mod operand;
+mod print;
+pub(crate) mod query;
+mod reference;
+mod row;
+mod splice;
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +85,8 @@ pub enum Condition {
 /// Conditions that all hold for every row a table reference contributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyFilter {
+    /// Index of the distribution.
+    pub distribution: usize,
     /// Column of the key, and what is said of it.
     pub conditions: Vec<(u8, Condition)>,
 }
@@ -88,13 +98,15 @@ pub enum Placing {
     On(ShardId),
     /// Every shard gives the same answer: constants, reads of reference tables.
     Anywhere,
-    /// It restricts the rows of one distribution: each of these filters chooses shards, and the
-    /// statement needs the shards all of them choose.
+    /// It restricts the rows of distributions: each of these filters chooses shards, and the
+    /// statement needs every shard that any of them chooses.
     Keyed {
-        /// Index of the distribution.
+        /// Index of the (first) distribution.
         distribution: usize,
         /// One per table reference that is not tied to another by its key; one at least.
         filters: Vec<KeyFilter>,
+        /// Shards it needs besides: of tables that live on one shard.
+        also: Vec<ShardId>,
         /// Whether it writes.
         writes: bool,
     },
@@ -229,6 +241,14 @@ pub enum Merge {
     Same,
     /// Lines of text of each shard under a heading (EXPLAIN).
     Headed,
+    /// `COPY … TO STDOUT`: the data of all shards as one stream. The header, and what stands
+    /// before and after binary data, is given once.
+    CopyOut {
+        /// HEADER: the first line of each answer names the columns.
+        header: bool,
+        /// FORMAT binary.
+        binary: bool,
+    },
 }
 
 /// LIMIT and OFFSET of a merged answer. The parts are sent what the shards need to give.
@@ -247,6 +267,8 @@ pub struct SortKey {
     pub descending: bool,
     /// NULLS FIRST, also by default.
     pub nulls_first: bool,
+    /// Text of this key sorts byte by byte (collation C). Where this is not known, text is refused.
+    pub byte_order: bool,
 }
 
 /// What a statement means to the shards, whatever its values are.

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod fixture;
 mod front;
 pub mod leak;
+pub mod oracle;
 pub mod process;
 pub mod random;
 pub mod raw;

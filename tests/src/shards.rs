@@ -165,17 +165,35 @@ impl Shards {
         }
     }
 
+    /// The same as the superuser.
+    ///
+    /// # Panics
+    /// When one of them fails.
+    pub fn everywhere_as_superuser(&self, sql: &str) {
+        for cluster in self.clusters() {
+            cluster.primary.query_in(&self.database, sql).expect("a server takes it");
+        }
+    }
+
     /// Fills a table with the rows of `query`, directly: the oracle gets all, a shard its own.
     ///
     /// # Panics
     /// When a server refuses.
     pub fn fill(&self, table: &str, query: &str) {
+        self.fill_into(table, table, query);
+    }
+
+    /// The same; `into` names the table and the columns that are given.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn fill_into(&self, table: &str, into: &str, query: &str) {
         for (number, cluster) in self.servers.shards.iter().enumerate() {
             let own = self.layout.belongs(table, number, SHARDS);
-            let sql = format!("insert into {table} select * from ({query}) as filled where {own}");
+            let sql = format!("insert into {into} select * from ({query}) as filled where {own}");
             run_as_user(&cluster.primary, &self.database, &sql);
         }
-        run_as_user(self.oracle(), &self.database, &format!("insert into {table} {query}"));
+        run_as_user(self.oracle(), &self.database, &format!("insert into {into} {query}"));
     }
 
     /// Waits until all replicas have all there is.

@@ -2,6 +2,7 @@
 //! `sections`.
 
 mod access;
+mod catalog;
 mod failover;
 mod limits;
 mod notify;
@@ -10,6 +11,7 @@ mod sharding;
 mod state;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};
+pub use catalog::CATALOG;
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 pub use sharding::{DISTRIBUTION, TABLE};
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod catalog;
 mod checks;
 #[cfg(test)]
 mod docs;

@@ -33,6 +33,8 @@ pub struct Config {
     pub databases: Vec<Arc<Database>>,
     /// `[[distribution]]` and `[[table]]`, for each database with shards.
     pub maps: Vec<DeclaredMap>,
+    /// `[catalog]`
+    pub catalog: Option<Arc<CatalogServers>>,
 }
 
 /// Process-wide settings.
@@ -54,6 +56,8 @@ pub struct General {
     pub max_message_bytes: usize,
     /// Ways in, and options of TCP connections.
     pub network: Network,
+    /// Name of the process in the catalog, when one is given.
+    pub name: Option<String>,
 }
 
 /// Where clients come in.

@@ -12,7 +12,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     SequenceState, Shard, User,
 };
-use super::{limits, pem, secrets, servers, sharding};
+use super::{catalog, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -174,6 +174,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         http: of("http").next().and_then(|table| http(&Reader::new(table, context))),
         access: access::access(tables, &users, context),
         maps: sharding::maps(tables, &databases, context),
+        catalog: catalog::catalog(tables, context),
         databases,
         users,
         shards,
@@ -199,6 +200,7 @@ fn general(reader: &Reader<'_>) -> General {
         drain_timeout: reader.duration_ms("drain_timeout_ms"),
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
+        name: reader.name("name"),
     }
 }
 

@@ -81,7 +81,7 @@ fn hosts(reader: &Reader<'_>) -> Vec<Arc<Host>> {
 }
 
 /// One host, with the options of `reader`.
-fn host(reader: &Reader<'_>, key: &str, text: &str, span: &Span) -> Option<Host> {
+pub(super) fn host(reader: &Reader<'_>, key: &str, text: &str, span: &Span) -> Option<Host> {
     let address = match address::connect(text) {
         Ok(address) => address,
         Err((message, help)) => {

@@ -362,6 +362,22 @@ impl State {
         self.shards.iter().map(|entry| &entry.cluster)
     }
 
+    /// All sharded databases.
+    pub fn sharded(&self) -> impl Iterator<Item = &Arc<ShardedDatabase>> {
+        self.databases.values().filter_map(|entry| entry.sharded.as_ref())
+    }
+
+    /// Whether clients cannot be let in without this cluster. A shard that is nobody's home is
+    /// missed by those statements only that need it.
+    pub fn is_needed(&self, cluster: &Arc<Cluster>) -> bool {
+        let is_home = |entry: &DatabaseEntry| Arc::ptr_eq(&entry.cluster, cluster);
+        let has = |entry: &DatabaseEntry| {
+            entry.shards.iter().any(|shard| Arc::ptr_eq(&shard.cluster, cluster))
+        };
+        let mut all = self.databases.values();
+        all.clone().any(|entry| is_home(entry)) || !all.any(|entry| has(entry))
+    }
+
     /// What listens for the sessions of each database.
     pub fn hubs(&self) -> impl Iterator<Item = &Arc<Hub>> {
         self.databases.values().map(|entry| &entry.hub)

@@ -329,7 +329,7 @@ fn start_http(
     let ready = Arc::clone(shared);
     let state = HttpState {
         metrics: Arc::clone(&shared.metrics),
-        ready: Arc::new(move || observe::missing(&ready)),
+        ready: Arc::new(move || observe::readiness(&ready)),
     };
     let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);

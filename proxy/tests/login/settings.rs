@@ -33,6 +33,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             drain_timeout: second,
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
+            name: None,
         },
         listeners,
         http: None,
@@ -45,6 +46,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         users,
         shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
         databases: vec![],
+        maps: vec![],
+        catalog: None,
     }
 }
 

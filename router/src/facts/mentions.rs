@@ -41,6 +41,8 @@ pub struct Mentions {
     pub uses_sequences: bool,
     /// It sends notifications.
     pub notifies: bool,
+    /// It holds a word of statements that write.
+    pub writes: bool,
     /// Names after `NEW.`, and `*` when NEW stands otherwise than in `RETURN NEW`.
     pub new_columns: Vec<Box<str>>,
 }
@@ -64,7 +66,7 @@ pub fn runs_text(function: &str) -> bool {
 impl Mentions {
     /// What nobody can read.
     fn anything() -> Self {
-        Self { runs_text: true, uses_sequences: true, notifies: true, ..Self::default() }
+        Self { runs_text: true, writes: true, ..Self::default() }
     }
 
     /// Adds what another text of the same owner mentions.
@@ -75,6 +77,7 @@ impl Mentions {
         self.runs_text |= other.runs_text;
         self.uses_sequences |= other.uses_sequences;
         self.notifies |= other.notifies;
+        self.writes |= other.writes;
         self.new_columns.extend(other.new_columns);
     }
 }
@@ -102,6 +105,11 @@ pub(super) fn read(text: &str, how: Reading) -> Mentions {
         match &*name {
             "nextval" | "setval" | "currval" | "lastval" => found.uses_sequences = true,
             "notify" | "pg_notify" => found.notifies = true,
+            "insert" | "update" | "delete" | "merge" | "truncate" | "copy" | "lock"
+                if !after_dot && how != Reading::Calls =>
+            {
+                found.writes = true;
+            }
             "execute" if how == Reading::Body => found.runs_text = true,
             "new" if how == Reading::Body && !after_dot => new(sql, &tokens, at, &mut found),
             name => found.runs_text |= next_opens && runs_text(name),

@@ -5,7 +5,7 @@
 //! of that name.
 
 use super::mentions::Mentions;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Most names looked at to answer what a name reaches; with more, it reaches everything.
 pub const MAX_REACHED: usize = 10_000;
@@ -65,6 +65,8 @@ pub enum Collation {
     None,
     /// By bytes.
     Bytes,
+    /// As the database does, which does not sort by bytes: equal only when the bytes are.
+    Database,
     /// Equal only when the bytes are; in an order of its own.
     Deterministic,
     /// Different texts may be equal.
@@ -204,12 +206,10 @@ impl SchemaFacts {
             (_, []) => Lookup::Unknown,
             (None, [one]) => Lookup::One(one),
             (None, several) => Lookup::Several(several),
-            (Some(schema), all) => {
-                match all.iter().find(|relation| *relation.schema == *schema) {
-                    Some(relation) => Lookup::One(relation),
-                    None => Lookup::Unknown,
-                }
-            }
+            (Some(schema), all) => match all.iter().find(|relation| *relation.schema == *schema) {
+                Some(relation) => Lookup::One(relation),
+                None => Lookup::Unknown,
+            },
         }
     }
 
@@ -241,29 +241,46 @@ impl SchemaFacts {
         self.mentions.get(name)
     }
 
+    /// Names of everything that mentions something.
+    pub fn mentioning(&self) -> impl Iterator<Item = &str> {
+        self.mentions.keys().map(|name| &**name)
+    }
+
+    /// What `name` mentions, what that mentions, and so on, each text once; `None` when it is too
+    /// much to follow.
+    pub fn reached(&self, name: &str) -> Option<Vec<&Mentions>> {
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut reached: Vec<&Mentions> = self.mentions.get(name).into_iter().collect();
+        let mut next = 0;
+        while let Some(mentions) = reached.get(next).copied() {
+            next += 1;
+            for mentioned in &mentions.names {
+                let Some(more) = self.mentions.get(mentioned) else { continue };
+                if **mentioned != *name && seen.insert(mentioned) {
+                    reached.push(more);
+                }
+            }
+            if reached.len() > MAX_REACHED {
+                return None;
+            }
+        }
+        Some(reached)
+    }
+
     /// Follows what `name` mentions, and what that mentions, until `found` says yes: the name it
     /// said yes to. `name` itself is not asked for. A text that runs SQL which is not written in
     /// it may mention anything: it answers `EXECUTE`.
-    pub fn reaches<'a>(
-        &'a self,
-        name: &str,
-        mut found: impl FnMut(&str) -> bool,
-    ) -> Option<&'a str> {
-        let mut seen: Vec<&str> = Vec::new();
-        let mut queue: Vec<&Mentions> = self.mentions.get(name).into_iter().collect();
-        while let Some(mentions) = queue.pop() {
-            if mentions.runs_text || seen.len() > MAX_REACHED {
-                return Some("EXECUTE");
+    pub fn reaches(&self, name: &str, mut found: impl FnMut(&str) -> bool) -> Option<&str> {
+        if !self.mentions.contains_key(name) {
+            return None;
+        }
+        let Some(reached) = self.reached(name) else { return Some("EXECUTE") };
+        for mentions in reached {
+            if let Some(name) = mentions.names.iter().find(|name| found(name)) {
+                return Some(name);
             }
-            for mentioned in &mentions.names {
-                if found(mentioned) {
-                    return Some(mentioned);
-                }
-                let Some(next) = self.mentions.get(mentioned) else { continue };
-                if !seen.contains(&&**mentioned) {
-                    seen.push(mentioned);
-                    queue.push(next);
-                }
+            if mentions.runs_text {
+                return Some("EXECUTE");
             }
         }
         None

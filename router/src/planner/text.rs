@@ -70,6 +70,10 @@ impl<'a> Text<'a> {
         self.tokens.len()
     }
 
+    pub(crate) fn token(&self, at: usize) -> Option<Token> {
+        self.tokens.get(at).copied()
+    }
+
     pub(crate) fn kind(&self, at: usize) -> Option<TokenKind> {
         self.tokens.get(at).map(|token| token.kind)
     }
@@ -86,6 +90,11 @@ impl<'a> Text<'a> {
     /// The text as it was written.
     pub(crate) fn raw(&self, at: usize) -> &'a [u8] {
         self.tokens.get(at).map(|token| token.text(self.sql)).unwrap_or_default()
+    }
+
+    /// The same of the token before `at`.
+    pub(crate) fn raw_before(&self, at: usize) -> &'a [u8] {
+        at.checked_sub(1).map_or(&[], |before| self.raw(before))
     }
 
     /// The text from the first byte of one token to the last of another (`to` is not included).

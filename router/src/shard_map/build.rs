@@ -68,6 +68,8 @@ pub struct TableParts {
     pub distribution: Box<str>,
     /// The columns that hold the key.
     pub key_columns: Vec<Box<str>>,
+    /// Its unique indexes that lack the key are checked on each shard only, and that is accepted.
+    pub unchecked_unique: bool,
 }
 
 /// Something wrong with the parts of a map, or with a change of one.
@@ -137,6 +139,15 @@ impl MapParts {
         self.distribution(name, DistributionKind::Single, &[], |parts| parts.home = home)
     }
 
+    /// The last table's unique indexes that lack its key are checked on each shard only.
+    #[must_use]
+    pub fn unchecked_unique(mut self) -> Self {
+        if let Some(table) = self.tables.last_mut() {
+            table.unchecked_unique = true;
+        }
+        self
+    }
+
     /// With a table of a distribution.
     #[must_use]
     pub fn table(mut self, schema: &str, name: &str, distribution: &str, key: &[&str]) -> Self {
@@ -145,6 +156,7 @@ impl MapParts {
             name: name.into(),
             distribution: distribution.into(),
             key_columns: key.iter().map(|column| Box::from(*column)).collect(),
+            unchecked_unique: false,
         });
         self
     }
@@ -218,6 +230,7 @@ impl ShardMap {
             name: t.name.clone(),
             distribution: name_of(t.distribution),
             key_columns: t.key_columns.clone(),
+            unchecked_unique: t.unchecked_unique,
         };
         MapParts {
             epoch: self.epoch,
@@ -425,6 +438,7 @@ impl Check<'_> {
                 name: parts.name.clone(),
                 distribution: at,
                 key_columns: columns.clone(),
+                unchecked_unique: parts.unchecked_unique,
             });
         }
         let mut names: Vec<_> = tables.iter().map(|table| (&table.name, &table.schema)).collect();

@@ -126,8 +126,13 @@ fn read_line(line: &str, parts: &mut MapParts) -> Option<()> {
                 name: words.next()?.into(),
                 distribution: words.next()?.into(),
                 key_columns: words.map(Into::into).collect(),
+                unchecked_unique: false,
             });
             return Some(());
+        }
+        "unchecked_unique" => {
+            parts.tables.last_mut()?.unchecked_unique = true;
+            words
         }
         _ => return None,
     };
@@ -242,6 +247,9 @@ impl fmt::Display for ShardMap {
             write!(f, " {}", Quoted(distribution))?;
             table.key_columns.iter().try_for_each(|column| write!(f, " {}", Quoted(column)))?;
             writeln!(f)?;
+            if table.unchecked_unique {
+                writeln!(f, "unchecked_unique")?;
+            }
         }
         Ok(())
     }

@@ -15,7 +15,9 @@
 use super::aggregates::{self, Combine};
 use super::emit::{Emitter, Replacement};
 use super::expression::{self, Call, Column, Mark, Scope, top_level};
+use super::query::Query;
 use super::{ColumnRule, Merge, Refusal};
+use crate::facts::schema::SchemaFacts;
 use crate::lexer::TokenKind;
 use crate::planner::Text;
 use std::ops::Range;
@@ -39,7 +41,7 @@ pub(super) struct Shape {
     /// The items of ORDER BY.
     pub(super) order: Vec<Order>,
     /// LIMIT, OFFSET and FETCH, as they stand.
-    pub(super) limit: Option<Range<usize>>,
+    pub(super) limit: Vec<Range<usize>>,
     /// Rows each shard need give at most, when ORDER BY and LIMIT say so.
     pub(super) limit_of_parts: Option<u64>,
 }
@@ -49,8 +51,8 @@ pub(super) struct Shape {
 pub(super) struct Item {
     /// The expression.
     pub(super) tokens: Range<usize>,
-    /// The token of its alias.
-    pub(super) alias: Option<usize>,
+    /// The name given to it.
+    pub(super) alias: Option<Box<str>>,
 }
 
 /// An item of ORDER BY.
@@ -58,8 +60,8 @@ pub(super) struct Item {
 pub(super) struct Order {
     /// The expression.
     pub(super) tokens: Range<usize>,
-    /// Direction and place of NULLs.
-    pub(super) rest: Range<usize>,
+    /// Direction and place of NULLs, as SQL.
+    pub(super) direction: &'static str,
 }
 
 /// What each shard is sent, and how the answers become one.
@@ -71,19 +73,21 @@ pub(super) struct Finished {
 
 type Result<T> = std::result::Result<T, Box<Refusal>>;
 
-/// Makes the two statements. `collations` has the collation of a column, if it is not the
-/// database's.
+/// Makes the two statements for a query whose sources are exact per shard. `limit_of_parts` is how
+/// many of the first rows of each shard are enough, when its ORDER BY and LIMIT say so.
 pub(super) fn finish(
     text: &Text<'_>,
-    scope: &Scope,
-    shape: &Shape,
-    collation: &dyn Fn(Column) -> Option<String>,
+    query: &Query,
+    schema: &SchemaFacts,
+    limit_of_parts: Option<u64>,
 ) -> Result<Finished> {
     let ours = text.sql.windows(5).any(|window| window.eq_ignore_ascii_case(b"pgm_c"));
     if ours || text.sql.contains(&1) {
         return Err(refuse("reserved-name", "a name that begins with pgm_c, or a control byte"));
     }
-    let builder = Builder::read(text, scope, shape, collation)?;
+    let known = Known::read(text, query, schema, limit_of_parts)?;
+    let collation = |column| known.collation(column);
+    let builder = Builder::read(text, &known.scope, &known.shape, &collation)?;
     let finished = match builder.is_partial() {
         true => builder.partial()?,
         false => builder.gathered()?,
@@ -231,9 +235,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         if let Some(name) = self.bare_name(tokens)
             && !self.is_column(&name)
         {
-            let mut named = self.shape.items.iter().filter(|item| {
-                self.alias(item).as_deref() == Some(&name)
-            });
+            let is_it = |item: &&Item| item.alias.as_deref() == Some(&*name);
+            let mut named = self.shape.items.iter().filter(is_it);
             if let (Some(item), None) = (named.next(), named.next()) {
                 return Ok(item.tokens.clone());
             }
@@ -261,15 +264,11 @@ impl<'a, 'b> Builder<'a, 'b> {
         sources.any(|source| source.columns.iter().any(|column| column == name))
     }
 
-    fn alias(&self, item: &Item) -> Option<String> {
-        self.text.name(item.alias?).map(std::borrow::Cow::into_owned)
-    }
-
     /// The name PostgreSQL gives a column of the answer; `Err` when it may be `name` or not.
     fn output_name(&self, at: usize, name: &str) -> Result<bool> {
         let (item, piece) = (&self.shape.items[at], &self.items[at]);
-        if item.alias.is_some() {
-            return Ok(self.alias(item).as_deref() == Some(name));
+        if let Some(alias) = &item.alias {
+            return Ok(**alias == *name);
         }
         if self.is_star(&item.tokens) {
             return Ok(self.is_column(name));
@@ -301,9 +300,6 @@ impl<'a, 'b> Builder<'a, 'b> {
                 true => Err(refuse("order-by-number", "ORDER BY a number beside a star")),
                 false => Ok(Ordering::Output(order.tokens.clone())),
             };
-        }
-        if self.text.is(order.rest.start, "using") {
-            return Err(refuse("order-by-using", "ORDER BY … USING"));
         }
         if let Some(name) = self.bare_name(&order.tokens) {
             let mut named = Vec::new();
@@ -379,8 +375,8 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     fn limit(&self, emitter: &mut Emitter<'_, '_>) {
-        if let Some(limit) = &self.shape.limit {
-            emitter.copy(limit.clone(), &[]);
+        for clause in &self.shape.limit {
+            emitter.copy(clause.clone(), &[]);
         }
     }
 }
@@ -400,5 +396,19 @@ fn column_of(at: usize) -> String {
     format!("pgm.pgm_c{}", at + 1)
 }
 
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// ` AS "alias"`
+fn named(item: &Item) -> String {
+    item.alias.as_deref().map_or_else(String::new, |alias| format!("AS {} ", quoted(alias)))
+}
+
 mod gathered;
 mod partial;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use shape::Known;

@@ -6,6 +6,7 @@ use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
 use super::access::{AUTH, HBA, LISTENER, USER_MAP};
+use super::catalog::CATALOG;
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
 use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
@@ -39,6 +40,7 @@ pub const SECTIONS: &[&Section] = &[
     &DATABASE,
     &DISTRIBUTION,
     &TABLE,
+    &CATALOG,
     &POOL,
 ];
 

@@ -1,8 +1,10 @@
 //! Owns what the configuration says of sharded databases.
 
-use super::Shard;
+use super::{Host, MonitorLogin, Shard};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where a sharded database lives. Which keys live where is in its map, which may change while
 /// this stays.
@@ -23,4 +25,17 @@ pub struct DeclaredMap {
     pub map: Arc<ShardMap>,
     /// By index of the map's tables: unique constraints without the key are accepted.
     pub unchecked_unique: Vec<bool>,
+}
+
+/// Where shard maps come from, when it is not the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogServers {
+    /// A primary and its replicas.
+    pub hosts: Vec<Arc<Host>>,
+    /// Who logs in, and to which database.
+    pub login: MonitorLogin,
+    /// Period of looking at the epoch, and of reporting the own one.
+    pub poll_interval: Duration,
+    /// Copy of the maps.
+    pub state_file: Option<PathBuf>,
 }

@@ -2,8 +2,8 @@
 //! runs over them.
 
 use super::{
-    Builder, ColumnRule, Column, Emitter, Finished, Mark, Merge, Ordering, Piece, Replacement,
-    Result, aggregates, column_of, is_aggregate, refuse, rows,
+    Builder, Column, ColumnRule, Emitter, Finished, Mark, Merge, Ordering, Piece, Replacement,
+    Result, aggregates, column_of, is_aggregate, named, quoted, refuse, rows,
 };
 use std::collections::BTreeMap;
 
@@ -14,6 +14,10 @@ impl Builder<'_, '_> {
                 let what = format!("{} without an ORDER BY of its own", call.name);
                 return Err(refuse("aggregate-without-order", what));
             }
+        }
+        let groups = !self.group.is_empty() || self.aggregates().next().is_some();
+        if groups && self.has_star() {
+            return Err(refuse("ungrouped-column", "a star beside GROUP BY or aggregates"));
         }
         let columns = self.columns_used();
         if columns.is_empty() {
@@ -64,7 +68,7 @@ impl Builder<'_, '_> {
         }
         part.put("\n");
         part.copy(self.shape.source.clone(), &[]);
-        if let Some(limit) = self.shape.limit_of_parts {
+        if let Some(limit) = self.shape.limit_of_parts.filter(|_| self.is_plain()) {
             let mut orders = Vec::new();
             for (order, spelled) in self.order.iter().zip(&self.shape.order) {
                 let tokens = match order {
@@ -74,17 +78,26 @@ impl Builder<'_, '_> {
                         None => return Ok(part.finish()),
                     },
                 };
-                orders.push((tokens, spelled.rest.clone()));
+                orders.push((tokens, spelled.direction));
             }
-            for (at, (tokens, rest)) in orders.into_iter().enumerate() {
+            for (at, (tokens, direction)) in orders.into_iter().enumerate() {
                 part.put(if at == 0 { "ORDER BY (" } else { ", (" });
                 part.copy(tokens, &[]);
-                part.put(") ");
-                part.copy(rest, &[]);
+                part.put(")");
+                part.put(direction);
             }
             part.put(&format!("LIMIT {limit}"));
         }
         Ok(part.finish())
+    }
+
+    /// Each row of the source makes one row of the answer.
+    fn is_plain(&self) -> bool {
+        let one_level = self.shape.distinct.is_none() && self.group.is_empty();
+        one_level
+            && self.having.is_none()
+            && self.calls().all(|call| !call.over)
+            && self.aggregates().next().is_none()
     }
 
     /// The expression of the target list that a number or alias in ORDER BY stands for.
@@ -94,7 +107,7 @@ impl Builder<'_, '_> {
             None => {
                 let name = self.bare_name(tokens)?;
                 let mut items = self.shape.items.iter();
-                items.find(|item| self.alias(item).as_deref() == Some(&name))?
+                items.find(|item| item.alias.as_deref() == Some(&*name))?
             }
         };
         Some(item.tokens.clone())
@@ -102,7 +115,6 @@ impl Builder<'_, '_> {
 
     fn source_name(&self, column: Column) -> Result<String> {
         let source = &self.scope.sources[column.source];
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         Ok(format!("{}.{}", quoted(&source.alias), quoted(self.column_name(column))))
     }
 
@@ -123,10 +135,7 @@ impl Builder<'_, '_> {
             } else {
                 self.copy_over(&mut last, piece, columns);
             }
-            if let Some(alias) = item.alias {
-                last.put("AS ");
-                last.copy(alias..alias + 1, &[]);
-            }
+            last.put(&named(item));
         }
         last.put(&rows(columns.len()));
         if let Some(clause) = &self.shape.group_clause {
@@ -150,17 +159,13 @@ impl Builder<'_, '_> {
                     self.copy_over(&mut last, piece, columns);
                 }
             }
-            last.copy(spelled.rest.clone(), &[]);
+            last.put(spelled.direction);
         }
         self.limit(&mut last);
         last.finish()
     }
 
-    fn star(
-        &self,
-        tokens: &std::ops::Range<usize>,
-        columns: &BTreeMap<Column, usize>,
-    ) -> String {
+    fn star(&self, tokens: &std::ops::Range<usize>, columns: &BTreeMap<Column, usize>) -> String {
         let name = (tokens.len() == 3).then(|| self.text.name(tokens.start)).flatten();
         let of = columns.iter().filter(|(column, _)| {
             let source = &self.scope.sources[column.source];

@@ -1,0 +1,7 @@
+//! Statements over several databases of a real server, which stand for shards, and over servers
+//! that the tests play themselves.
+
+mod order;
+mod played;
+mod real;
+mod rig;

@@ -1,0 +1,97 @@
+//! Owns the comparison of whole tables, directly on the servers: the rows of all shards together
+//! are those of the oracle, and every row lies on the shard it belongs to.
+
+use crate::shards::Shards;
+use crate::shards::layout::Kind;
+use crate::shards::servers::SHARDS;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Differing rows shown.
+const SHOWN_ROWS: usize = 6;
+
+/// Number of rows and sum of their hashes.
+type Digest = (i128, i128);
+
+/// Digests of all tables on the oracle.
+pub type Digests = Vec<Digest>;
+
+/// Digests of the oracle's tables; an error when the shards have something else.
+///
+/// # Errors
+/// What differs.
+///
+/// # Panics
+/// When a server does not answer.
+pub fn compare(shards: &Shards, tables: &[String]) -> Result<Digests, String> {
+    let oracle = digests(shards, None, tables);
+    let parts: Vec<Vec<(Digest, i128)>> =
+        (0..SHARDS).map(|number| digests(shards, Some(number), tables)).collect();
+    let mut faults = String::new();
+    for (at, table) in tables.iter().enumerate() {
+        let expected = oracle[at].0;
+        for (number, part) in parts.iter().enumerate().filter(|(_, part)| part[at].1 != 0) {
+            let count = part[at].1;
+            let _ = write!(faults, "\n{count} rows of {table} do not belong to s{number}");
+        }
+        let copied = shards.layout.of_table(table).map(|(distribution, _)| &distribution.kind);
+        let equal = match copied {
+            Some(Kind::Reference) => parts.iter().all(|part| part[at].0 == expected),
+            _ => sum(parts.iter().map(|part| part[at].0)) == expected,
+        };
+        if !equal {
+            faults += &detail(shards, table);
+        }
+    }
+    let digests = oracle.into_iter().map(|(digest, _)| digest).collect();
+    if faults.is_empty() { Ok(digests) } else { Err(faults) }
+}
+
+fn sum(digests: impl Iterator<Item = Digest>) -> Digest {
+    digests.fold((0, 0), |(count, hash), more| (count + more.0, hash + more.1))
+}
+
+/// By table: its digest, and how many rows lie on the wrong shard.
+fn digests(shards: &Shards, number: Option<usize>, tables: &[String]) -> Vec<(Digest, i128)> {
+    let part = |table: &String| {
+        let own = number.map_or("true".into(), |n| shards.layout.belongs(table, n, SHARDS));
+        format!(
+            "select count(*), coalesce(sum(hashtextextended(x::text, 0)::numeric), 0), \
+             count(*) filter (where ({own}) is not true) from {table} x"
+        )
+    };
+    let sql = tables.iter().map(part).collect::<Vec<_>>().join(" union all ");
+    let server = number.map_or(shards.oracle(), |number| shards.shard(number));
+    let rows = server.query_in(&shards.database, &sql).expect("tables can be read");
+    let number = |value: &Option<String>| -> i128 {
+        value.as_deref().and_then(|text| text.parse().ok()).expect("a number")
+    };
+    rows.iter().map(|row| ((number(&row[0]), number(&row[1])), number(&row[2]))).collect()
+}
+
+fn detail(shards: &Shards, table: &str) -> String {
+    let sql = format!("select x::text from {table} x");
+    let rows = |server: &pgmanifold::demo::postgres::Postgres| -> Vec<String> {
+        let rows = server.query_in(&shards.database, &sql).expect("a table can be read");
+        rows.into_iter().flatten().flatten().collect()
+    };
+    let mut counts: BTreeMap<String, (i64, String)> = BTreeMap::new();
+    for number in 0..SHARDS {
+        for row in rows(shards.shard(number)) {
+            let entry = counts.entry(row).or_default();
+            entry.0 += 1;
+            let _ = write!(entry.1, "s{number} ");
+        }
+    }
+    for row in rows(shards.oracle()) {
+        counts.entry(row).or_default().0 -= 1;
+    }
+    let mut text = format!("\n{table} differs:");
+    for (row, (count, places)) in
+        counts.iter().filter(|(_, (count, _))| *count != 0).take(SHOWN_ROWS)
+    {
+        let who = if *count > 0 { "too many" } else { "missing" };
+        let _ = write!(text, "\n  {who} ({count}) {row} {places}");
+    }
+    text
+}
