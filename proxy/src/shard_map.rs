@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Longest wait for the catalog, or a shard, to answer a question about the map.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// SQLSTATE of statements whose shard, or whose map, is not available.
 pub const UNAVAILABLE: &str = "PGM05";
 
@@ -215,7 +218,8 @@ mod tests {
         sharded.declare(&map);
         sharded.declare(&map);
         assert_eq!(sharded.epoch(), 1);
-        sharded.declare(&Arc::new(map.next(|parts| parts.home = "s0".into()).unwrap()));
+        let other = map.next(|parts| *parts = parts.clone().reference("copies")).unwrap();
+        sharded.declare(&Arc::new(other));
         assert_eq!(sharded.epoch(), 2);
         assert_eq!(sharded.shard_name(sharded.home()), "s1");
         assert_eq!(sharded.shard_named("s1"), Some(ShardId(1)));
