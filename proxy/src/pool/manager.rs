@@ -16,6 +16,7 @@ use crate::pool::budget::{Budget, BudgetKind, Budgets};
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
+use crate::two_phase::TwoPhase;
 use crate::wire::tls::TlsConfigError;
 use entries::{DatabaseEntry, ShardEntry, shards_of, start_database, start_shard};
 use hashbrown::HashMap;
@@ -44,6 +45,8 @@ pub struct UserPools {
     pub shard: ShardId,
     /// The sharded database, when it is one.
     pub sharded: Option<Arc<ShardedDatabase>>,
+    /// Ends transactions over several shards of it.
+    pub two_phase: Option<Arc<TwoPhase>>,
     /// The hosts.
     pub cluster: Arc<Cluster>,
     /// Newest writes under causality keys.
@@ -308,6 +311,7 @@ impl State {
             user: Arc::clone(user),
             shard: id,
             sharded: entry.sharded.clone(),
+            two_phase: entry.two_phase.clone(),
             cluster: Arc::clone(&shard.cluster),
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
@@ -350,6 +354,9 @@ impl State {
         {
             entry.facts.vacate();
             entry.hub.vacate();
+            if let Some(two_phase) = &entry.two_phase {
+                two_phase.vacate();
+            }
         }
         let (now, all) = (Instant::now(), self.all_pools());
         for pools in all.iter().filter(|pools| is_it(&pools.cluster, &pools.database)) {
@@ -365,6 +372,11 @@ impl State {
     /// All sharded databases.
     pub fn sharded(&self) -> impl Iterator<Item = &Arc<ShardedDatabase>> {
         self.databases.values().filter_map(|entry| entry.sharded.as_ref())
+    }
+
+    /// What ends transactions over several shards, of each sharded database.
+    pub fn two_phases(&self) -> impl Iterator<Item = &Arc<TwoPhase>> {
+        self.databases.values().filter_map(|entry| entry.two_phase.as_ref())
     }
 
     /// Whether clients cannot be let in without this cluster. A shard that is nobody's home is

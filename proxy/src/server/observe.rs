@@ -30,6 +30,9 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
         for hub in state.hubs() {
             collect_hub(hub, samples);
         }
+        for two_phase in state.two_phases() {
+            two_phase.collect(samples);
+        }
     })
 }
 

@@ -7,6 +7,7 @@ use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
 use crate::config::model::{Database, Shard};
 use crate::notify::Hub;
 use crate::shard_map::ShardedDatabase;
+use crate::two_phase::{Place, Scope, TwoPhase};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::runtime::Handle;
@@ -59,12 +60,15 @@ pub(super) struct DatabaseEntry {
     /// By `ShardId`; one alone when it is not sharded.
     pub(super) shards: Vec<Arc<ShardEntry>>,
     pub(super) sharded: Option<Arc<ShardedDatabase>>,
+    /// Ends its transactions, when it is sharded.
+    pub(super) two_phase: Option<Arc<TwoPhase>>,
     /// The home shard's.
     pub(super) cluster: Arc<Cluster>,
     pub(super) facts: Arc<FactsStore>,
     pub(super) hub: Arc<Hub>,
     _refresh: Background,
     _listener: Background,
+    _recovery: Option<Background>,
 }
 
 impl DatabaseEntry {
@@ -132,8 +136,14 @@ pub(super) fn start_database(
         let (hub, connector) = (Arc::clone(&hub), Arc::clone(connector));
         async move { hub.run(connector, stopped.wait()).await }
     });
+    let two_phase = two_phase(database, &shards, connector, around);
+    let recovery = two_phase.clone().map(|two_phase| {
+        Background::spawn(around.control, |stopped| two_phase.run(stopped.wait()))
+    });
     Some(DatabaseEntry {
         id,
+        two_phase,
+        _recovery: recovery,
         database: Arc::clone(database),
         sharded,
         cluster: Arc::clone(&shard.cluster),
@@ -143,4 +153,27 @@ pub(super) fn start_database(
         _listener: listener,
         shards,
     })
+}
+
+/// What ends transactions over several shards.
+fn two_phase(
+    database: &Database,
+    shards: &[Arc<ShardEntry>],
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> Option<Arc<TwoPhase>> {
+    let sharding = database.sharding.as_ref()?;
+    let place = |entry: &Arc<ShardEntry>| Place {
+        name: entry.shard.name.as_str().into(),
+        cluster: Arc::clone(&entry.cluster),
+        login: entry.shard.recovery.clone(),
+    };
+    let scope = Scope {
+        database: database.name.as_str().into(),
+        server_database: database.server_database.clone(),
+        shards: shards.iter().map(place).collect(),
+        preferred_home: sharding.home,
+        times: database.two_phase,
+    };
+    Some(TwoPhase::new(scope, Arc::clone(connector), around.control.clone()))
 }
