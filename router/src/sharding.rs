@@ -16,16 +16,20 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod aggregates;
+mod conditions;
 mod emit;
 mod expression;
 mod finish;
 mod integrity;
+mod levels;
 mod named;
 mod operand;
 mod print;
 pub(crate) mod query;
 mod reference;
+mod references;
 mod row;
+mod schema;
 mod splice;
 
 /// What statements are read against.

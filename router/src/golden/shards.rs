@@ -3,7 +3,7 @@
 use super::add_dump;
 use crate::facts::{Facts, FactsBuilder, FactsError};
 use crate::key::{KeyType, KeyValue};
-use crate::shard_map::{MapParts, ShardMap};
+use crate::shard_map::{MapError, MapParts, ShardMap};
 
 /// The schema of the cases, as SQL for psql.
 pub const SHARDS_SCHEMA: &str = include_str!("../../golden/shards.sql");
@@ -22,32 +22,40 @@ pub fn shards_facts() -> Result<Facts, FactsError> {
 
 /// Four shards; the first is home. `customer`: hash of a bigint, a quarter each; `tenant`: list;
 /// `day`: ranges of dates; `pair`: hash of two integers; `everywhere`: reference tables.
-pub fn shards_map() -> ShardMap {
-    let shards = ["s0", "s1", "s2", "s3"];
-    // Days since 2000-01-01: 2026-01-01 and 2026-07-01.
-    let days = [(None, "s0"), (Some(9497), "s1"), (Some(9678), "s2")]
-        .map(|(day, shard)| (day.map(KeyValue::Date), shard));
-    let tenants = [("acme", "s1"), ("bolt", "s2"), ("coil", "s1")]
-        .map(|(tenant, shard)| (KeyValue::Text(tenant.into()), shard));
-    let mut parts = MapParts::new(&shards)
+///
+/// # Errors
+/// The parts do not make a map.
+pub fn shards_map() -> Result<ShardMap, Vec<MapError>> {
+    let text = |value: &str| KeyValue::Text(value.into());
+    let day = |day: &str| KeyValue::from_text(KeyType::Date, day);
+    let mut parts = MapParts::new(&["s0", "s1", "s2", "s3"])
         .hash("customer", &[KeyType::Int8])
-        .list("tenant", KeyType::Varchar, &tenants)
-        .range("day", KeyType::Date, &days)
+        .list(
+            "tenant",
+            KeyType::Varchar,
+            &[(text("acme"), "s1"), (text("bolt"), "s2"), (text("coil"), "s1")],
+        )
+        .range(
+            "day",
+            KeyType::Date,
+            &[(None, "s0"), (day("2026-01-01"), "s1"), (day("2026-07-01"), "s2")],
+        )
         .hash("pair", &[KeyType::Int4, KeyType::Int4])
         .reference("everywhere")
+        .single("aside", "s3")
         .table("public", "customers", "customer", &["id"])
         .table("app", "items", "customer", &["customer_id"])
         .table("public", "docs", "tenant", &["tenant"])
         .table("public", "events", "day", &["day"])
         .table("public", "cells", "pair", &["x", "y"])
         .table("public", "countries", "everywhere", &[])
-        .table("public", "rates", "everywhere", &[]);
+        .table("public", "rates", "everywhere", &[])
+        .table("public", "archive", "aside", &[]);
     for name in [
         "orders",
         "lines",
         "parts",
         "tickets",
-        "notes",
         "mails",
         "serials",
         "identities",
@@ -58,5 +66,5 @@ pub fn shards_map() -> ShardMap {
     ] {
         parts = parts.table("public", name, "customer", &["customer_id"]);
     }
-    ShardMap::build(parts).expect("invariant: checked by a test")
+    ShardMap::build(parts.table("public", "notes", "customer", &["customer_id"]).unchecked_unique())
 }
