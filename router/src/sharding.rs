@@ -20,6 +20,7 @@ mod conditions;
 mod emit;
 mod expression;
 mod finish;
+mod insert;
 mod integrity;
 mod levels;
 mod named;
@@ -31,6 +32,8 @@ mod references;
 mod row;
 mod schema;
 mod splice;
+mod target;
+mod unsharded;
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
