@@ -3,7 +3,6 @@
 //! (see `own`), which its Sync ends.
 
 use super::super::extended::SYNC;
-use super::super::planning::Planner;
 use super::super::request::{Step, aborted};
 use super::super::{DeferredBegin, Prepared, Session, Stop, Virtual};
 use super::choice::{Way, may_write, take};

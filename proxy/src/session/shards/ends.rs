@@ -160,7 +160,7 @@ impl Session {
     /// # Errors
     /// 55000 when a shard cannot prepare transactions.
     pub(super) fn check_two_phase(&self) -> Result<(), SqlError> {
-        Ok(())
+        self.pools.two_phase.as_ref().map_or(Ok(()), |two_phase| two_phase.check_writable())
     }
 
     /// Ends the batch under way on the server at hand; its transaction goes on.
@@ -286,10 +286,13 @@ impl Session {
     }
 
     async fn commit_several(&mut self, shards: &[ShardId]) -> Result<(), SqlError> {
-        let Some(known) = self.sharded() else { return Ok(()) };
+        let two_phase = self.pools.two_phase.clone();
+        let (Some(known), Some(two_phase)) = (self.sharded(), two_phase) else {
+            return Err(SqlError::error("XX000", "a database without shards has several"));
+        };
         let mut lifted = self.lift(shards);
         let mut parts = participants(&mut lifted, |shard| known.shard_name(shard));
-        let result = commit_parts(&known, &mut parts).await;
+        let result = two_phase.commit(&mut parts).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);
         let mut lost = lost.into_iter();
@@ -304,6 +307,7 @@ impl Session {
                 Ok(())
             }
             Err(failed) => {
+                self.output.extend_from_slice(&failed.passing);
                 if failed.outcome == Outcome::Unknown {
                     tracing::warn!(client = self.handle.id, error = %failed.error,
                         "outcome of a commit over shards is not known");
@@ -413,20 +417,6 @@ impl Session {
     pub(super) fn rest_in_transaction(&mut self) {
         self.set_state(ClientState::IdleInTransaction);
     }
-}
-
-/// Commits on all of these servers or on none.
-async fn commit_parts(
-    known: &crate::shard_map::ShardedDatabase,
-    parts: &mut [crate::execute::Participant<'_>],
-) -> Result<crate::two_phase::Committed, crate::two_phase::CommitError> {
-    let _ = known;
-    for part in parts.iter_mut() {
-        if let Err(error) = exec::run(part.server, "COMMIT").await {
-            return Err(crate::two_phase::CommitError { error, outcome: Outcome::Unknown });
-        }
-    }
-    Ok(crate::two_phase::Committed::default())
 }
 
 fn unknown_outcome(shard: &str) -> SqlError {

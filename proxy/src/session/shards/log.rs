@@ -21,7 +21,7 @@ pub(super) struct Log {
 
 /// What joins do again.
 #[derive(Debug, Clone)]
-pub(super) enum Replay {
+pub(in crate::session) enum Replay {
     /// A text.
     Text(Box<[u8]>),
     /// Body of a Parse after its name, and of a Bind after both names.
