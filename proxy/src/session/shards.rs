@@ -62,6 +62,8 @@ pub(super) struct Shards {
     own_transaction: bool,
     /// The batch under way has executed something outside of a transaction that may write.
     batch_wrote: bool,
+    /// The batch under way has a BEGIN that its server was sent.
+    batch_begun: bool,
     /// What was bound last may write.
     bound_writes: bool,
     /// The other participants have done what the statement at hand does.
@@ -92,6 +94,7 @@ impl Shards {
             portals: Portals::default(),
             own_transaction: false,
             batch_wrote: false,
+            batch_begun: false,
             bound_writes: false,
             others_did: false,
             lost_participant: false,

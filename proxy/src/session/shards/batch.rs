@@ -183,6 +183,7 @@ impl Session {
                 let inside = self.in_transaction();
                 if let Some(shards) = &mut self.shards {
                     shards.own_transaction = false;
+                    shards.batch_begun = true;
                     if !inside {
                         shards.log = Some(Box::new(Log::new(text, control)));
                     }
@@ -265,10 +266,12 @@ impl Session {
 
     /// Notes an Execute that is sent to the server at hand.
     pub(in crate::session) fn note_execute(&mut self) {
-        if let Some(shards) = &mut self.shards
-            && self.lease.as_ref().is_some_and(|lease| lease.status == b'I')
-        {
-            shards.batch_wrote |= shards.bound_writes && !shards.own_transaction;
+        let begins = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::Begin));
+        let outside = self.lease.as_ref().is_some_and(|lease| {
+            lease.status == b'I' && !lease.expect.iter().any(begins)
+        });
+        if let Some(shards) = self.shards.as_mut().filter(|_| outside) {
+            shards.batch_wrote |= shards.bound_writes && !shards.batch_begun;
         }
     }
 
@@ -373,7 +376,7 @@ impl Session {
     pub(in crate::session) fn place_sync(&mut self) -> Option<Step> {
         let shards = self.shards.as_mut()?;
         if !shards.own_transaction {
-            shards.batch_wrote = false;
+            (shards.batch_wrote, shards.batch_begun) = (false, false);
             return None;
         }
         if self.owes_answers() {
