@@ -3,6 +3,7 @@
 mod cases;
 mod catalog_sql;
 mod hash;
+mod session;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
