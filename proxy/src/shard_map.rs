@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Longest wait for the catalog, or a shard, to answer a question about the map.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// SQLSTATE of statements whose shard, or whose map, is not available.
 pub const UNAVAILABLE: &str = "PGM05";
 
@@ -96,13 +99,12 @@ impl ShardedDatabase {
     /// than the one in use.
     pub fn declare(&self, map: &Arc<ShardMap>) {
         let next = match self.map.load().as_ref() {
-            None => Arc::new(ShardMap { epoch: self.last_epoch + 1, ..ShardMap::clone(map) }),
+            None => Arc::new(map.with_epoch(self.last_epoch + 1)),
             Some(old) => {
-                let next = ShardMap { epoch: old.epoch, ..ShardMap::clone(map) };
-                if next == **old {
+                if map.with_epoch(old.epoch) == **old {
                     return;
                 }
-                Arc::new(ShardMap { epoch: old.epoch + 1, ..next })
+                Arc::new(map.with_epoch(old.epoch + 1))
             }
         };
         self.take(next);
@@ -184,7 +186,7 @@ mod tests {
         let (sharded, map) = sharded();
         assert_eq!(sharded.map().unwrap_err().sqlstate, UNAVAILABLE);
         assert_eq!((sharded.epoch(), sharded.acknowledged_epoch()), (0, 0));
-        let at = |epoch| Arc::new(ShardMap { epoch, ..ShardMap::clone(&map) });
+        let at = |epoch| Arc::new(map.with_epoch(epoch));
         assert!(sharded.take(at(3)));
         let (statement, transaction) = (sharded.map().unwrap(), sharded.map().unwrap());
         assert!(!sharded.take(at(3)) && !sharded.take(at(2)), "never back");
@@ -204,7 +206,7 @@ mod tests {
         let (sharded, map) = sharded();
         sharded.declare(&map);
         let look = sharded.guard();
-        sharded.take(Arc::new(ShardMap { epoch: 9, ..ShardMap::clone(&map) }));
+        sharded.take(Arc::new(map.with_epoch(9)));
         assert_eq!(sharded.acknowledged_epoch(), 1);
         drop(look);
         assert_eq!(sharded.acknowledged_epoch(), 9);
@@ -216,7 +218,8 @@ mod tests {
         sharded.declare(&map);
         sharded.declare(&map);
         assert_eq!(sharded.epoch(), 1);
-        sharded.declare(&Arc::new(ShardMap { home: ShardId(0), ..ShardMap::clone(&map) }));
+        let other = map.next(|parts| *parts = parts.clone().reference("copies")).unwrap();
+        sharded.declare(&Arc::new(other));
         assert_eq!(sharded.epoch(), 2);
         assert_eq!(sharded.shard_name(sharded.home()), "s1");
         assert_eq!(sharded.shard_named("s1"), Some(ShardId(1)));

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod hint;
 pub mod key;
 pub mod lexer;
+pub mod ownership;
 pub mod plan;
 pub mod plan_cache;
 pub mod planner;

@@ -97,7 +97,7 @@ pub struct ShardMap {
     pub home: ShardId,
     /// All distributions.
     pub distributions: Vec<Distribution>,
-    /// All tables that belong to one, by name and schema.
+    /// All tables that belong to one.
     pub tables: Vec<Table>,
     index: TableIndex,
 }
@@ -110,24 +110,18 @@ pub enum Found<'a> {
     /// This one.
     One(&'a Table),
     /// More than one has it, in different schemas: which is meant depends on the search path.
-    Several(&'a [Table]),
+    Several,
 }
 
 impl ShardMap {
-    /// The tables of this name, in the schema when there is one. Allocates nothing.
+    /// The table of this name, in the schema when there is one. Allocates nothing.
     pub fn find(&self, schema: Option<&str>, name: &str) -> Found<'_> {
-        let tables = self.tables.get(self.index.get(name)).unwrap_or_default();
-        let found = match schema {
-            None => tables,
-            Some(schema) => {
-                let at = tables.binary_search_by(|table| (*table.schema).cmp(schema));
-                at.ok().and_then(|at| tables.get(at..=at)).unwrap_or_default()
-            }
-        };
-        match found {
-            [] => Found::No,
-            [table] => Found::One(table),
-            several => Found::Several(several),
+        let named = self.index.get(name).iter().filter_map(|at| self.tables.get(*at));
+        let mut found = named.filter(|table| schema.is_none_or(|schema| *table.schema == *schema));
+        match (found.next(), found.next()) {
+            (None, _) => Found::No,
+            (Some(table), None) => Found::One(table),
+            (Some(_), Some(_)) => Found::Several,
         }
     }
 
@@ -136,7 +130,7 @@ impl ShardMap {
     pub fn table(&self, schema: Option<&str>, name: &str) -> Option<&Table> {
         match self.find(schema, name) {
             Found::One(table) => Some(table),
-            Found::No | Found::Several(_) => None,
+            Found::No | Found::Several => None,
         }
     }
 

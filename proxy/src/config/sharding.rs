@@ -7,14 +7,13 @@ use super::resolve::{Context, MAX_NAME_BYTES, Reader};
 use super::servers;
 use pgmanifold_router::key::{KeyType, KeyValue};
 use pgmanifold_router::shard_map::{
-    Bound, Distribution, DistributionKind, KeyRange, ShardId, ShardMap, Table as MapTable,
+    Bound, DistributionKind, DistributionParts, MAX_KEY_COLUMNS, MapParts, ShardId, ShardMap,
+    TableParts,
 };
 use std::sync::Arc;
 
 /// Most shards of one database.
 const MAX_SHARDS: usize = 1024;
-/// Most columns of a key.
-const MAX_KEY_COLUMNS: usize = 32;
 /// Words of `key_types`.
 const KEY_TYPES: [KeyType; 9] = [
     KeyType::Int2,
@@ -95,7 +94,10 @@ pub(super) fn maps(
                 let message = format!("a second distribution {:?}", distribution.name);
                 reader.error("name", message, "each may stand once per database");
             }
-            map.map.distributions.push(distribution);
+            if distribution.kind == DistributionKind::Hash && !has_ranges(&reader) {
+                map.even.push(distribution.name.to_string());
+            }
+            map.parts.distributions.push(distribution);
         } else {
             map.broken.extend(reader.text("name"));
         }
@@ -104,22 +106,27 @@ pub(super) fn maps(
         let reader = Reader::new(table, context);
         let Some(map) = find_map(&reader, &mut maps, complete) else { continue };
         let Some(table) = map_table(&reader, map) else { continue };
-        if map.map.table(Some(&table.schema), &table.name).is_some() {
+        let is_it =
+            |known: &TableParts| (&known.schema, &known.name) == (&table.schema, &table.name);
+        if map.parts.tables.iter().any(is_it) {
             let message = format!("a second table {}.{}", table.schema, table.name);
             reader.error("name", message, "each may stand once per database");
         }
-        map.map.tables.push(table);
-        map.unchecked_unique.push(reader.boolean("unchecked_unique"));
+        if reader.boolean("unchecked_unique") {
+            map.unchecked_unique.push((table.schema.to_string(), table.name.to_string()));
+        }
+        map.parts.tables.push(table);
     }
-    maps.into_iter().map(Map::finish).collect()
+    maps.into_iter().filter_map(|map| map.finish(context)).collect()
 }
 
 /// A map in the making.
 struct Map<'a> {
     database: &'a str,
     sharding: &'a Sharding,
-    map: ShardMap,
-    unchecked_unique: Vec<bool>,
+    parts: MapParts,
+    unchecked_unique: Vec<(String, String)>,
+    even: Vec<String>,
     /// Names of distributions that were refused.
     broken: Vec<String>,
 }
@@ -127,23 +134,37 @@ struct Map<'a> {
 impl<'a> Map<'a> {
     fn new(database: &'a Database) -> Option<Self> {
         let sharding = database.sharding.as_deref()?;
-        let shards = sharding.shards.iter().map(|shard| shard.name.as_str().into()).collect();
-        let (distributions, tables) = (Vec::new(), Vec::new());
-        let map = ShardMap { epoch: 1, shards, home: sharding.home, distributions, tables };
-        let (unchecked_unique, broken) = (Vec::new(), Vec::new());
-        Some(Self { database: &database.name, sharding, map, unchecked_unique, broken })
+        let shards: Vec<&str> = sharding.shards.iter().map(|shard| shard.name.as_str()).collect();
+        let home = database.shard.name.as_str().into();
+        let parts = MapParts { home, ..MapParts::new(&shards) };
+        let (unchecked_unique, even, broken) = (Vec::new(), Vec::new(), Vec::new());
+        let database = &database.name;
+        Some(Self { database, sharding, parts, unchecked_unique, even, broken })
     }
 
-    fn distribution(&self, name: &str) -> Option<usize> {
-        self.map.distributions.iter().position(|known| *known.name == *name)
+    fn distribution(&self, name: &str) -> Option<&DistributionParts> {
+        self.parts.distributions.iter().find(|known| *known.name == *name)
     }
 
-    fn finish(self) -> DeclaredMap {
-        DeclaredMap {
+    fn finish(self, context: &Context<'_>) -> Option<DeclaredMap> {
+        let map = match ShardMap::build(self.parts) {
+            Ok(map) => Arc::new(map),
+            Err(errors) => {
+                // What was complained about at its own line is not said again.
+                let news = errors.iter().filter(|_| !context.problems.has_errors());
+                let news: Vec<String> = news.map(ToString::to_string).collect();
+                for message in news {
+                    context.problems.error(&(0..0), "distribution", message, "");
+                }
+                return None;
+            }
+        };
+        Some(DeclaredMap {
             database: self.database.to_owned(),
-            map: Arc::new(self.map),
+            map,
             unchecked_unique: self.unchecked_unique,
-        }
+            even: self.even,
+        })
     }
 }
 
@@ -172,7 +193,7 @@ fn find_map<'m, 'a>(
 }
 
 /// One `[[distribution]]`; `None` when it cannot be used.
-fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution> {
+fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<DistributionParts> {
     let name = reader.name("name")?;
     let kind = match reader.text("kind").as_deref() {
         Some("range") => DistributionKind::Range,
@@ -185,11 +206,10 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
     let nested = |name: &'static str| {
         reader.table.tables.iter().filter(move |table| table.section.name == name)
     };
-    let has_ranges = matches!(kind, DistributionKind::Hash | DistributionKind::Range);
-    for (section, wanted) in [
-        ("distribution.ranges", has_ranges),
-        ("distribution.lists", kind == DistributionKind::List),
-    ] {
+    let by_ranges = matches!(kind, DistributionKind::Hash | DistributionKind::Range);
+    for (section, wanted) in
+        [("distribution.ranges", by_ranges), ("distribution.lists", kind == DistributionKind::List)]
+    {
         if let Some(table) = nested(section).next().filter(|_| !wanted) {
             let key = section.to_owned();
             let message = format!("a distribution of this kind has no `{section}`");
@@ -200,14 +220,21 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
     if kind != DistributionKind::Single && reader.table.mention("home").is_some() {
         reader.error("home", "only `kind = \"single\"` has a `home`", "leave it out");
     }
-    let home = match reader.text("home") {
-        Some(_) => shard_id(reader, "home", sharding)?,
-        None => sharding.home,
+    let home = match (kind, reader.text("home")) {
+        (DistributionKind::Single, Some(_)) => Some(shard_name(reader, "home", sharding)?),
+        (DistributionKind::Single, None) => {
+            let home = sharding.shards.get(usize::from(sharding.home.0));
+            home.map(|shard| shard.name.as_str().into())
+        }
+        _ => None,
     };
     let ranges: Vec<Reader<'_>> =
         nested("distribution.ranges").map(|table| Reader::new(table, reader.context)).collect();
     let ranges = match (kind, key_types.first()) {
-        (DistributionKind::Hash, _) if ranges.is_empty() => even_split(sharding.shards.len()),
+        (DistributionKind::Hash, _) if ranges.is_empty() => {
+            let names = sharding.shards.iter().map(|shard| Box::from(shard.name.as_str()));
+            ShardMap::even_split(sharding.shards.len()).into_iter().zip(names).collect()
+        }
         (DistributionKind::Hash | DistributionKind::Range, Some(first)) => {
             key_ranges(reader, kind, *first, &ranges, sharding)?
         }
@@ -221,7 +248,11 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
         }
         _ => Vec::new(),
     };
-    Some(Distribution { name: name.into(), kind, key_types, ranges, values, home })
+    Some(DistributionParts { name: name.into(), kind, key_types, ranges, values, home })
+}
+
+fn has_ranges(reader: &Reader<'_>) -> bool {
+    reader.table.tables.iter().any(|table| table.section.name == "distribution.ranges")
 }
 
 fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>> {
@@ -246,7 +277,7 @@ fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>
     }
     let mut types = Vec::with_capacity(names.len());
     for (name, span) in names {
-        match key_type(name) {
+        match KeyType::from_name(name) {
             Some(key_type) => types.push(key_type),
             None => {
                 let known: Vec<String> = KEY_TYPES.iter().map(KeyType::to_string).collect();
@@ -259,46 +290,19 @@ fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>
     (types.len() == names.len()).then_some(types)
 }
 
-/// A type by one of PostgreSQL's names for it.
-fn key_type(name: &str) -> Option<KeyType> {
-    let known = match name {
-        "int2" => "smallint",
-        "int4" | "int" => "integer",
-        "int8" => "bigint",
-        "character varying" => "varchar",
-        "timestamp with time zone" => "timestamptz",
-        other => other,
-    };
-    KEY_TYPES.into_iter().find(|key_type| key_type.to_string() == known)
-}
-
-/// Ranges of equal size over the whole hash space, one per shard.
-fn even_split(shards: usize) -> Vec<KeyRange> {
-    let count = u16::try_from(shards).unwrap_or(u16::MAX).max(1);
-    let width = (1_i128 << 64) / i128::from(count);
-    let range = |index: u16| KeyRange {
-        from: (index > 0).then(|| {
-            let border = i128::from(i64::MIN) + width * i128::from(index);
-            Bound::Hash(i64::try_from(border).unwrap_or(i64::MAX))
-        }),
-        shard: ShardId(index),
-    };
-    (0..count).map(range).collect()
-}
-
 fn key_ranges(
     reader: &Reader<'_>,
     kind: DistributionKind,
     key_type: KeyType,
     ranges: &[Reader<'_>],
     sharding: &Sharding,
-) -> Option<Vec<KeyRange>> {
+) -> Option<Vec<(Option<Bound>, Box<str>)>> {
     if ranges.is_empty() {
         let help = "for example `ranges = [{ shard = \"s0\" }, { from = 1000, shard = \"s1\" }]`";
         reader.error("ranges", "a `range` distribution without ranges", help);
         return None;
     }
-    let mut read: Vec<KeyRange> = Vec::with_capacity(ranges.len());
+    let mut read: Vec<(Option<Bound>, Box<str>)> = Vec::with_capacity(ranges.len());
     for range in ranges {
         let from = match range.text("from") {
             None if range.table.mention("from").is_some() => return None,
@@ -313,7 +317,7 @@ fn key_ranges(
             }
             Some(text) => Some(Bound::Value(key_value(range, "from", key_type, &text)?)),
         };
-        let shard = shard_id(range, "shard", sharding)?;
+        let shard = shard_name(range, "shard", sharding)?;
         match read.last() {
             None if from.is_some() => {
                 let help = "the first range begins at the very beginning";
@@ -322,13 +326,13 @@ fn key_ranges(
             Some(_) if from.is_none() => {
                 range.error("from", "`from` is missing", "only the first range is without");
             }
-            Some(before) if before.from >= from => {
+            Some((before, _)) if *before >= from => {
                 let help = "ranges stand in ascending order, each once";
                 range.error("from", "not larger than the `from` before", help);
             }
             _ => {}
         }
-        read.push(KeyRange { from, shard });
+        read.push((from, shard));
     }
     Some(read)
 }
@@ -338,37 +342,30 @@ fn list_values(
     key_type: KeyType,
     lists: &[Reader<'_>],
     sharding: &Sharding,
-) -> Option<Vec<(KeyValue, ShardId)>> {
+) -> Option<Vec<(KeyValue, Box<str>)>> {
     if lists.is_empty() {
         let help = "for example `lists = [{ values = [\"de\", \"fr\"], shard = \"s0\" }]`";
         reader.error("lists", "a `list` distribution without values", help);
         return None;
     }
-    let mut read: Vec<(KeyValue, ShardId)> = Vec::new();
+    let mut read: Vec<(KeyValue, Box<str>)> = Vec::new();
     for one in lists {
-        let shard = shard_id(one, "shard", sharding)?;
+        let shard = shard_name(one, "shard", sharding)?;
         for (text, span) in list(one, "values").unwrap_or_default() {
             let value = key_value(one, "values", key_type, text)?;
             if read.iter().any(|(known, _)| *known == value) {
                 let message = format!("{text:?} is named twice");
                 error_at(one, "values", span, message, "each key has one shard");
             }
-            read.push((value, shard));
+            read.push((value, shard.clone()));
         }
     }
-    read.sort();
     Some(read)
 }
 
 /// A key as it stands in the file.
 fn key_value(reader: &Reader<'_>, key: &str, key_type: KeyType, text: &str) -> Option<KeyValue> {
-    let read = match key_type {
-        KeyType::Int2 => text.parse::<i16>().ok().map(|number| KeyValue::Int(number.into())),
-        KeyType::Int4 => text.parse::<i32>().ok().map(|number| KeyValue::Int(number.into())),
-        KeyType::Int8 => text.parse().ok().map(KeyValue::Int),
-        KeyType::Text | KeyType::Varchar => Some(KeyValue::Text(text.into())),
-        _ => None,
-    };
+    let read = KeyValue::from_text(key_type, text).filter(|value| fits(value, key_type));
     if read.is_none() {
         let message = format!("{text:?} is not a key of type {key_type}");
         reader.error(key, message, "a value as PostgreSQL shows it");
@@ -376,8 +373,17 @@ fn key_value(reader: &Reader<'_>, key: &str, key_type: KeyType, text: &str) -> O
     read
 }
 
+/// Whether a number is one that a column of the type can hold.
+fn fits(value: &KeyValue, key_type: KeyType) -> bool {
+    match (value, key_type) {
+        (KeyValue::Int(number), KeyType::Int2) => i16::try_from(*number).is_ok(),
+        (KeyValue::Int(number), KeyType::Int4) => i32::try_from(*number).is_ok(),
+        _ => true,
+    }
+}
+
 /// One `[[table]]`; `None` when it cannot be used.
-fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
+fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<TableParts> {
     let name = reader.text("name")?;
     let (schema, name) = name.split_once('.').unwrap_or(("public", &name));
     let usable = |part: &str| !part.is_empty() && part.len() <= MAX_NAME_BYTES;
@@ -388,7 +394,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
     let wanted = reader.text("distribution")?;
     let Some(distribution) = map.distribution(&wanted) else {
         if !map.broken.contains(&wanted) {
-            let known = map.map.distributions.iter().map(|known| &*known.name);
+            let known = map.parts.distributions.iter().map(|known| &*known.name);
             let message = format!("there is no distribution {wanted:?} in {:?}", map.database);
             let help = one_of(&wanted, known, "a `[[distribution]]`");
             reader.error("distribution", message, help);
@@ -396,7 +402,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
         return None;
     };
     let columns = list(reader, "key").unwrap_or_default();
-    let types = &map.map.distributions.get(distribution)?.key_types;
+    let types = &distribution.key_types;
     if columns.len() != types.len() {
         let (given, needed) = (columns.len(), types.len());
         let message = format!("{given} columns, but the key of {wanted:?} has {needed}");
@@ -413,24 +419,24 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
             error_at(reader, "key", span, message, "different names of columns");
         }
     }
-    Some(MapTable {
+    Some(TableParts {
         schema: schema.into(),
         name: name.into(),
-        distribution,
+        distribution: wanted.into(),
         key_columns: columns.iter().map(|(column, _)| column.as_str().into()).collect(),
     })
 }
 
 /// The shard named under `key`.
-fn shard_id(reader: &Reader<'_>, key: &str, sharding: &Sharding) -> Option<ShardId> {
+fn shard_name(reader: &Reader<'_>, key: &str, sharding: &Sharding) -> Option<Box<str>> {
     let name = reader.text(key)?;
-    let found = sharding.shards.iter().position(|shard| shard.name == name);
-    if found.is_none() {
+    let found = sharding.shards.iter().any(|shard| shard.name == name);
+    if !found {
         let known = sharding.shards.iter().map(|shard| shard.name.as_str());
         let message = format!("{name:?} is not a shard of the database");
         reader.error(key, message, one_of(&name, known, "it to `shards`"));
     }
-    found.and_then(|found| u16::try_from(found).ok()).map(ShardId)
+    found.then(|| name.into())
 }
 
 fn list<'a>(reader: &Reader<'a>, key: &str) -> Option<&'a [(String, Span)]> {

@@ -17,7 +17,7 @@ pub const MAX_TABLES: usize = 100_000;
 /// Most distributions of a map.
 const MAX_DISTRIBUTIONS: usize = 10_000;
 /// Most columns of a key.
-pub const MAX_KEY_COLUMNS: usize = 8;
+pub const MAX_KEY_COLUMNS: usize = 32;
 /// Longest name of a shard, distribution, schema, table or column, as in PostgreSQL.
 pub const MAX_NAME_BYTES: usize = 63;
 /// Longest border or listed value, as text.
@@ -195,6 +195,22 @@ impl ShardMap {
         Ok(Self { epoch, shards, home, distributions, tables, index })
     }
 
+    /// A map of parts that know their places already, checked as by [`ShardMap::build`].
+    ///
+    /// # Errors
+    /// As [`ShardMap::build`].
+    pub fn assemble(
+        epoch: u64,
+        shards: Vec<Box<str>>,
+        home: ShardId,
+        distributions: Vec<Distribution>,
+        tables: Vec<Table>,
+    ) -> Result<Self, Vec<MapError>> {
+        let index = TableIndex::default();
+        let loose = Self { epoch, shards, home, distributions, tables, index };
+        Self::build(loose.parts())
+    }
+
     /// The parts this map would be built from again.
     pub fn parts(&self) -> MapParts {
         let name = |shard: ShardId| Box::from(self.name(shard));
@@ -206,10 +222,13 @@ impl ShardMap {
             values: d.values.iter().map(|(value, s)| (value.clone(), name(*s))).collect(),
             home: (d.kind == DistributionKind::Single).then(|| name(d.home)),
         };
+        let name_of = |at: usize| {
+            self.distributions.get(at).map_or_else(Box::default, |found| found.name.clone())
+        };
         let table = |t: &Table| TableParts {
             schema: t.schema.clone(),
             name: t.name.clone(),
-            distribution: self.distribution(t).name.clone(),
+            distribution: name_of(t.distribution),
             key_columns: t.key_columns.clone(),
             unchecked_unique: t.unchecked_unique,
         };
@@ -422,12 +441,14 @@ impl Check<'_> {
                 unchecked_unique: parts.unchecked_unique,
             });
         }
-        tables.sort_by(|a, b| (&a.name, &a.schema).cmp(&(&b.name, &b.schema)));
-        for pair in tables.windows(2) {
-            if let [a, b] = pair
-                && (&a.name, &a.schema) == (&b.name, &b.schema)
+        let mut names: Vec<_> = tables.iter().map(|table| (&table.name, &table.schema)).collect();
+        names.sort_unstable();
+        for pair in names.windows(2) {
+            if let [first, second] = pair
+                && first == second
             {
-                self.error(format!("table {:?}.{:?}", a.schema, a.name), "it is there twice");
+                let (name, schema) = first;
+                self.error(format!("table {schema:?}.{name:?}"), "it is there twice");
             }
         }
         tables

@@ -99,6 +99,12 @@ impl ShardMap {
         Self::build(parts)
     }
 
+    /// The same map under another epoch.
+    #[must_use]
+    pub fn with_epoch(&self, epoch: u64) -> Self {
+        Self { epoch, ..self.clone() }
+    }
+
     fn change(
         &self,
         distribution: usize,

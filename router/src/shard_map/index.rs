@@ -1,27 +1,25 @@
-//! Owns the way from a table's name to its place in the map.
+//! Owns the way from a table's name to its places in the map.
 
 use super::Table;
 use hashbrown::HashMap;
-use std::ops::Range;
 
-/// Which places of the sorted tables have a name.
+/// Which tables have a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct TableIndex {
-    names: HashMap<Box<str>, Range<usize>>,
+    names: HashMap<Box<str>, Vec<usize>>,
 }
 
 impl TableIndex {
-    /// Of tables in the order of their names.
     pub(super) fn of(tables: &[Table]) -> Self {
-        let mut names: HashMap<Box<str>, Range<usize>> = HashMap::new();
+        let mut names: HashMap<Box<str>, Vec<usize>> = HashMap::new();
         for (at, table) in tables.iter().enumerate() {
-            names.entry(table.name.clone()).or_insert(at..at).end = at + 1;
+            names.entry(table.name.clone()).or_default().push(at);
         }
         Self { names }
     }
 
-    /// The places of the tables of this name.
-    pub(super) fn get(&self, name: &str) -> Range<usize> {
-        self.names.get(name).cloned().unwrap_or_default()
+    /// The places of the tables of this name, ascending.
+    pub(super) fn get(&self, name: &str) -> &[usize] {
+        self.names.get(name).map_or(&[], Vec::as_slice)
     }
 }

@@ -45,7 +45,7 @@ fn tables_are_found_by_name() {
     assert_eq!(&*map.table(Some("archive"), "orders").unwrap().schema, "archive");
     assert_eq!(&*map.table(None, "lines").unwrap().name, "lines");
     assert_eq!(map.table(None, "orders"), None, "which one depends on the search path");
-    assert!(matches!(map.find(None, "orders"), Found::Several(two) if two.len() == 2));
+    assert_eq!(map.find(None, "orders"), Found::Several);
     assert_eq!(map.find(Some("archive"), "lines"), Found::No);
     assert_eq!(map.find(None, "line"), Found::No);
     let lines = map.table(None, "lines").unwrap();
@@ -120,7 +120,7 @@ fn all_that_is_wrong_is_told() {
         "distribution \"days\": two ranges begin at 10",
         "distribution \"countries\": the value de is listed twice",
         "distribution \"one\": there is no shard for all of it",
-        "distribution \"none\": the key of kind hash has 1 to 8 columns",
+        "distribution \"none\": the key of kind hash has 1 to 32 columns",
         "distribution \"days\": there are no ranges",
         "table \"public\".\"lines\": it names 2 key columns, not 1",
         "table \"public\".\"lines\": it names a key column twice",
