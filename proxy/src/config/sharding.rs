@@ -424,6 +424,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<TableParts> {
         name: name.into(),
         distribution: wanted.into(),
         key_columns: columns.iter().map(|(column, _)| column.as_str().into()).collect(),
+        unchecked_unique: reader.boolean("unchecked_unique"),
     })
 }
 
