@@ -4,6 +4,7 @@ mod cases;
 mod catalog_sql;
 mod hash;
 mod session;
+mod two_phase;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
