@@ -37,8 +37,17 @@ const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Names what is missing before clients can be served, one line each; empty when nothing is.
-pub type Readiness = dyn Fn() -> Vec<String> + Send + Sync;
+/// What is to be said of the readiness, one line each.
+#[derive(Debug, Clone, Default)]
+pub struct Ready {
+    /// What is missing before clients can be served; empty when nothing is.
+    pub missing: Vec<String>,
+    /// What concerns some statements only.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the readiness.
+pub type Readiness = dyn Fn() -> Ready + Send + Sync;
 
 /// What the port answers from.
 #[derive(Clone)]
@@ -135,12 +144,14 @@ fn answer(method: &Method, path: &str, state: &HttpState) -> Response<Full<Bytes
     }
 }
 
-fn ready(missing: &[String]) -> Response<Full<Bytes>> {
-    if missing.is_empty() {
-        return text(StatusCode::OK, PLAIN, "ready\n".into());
+fn ready(ready: &Ready) -> Response<Full<Bytes>> {
+    let line = |line: &String| format!("{line}\n");
+    let notes: String = ready.notes.iter().map(line).collect();
+    if ready.missing.is_empty() {
+        return text(StatusCode::OK, PLAIN, format!("ready\n{notes}"));
     }
-    let lines: String = missing.iter().map(|line| format!("{line}\n")).collect();
-    text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, lines)
+    let lines: String = ready.missing.iter().map(line).collect();
+    text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, lines + &notes)
 }
 
 fn text(status: StatusCode, kind: HeaderValue, body: String) -> Response<Full<Bytes>> {
@@ -160,7 +171,7 @@ mod tests {
 
     struct Port {
         address: SocketAddr,
-        missing: Arc<Mutex<Vec<String>>>,
+        readiness: Arc<Mutex<Ready>>,
         stop: Option<oneshot::Sender<()>>,
         thread: Option<JoinHandle<()>>,
     }
@@ -169,13 +180,13 @@ mod tests {
         fn open() -> Self {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let missing = Arc::new(Mutex::new(Vec::new()));
-            let asked = missing.clone();
+            let readiness = Arc::new(Mutex::new(Ready::default()));
+            let asked = readiness.clone();
             let ready = Arc::new(move || asked.lock().unwrap().clone());
             let state = HttpState { metrics: Metrics::new(), ready };
             let (stop, stopped) = oneshot::channel();
             let thread = serve(listener, state, async { drop(stopped.await) }).unwrap();
-            Self { address, missing, stop: Some(stop), thread: Some(thread) }
+            Self { address, readiness, stop: Some(stop), thread: Some(thread) }
         }
 
         /// Sends `request` and reads until the other side closes.
@@ -218,7 +229,12 @@ mod tests {
     #[test]
     fn says_what_is_missing() {
         let port = Port::open();
-        *port.missing.lock().unwrap() = vec!["shard main: no primary".into(), "draining".into()];
+        port.readiness.lock().unwrap().notes = vec!["shard s1: no server".into()];
+        let answer = port.get("/ready");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nready\nshard s1: no server\n"), "{answer}");
+        let missing = vec!["shard main: no primary".into(), "draining".into()];
+        *port.readiness.lock().unwrap() = Ready { missing, notes: Vec::new() };
         let answer = port.get("/ready");
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nshard main: no primary\ndraining\n"), "{answer}");

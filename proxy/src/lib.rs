@@ -14,8 +14,10 @@ pub mod notify;
 pub mod pool;
 pub mod server;
 pub mod session;
+pub mod shard_map;
 pub mod telemetry;
 pub mod timer;
+pub mod two_phase;
 pub mod wire;
 
 #[cfg(test)]

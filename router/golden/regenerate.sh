@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the files that are dumped from a real PostgreSQL 15 server: data/functions-15.txt and
-# golden/facts.txt. Wants psql, and PGHOST, PGPORT, PGUSER of an empty, disposable server.
+# Makes the files that are dumped from a real PostgreSQL 15 server: data/functions-15.txt,
+# golden/facts.txt and golden/shards_facts.txt. Wants psql, and PGHOST, PGPORT, PGUSER of an empty, disposable server.
 #   router/golden/regenerate.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -40,3 +40,20 @@ psql -Xq -v ON_ERROR_STOP=1 -d golden -f golden/schema.sql
     done
 } > golden/facts.txt
 psql -Xq -d postgres -c 'drop database golden' -c 'drop role golden_reader'
+
+psql -Xq -d postgres -c 'drop database if exists golden' -c 'create database golden'
+psql -Xq -v ON_ERROR_STOP=1 -d golden -f golden/shards.sql
+{
+    echo '# The facts of golden/shards.sql. Made by golden/regenerate.sh; do not edit.'
+    echo '# Kind, then the columns of its query in COPY text format; pg_catalog is left out.'
+    schema='database tables columns indexes foreign_keys definitions sequences'
+    for kind in functions relations views policies types operators everywhere bodies $schema; do
+        file="src/facts/sql/$kind.sql"
+        [ -f "$file" ] || file="src/facts/sql/schema/$kind.sql"
+        query=$(grep -v '^--' "$file")
+        psql -Xq -v ON_ERROR_STOP=1 -d golden -c "copy (
+            select '$kind', rows.* from ($query) rows order by rows::text) to stdout" |
+            grep -v -P "^$kind\t(pg_catalog|information_schema)\t" || true
+    done
+} > golden/shards_facts.txt
+psql -Xq -d postgres -c 'drop database golden'

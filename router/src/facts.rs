@@ -9,11 +9,16 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 mod builder;
+mod mentions;
 mod queries;
+pub mod schema;
+mod schema_rows;
 mod session;
 
 pub use builder::{FactsBuilder, FactsError};
-pub use queries::{FactKind, FactsQuery, QUERIES};
+pub use mentions::{Mentions, runs_text};
+pub use queries::{FactKind, FactsQuery, QUERIES, SCHEMA_QUERIES};
+use schema::SchemaFacts;
 
 /// One function of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +70,7 @@ pub struct Facts {
     /// Set when something volatile can be reached without being named.
     everywhere: Option<Cow<'static, str>>,
     session: session::SessionFacts,
+    schema: SchemaFacts,
 }
 
 impl Facts {
@@ -120,6 +126,11 @@ impl Facts {
     /// Why an operator of this symbol must run on the primary.
     pub fn operator(&self, symbol: &str) -> Option<&Cow<'static, str>> {
         self.operators.get(symbol)
+    }
+
+    /// Relations, columns and constraints; known only for databases that have shards.
+    pub fn schema(&self) -> &SchemaFacts {
+        &self.schema
     }
 
     /// Why every statement must run on the primary.

@@ -12,6 +12,10 @@ use crate::planner::plan;
 use crate::route::{SessionView, route};
 use std::fmt::Write;
 
+mod shards;
+
+pub use shards::{SHARDS_FACTS, SHARDS_SCHEMA, shards_facts, shards_map};
+
 /// The cases: `golden/effects.txt`.
 pub const EFFECTS: &str = include_str!("../golden/effects.txt");
 /// The schema the cases assume, as SQL for psql.

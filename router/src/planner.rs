@@ -13,7 +13,7 @@ use std::borrow::Cow;
 mod body;
 mod byname;
 mod calls;
-mod keywords;
+pub(crate) mod keywords;
 mod notify;
 mod outcome;
 mod query;
@@ -27,10 +27,13 @@ mod vacates;
 pub use body::is_custom_name;
 pub(crate) use body::{Body, read as read_body, read_foreign};
 pub use byname::{calling, executed_name};
+pub(crate) use calls::{argument_count, is_call, is_syntax, schema_of};
 use outcome::Outcome;
+pub(crate) use statement::split;
+pub(crate) use system::is_local_function;
 pub(crate) use text::identifier;
 pub use text::{MAX_DEPTH, MAX_OPERATORS, MAX_TOKENS};
-use text::{ReadError, Text};
+pub(crate) use text::{ReadError, Text};
 
 /// Plans a query string: classifies every statement in it and adds them up.
 pub fn plan(sql: &[u8], facts: &Facts, dialect: Dialect) -> Plan {

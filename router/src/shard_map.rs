@@ -1,8 +1,21 @@
 //! Owns the shard map: which shard has which keys of which tables, under one epoch. A map is a
 //! checked, immutable value; it must not know servers, sessions or where it was read from.
 
+use crate::hash::hash_key;
 use crate::key::{KeyType, KeyValue};
 use std::fmt;
+
+mod build;
+mod change;
+mod index;
+mod text;
+
+pub use build::{
+    DistributionParts, MAX_KEY_COLUMNS, MAX_NAME_BYTES, MAX_RANGES, MAX_SHARDS, MAX_TABLES,
+    MapError, MapParts, TableParts,
+};
+use index::TableIndex;
+pub use text::{StoredMapError, from_stored, to_stored};
 
 /// A shard's place in [`ShardMap::shards`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,9 +82,11 @@ pub struct Table {
     pub distribution: usize,
     /// Names of the columns that hold the key, in the order of the distribution's types.
     pub key_columns: Vec<Box<str>>,
+    /// Its unique indexes that lack the key are checked on each shard only, and that is accepted.
+    pub unchecked_unique: bool,
 }
 
-/// A shard map.
+/// A shard map, made by [`ShardMap::build`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardMap {
     /// Grows with every change.
@@ -84,14 +99,39 @@ pub struct ShardMap {
     pub distributions: Vec<Distribution>,
     /// All tables that belong to one.
     pub tables: Vec<Table>,
+    index: TableIndex,
+}
+
+/// What a name without certainty about its schema finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// No table of the map has this name.
+    No,
+    /// This one.
+    One(&'a Table),
+    /// More than one has it, in different schemas: which is meant depends on the search path.
+    Several,
 }
 
 impl ShardMap {
-    /// The table of this name; without a schema, the only one of that name.
+    /// The table of this name, in the schema when there is one. Allocates nothing.
+    pub fn find(&self, schema: Option<&str>, name: &str) -> Found<'_> {
+        let named = self.index.get(name).iter().filter_map(|at| self.tables.get(*at));
+        let mut found = named.filter(|table| schema.is_none_or(|schema| *table.schema == *schema));
+        match (found.next(), found.next()) {
+            (None, _) => Found::No,
+            (Some(table), None) => Found::One(table),
+            (Some(_), Some(_)) => Found::Several,
+        }
+    }
+
+    /// The table of this name; without a schema, the only one of that name. Where a name may be
+    /// that of several tables, [`ShardMap::find`] tells them from none.
     pub fn table(&self, schema: Option<&str>, name: &str) -> Option<&Table> {
-        let is_it =
-            |table: &&Table| *table.name == *name && schema.is_none_or(|s| *table.schema == *s);
-        self.tables.iter().find(is_it)
+        match self.find(schema, name) {
+            Found::One(table) => Some(table),
+            Found::No | Found::Several => None,
+        }
     }
 
     /// The distribution of a table of this map.
@@ -104,28 +144,76 @@ impl ShardMap {
         (0..self.shards.len() as u16).map(ShardId)
     }
 
-    /// Who has the row with this key; `None` when nobody does.
+    /// Who has the row with this key; `None` when nobody does, when the values are not of the
+    /// key's types, and for reference tables, whose rows are everywhere.
     pub fn shard_of(&self, distribution: usize, key: &[KeyValue]) -> Option<ShardId> {
-        let _ = (distribution, key);
-        None
+        let distribution = self.distributions.get(distribution)?;
+        match distribution.kind {
+            DistributionKind::Reference => None,
+            DistributionKind::Single => Some(distribution.home),
+            _ if !distribution.has_key_of(key) => None,
+            DistributionKind::Hash => distribution.range_of_hash(hash_key(key)),
+            DistributionKind::Range => {
+                let value = key.first()?;
+                distribution.range_from(|bound| matches!(bound, Bound::Value(v) if v <= value))
+            }
+            DistributionKind::List => {
+                let at = distribution.values.binary_search_by(|(v, _)| Some(v).cmp(&key.first()));
+                Some(distribution.values.get(at.ok()?)?.1)
+            }
+        }
     }
 
-    /// Who may have rows with keys between these, both included; `None` is without bound. Only
-    /// distributions by range answer with less than all of their shards.
+    /// Who may have rows with keys between these, both included; `None` is without bound.
+    /// Ascending, without repetition. Only distributions by range or list answer with less than
+    /// all of their shards, and only for types with one order: that of text is its collation's.
     pub fn shards_between(
         &self,
         distribution: usize,
         from: Option<&KeyValue>,
         to: Option<&KeyValue>,
     ) -> Vec<ShardId> {
-        let _ = (distribution, from, to);
-        self.all().collect()
+        let Some(found) = self.distributions.get(distribution) else { return Vec::new() };
+        let ordered = match found.key_types.as_slice() {
+            [ty] => !ty.is_text() && from.into_iter().chain(to).all(|value| value.is_of(*ty)),
+            _ => false,
+        };
+        if !ordered || !matches!(found.kind, DistributionKind::Range | DistributionKind::List) {
+            return self.shards_with(distribution);
+        }
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            return Vec::new();
+        }
+        let starts_by = |range: &KeyRange, value: &KeyValue| match &range.from {
+            None => true,
+            Some(Bound::Value(start)) => start <= value,
+            Some(Bound::Hash(_)) => false,
+        };
+        let ranges = &found.ranges;
+        let first = from.map_or(0, |from| ranges.partition_point(|r| starts_by(r, from)));
+        let last = to.map_or(ranges.len(), |to| ranges.partition_point(|r| starts_by(r, to)));
+        // The range before the first one that starts later has the value itself.
+        let ranges = ranges.get(first.saturating_sub(1)..last).unwrap_or_default();
+        let inside = |value: &KeyValue| {
+            from.is_none_or(|from| from <= value) && to.is_none_or(|to| value <= to)
+        };
+        let listed = found.values.iter().filter(|(value, _)| inside(value));
+        sorted(ranges.iter().map(|r| r.shard).chain(listed.map(|(_, shard)| *shard)).collect())
     }
 
-    /// Everybody who has any row of this distribution.
+    /// Everybody who has any row of this distribution, ascending.
     pub fn shards_with(&self, distribution: usize) -> Vec<ShardId> {
-        let _ = distribution;
-        self.all().collect()
+        let Some(found) = self.distributions.get(distribution) else { return Vec::new() };
+        match found.kind {
+            DistributionKind::Hash | DistributionKind::Range => {
+                sorted(found.ranges.iter().map(|range| range.shard).collect())
+            }
+            DistributionKind::List => {
+                sorted(found.values.iter().map(|(_, shard)| *shard).collect())
+            }
+            DistributionKind::Reference => self.all().collect(),
+            DistributionKind::Single => vec![found.home],
+        }
     }
 
     /// The name of a shard.
@@ -134,8 +222,36 @@ impl ShardMap {
     }
 }
 
+impl Distribution {
+    /// Who has the keys with this hash.
+    pub fn range_of_hash(&self, hash: i64) -> Option<ShardId> {
+        self.range_from(|bound| matches!(bound, Bound::Hash(from) if *from <= hash))
+    }
+
+    /// Who has the last range whose border is not beyond a key.
+    fn range_from(&self, not_beyond: impl Fn(&Bound) -> bool) -> Option<ShardId> {
+        let after =
+            self.ranges.partition_point(|range| range.from.as_ref().is_none_or(&not_beyond));
+        Some(self.ranges.get(after.checked_sub(1)?)?.shard)
+    }
+
+    fn has_key_of(&self, key: &[KeyValue]) -> bool {
+        key.len() == self.key_types.len()
+            && key.iter().zip(&self.key_types).all(|(value, ty)| value.is_of(*ty))
+    }
+}
+
+fn sorted(mut shards: Vec<ShardId>) -> Vec<ShardId> {
+    shards.sort_unstable();
+    shards.dedup();
+    shards
+}
+
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

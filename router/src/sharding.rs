@@ -15,6 +15,26 @@ use crate::shard_map::{ShardId, ShardMap};
 use std::borrow::Cow;
 use std::fmt;
 
+mod aggregates;
+mod conditions;
+mod emit;
+mod expression;
+mod finish;
+mod insert;
+mod integrity;
+mod levels;
+mod named;
+mod operand;
+mod print;
+pub(crate) mod query;
+mod reference;
+mod references;
+mod row;
+mod schema;
+mod splice;
+mod target;
+mod unsharded;
+
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalog<'a> {
@@ -72,6 +92,8 @@ pub enum Condition {
 /// Conditions that all hold for every row a table reference contributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyFilter {
+    /// Index of the distribution.
+    pub distribution: usize,
     /// Column of the key, and what is said of it.
     pub conditions: Vec<(u8, Condition)>,
 }
@@ -83,13 +105,15 @@ pub enum Placing {
     On(ShardId),
     /// Every shard gives the same answer: constants, reads of reference tables.
     Anywhere,
-    /// It restricts the rows of one distribution: each of these filters chooses shards, and the
-    /// statement needs the shards all of them choose.
+    /// It restricts the rows of distributions: each of these filters chooses shards, and the
+    /// statement needs every shard that any of them chooses.
     Keyed {
-        /// Index of the distribution.
+        /// Index of the (first) distribution.
         distribution: usize,
         /// One per table reference that is not tied to another by its key; one at least.
         filters: Vec<KeyFilter>,
+        /// Shards it needs besides: of tables that live on one shard.
+        also: Vec<ShardId>,
         /// Whether it writes.
         writes: bool,
     },
@@ -173,6 +197,19 @@ pub struct Spread {
     pub merge: Merge,
     /// It writes: all parts commit or none.
     pub writes: bool,
+    /// The client's text: the columns of the answer are those a server describes for it.
+    pub original: Vec<u8>,
+}
+
+/// What the type of a column may be that is combined with those of other shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnRule {
+    /// Any built-in scalar type.
+    Any,
+    /// A type whose sums do not depend on their order: integers, `numeric`, `interval`, `money`.
+    Exact,
+    /// `bigint` or `numeric`.
+    Number,
 }
 
 /// How answers of several shards become one.
@@ -192,14 +229,15 @@ pub enum Merge {
         limits: Limits,
     },
     /// The rows of all shards, a bounded number, are given to one server as arrays, and its answer
-    /// to `sql` is the answer. `$1`, `$2`, … of `sql` are arrays of the columns of the parts, in
-    /// order; the client's own parameters follow them.
+    /// to `sql` is the answer.
     Finish {
-        /// A SELECT over `unnest(…)`; each `\0` in it stands for the number of the next column's
-        /// array parameter with its type, as in `$1::int8[]`, once the types are known.
+        /// A SELECT over `unnest(…)`. `\0` in it stands for `$n::type[]` of the next column of the
+        /// parts, and `\x01` with a byte for the type of the column with that index.
         sql: Vec<u8>,
-        /// Columns of the parts.
-        columns: usize,
+        /// What the types of the parts' columns may be.
+        columns: Vec<ColumnRule>,
+        /// Which parameters of the client's it has, numbered after the arrays in this order.
+        parameters: Vec<u16>,
     },
     /// The numbers in the command tags are added; rows (RETURNING) pass as they come.
     Sum,
@@ -210,6 +248,14 @@ pub enum Merge {
     Same,
     /// Lines of text of each shard under a heading (EXPLAIN).
     Headed,
+    /// `COPY … TO STDOUT`: the data of all shards as one stream. The header, and what stands
+    /// before and after binary data, is given once.
+    CopyOut {
+        /// HEADER: the first line of each answer names the columns.
+        header: bool,
+        /// FORMAT binary.
+        binary: bool,
+    },
 }
 
 /// LIMIT and OFFSET of a merged answer. The parts are sent what the shards need to give.
@@ -228,6 +274,8 @@ pub struct SortKey {
     pub descending: bool,
     /// NULLS FIRST, also by default.
     pub nulls_first: bool,
+    /// Text of this key sorts byte by byte (collation C). Where this is not known, text is refused.
+    pub byte_order: bool,
 }
 
 /// What a statement means to the shards, whatever its values are.

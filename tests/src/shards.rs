@@ -12,6 +12,7 @@ use layout::Layout;
 use pgmanifold::config::model::Address;
 use pgmanifold::demo::postgres::{PgCluster, Postgres};
 use servers::{SHARDS, Servers};
+use pgmanifold_router::shard_schema;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -266,11 +267,13 @@ fn create_databases(servers: &Servers, options: &Options) -> String {
     let all = names().into_iter().chain(["oracle".into()]);
     let clusters = servers.shards.iter().chain([&servers.oracle]);
     std::thread::scope(|scope| {
-        for (place, cluster) in all.zip(clusters) {
+        for ((place, cluster), number) in all.zip(clusters).zip(0_u16..) {
             let database = &database;
             scope.spawn(move || {
                 servers::create_database(&cluster.primary, database, &place, options.icu);
                 if place != "oracle" {
+                    let schema = shard_schema::install(number, &[]);
+                    cluster.primary.query_in(database, &schema).expect("the schema of shards");
                     for sql in &options.install {
                         cluster.primary.query_in(database, sql).expect("an installation");
                     }

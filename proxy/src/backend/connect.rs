@@ -53,7 +53,8 @@ impl Connector {
     /// As `new`.
     pub fn with_keys(config: &Config, ring: Arc<KeyRing>) -> Result<Self, TlsConfigError> {
         let mut tls: Vec<(ServerTls, TlsClient)> = Vec::new();
-        for host in config.shards.iter().flat_map(|shard| &shard.hosts) {
+        let catalog = config.catalog.iter().flat_map(|catalog| &catalog.hosts);
+        for host in config.shards.iter().flat_map(|shard| &shard.hosts).chain(catalog) {
             if tls.iter().all(|(known, _)| *known != host.tls) {
                 tls.push((host.tls.clone(), TlsClient::new(&host.tls)?));
             }

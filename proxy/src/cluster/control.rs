@@ -196,28 +196,44 @@ impl ManageConnection for Manager {
     }
 }
 
-impl Manager {
-    async fn log_in(&self) -> Result<ControlConnection, ControlError> {
-        let target = &self.target;
-        let opened = self.connector.open(&target.host).await;
+/// A control connection that its owner drives.
+pub(crate) type Driver = tokio_postgres::Connection<Stream, SettledStream>;
+
+impl ControlTarget {
+    /// Connects and logs in. Somebody has to run the second half.
+    ///
+    /// # Errors
+    /// With the cause.
+    pub(crate) async fn open(
+        &self,
+        connector: &Connector,
+        application_name: &str,
+    ) -> Result<(Client, Driver), ControlError> {
+        let opened = connector.open(&self.host).await;
         let stream = opened.map_err(|error| ControlError(error.to_string()))?;
         let mut config = tokio_postgres::Config::new();
         // TLS is settled. `Require` and `Direct` make the crate ask our connector, and nobody
         // else, which hands the stream back with its channel binding.
         config
-            .user(&target.login.user)
-            .dbname(&target.database)
-            .application_name(APPLICATION_NAME)
+            .user(&self.login.user)
+            .dbname(&self.database)
+            .application_name(application_name)
             .options(format!(
                 "-c statement_timeout={} -c search_path=pg_catalog",
-                target.timeout.as_millis()
+                self.timeout.as_millis()
             ))
             .ssl_mode(SslMode::Require)
             .ssl_negotiation(SslNegotiation::Direct);
-        if let Some(password) = &target.login.password {
+        if let Some(password) = &self.login.password {
             config.password(password.0.as_bytes());
         }
-        let (client, connection) = config.connect_raw(stream, Settled).await?;
+        Ok(config.connect_raw(stream, Settled).await?)
+    }
+}
+
+impl Manager {
+    async fn log_in(&self) -> Result<ControlConnection, ControlError> {
+        let (client, connection) = self.target.open(&self.connector, APPLICATION_NAME).await?;
         let on_lost = Arc::clone(&self.on_lost);
         tokio::spawn(async move {
             let ended = connection.await;
@@ -253,7 +269,7 @@ impl TlsConnect<Stream> for Settled {
 }
 
 /// Our stream in tokio-postgres's terms.
-struct SettledStream(Stream);
+pub(crate) struct SettledStream(Stream);
 
 impl TlsStream for SettledStream {
     fn channel_binding(&self) -> ChannelBinding {

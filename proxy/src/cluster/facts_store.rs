@@ -17,7 +17,7 @@ use super::{Cluster, Role};
 use crate::backend::connect::Connector;
 use crate::config::model::Database;
 use arc_swap::{ArcSwap, Guard};
-use pgmanifold_router::facts::{FactKind, Facts, FactsBuilder, QUERIES};
+use pgmanifold_router::facts::{FactKind, Facts, FactsBuilder, QUERIES, SCHEMA_QUERIES};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -52,6 +52,23 @@ select pg_catalog.sum(pg_catalog.hashtextextended(v, 0))::text from (\
  union all select 'd' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_constraint \
   where oid >= 16384 and contypid <> 0) as versions(v)";
 
+/// The same over the rows that say what relations there are, their columns and constraints.
+const SCHEMA_FINGERPRINT: &str = "\
+select pg_catalog.sum(pg_catalog.hashtextextended(v, 0))::text from (\
+ select 'c' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_class \
+  where oid >= 16384 and relkind in ('r', 'p', 'v', 'm', 'f', 'S') and relpersistence <> 't' \
+ union all select 'a' || attrelid || ' ' || xmin::text || ctid::text \
+  from pg_catalog.pg_attribute where attrelid >= 16384 \
+ union all select 'd' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_attrdef \
+ union all select 'i' || indexrelid || ' ' || xmin::text || ctid::text \
+  from pg_catalog.pg_index where indexrelid >= 16384 \
+ union all select 'k' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_constraint \
+  where oid >= 16384 \
+ union all select 's' || seqrelid || ' ' || xmin::text || ctid::text \
+  from pg_catalog.pg_sequence \
+ union all select 't' || oid || ' ' || xmin::text || ctid::text from pg_catalog.pg_trigger \
+  where oid >= 16384) as versions(v)";
+
 /// So much DDL one store can count.
 const DDL_VERSION_BITS: u32 = 40;
 
@@ -72,6 +89,8 @@ pub struct FactsStore {
     settled: AtomicU64,
     wake: Notify,
     loads: AtomicU64,
+    /// The database has shards: relations and their columns are loaded too.
+    schema: AtomicBool,
     /// Its connections are to be closed.
     vacated: AtomicBool,
 }
@@ -108,8 +127,14 @@ impl FactsStore {
             settled: AtomicU64::new(first),
             wake: Notify::new(),
             loads: AtomicU64::new(0),
+            schema: AtomicBool::new(false),
             vacated: AtomicBool::new(false),
         })
+    }
+
+    /// Loads relations, columns and constraints too, from the next load on.
+    pub fn with_schema(&self) {
+        self.schema.store(true, Ordering::Release);
     }
 
     /// The newest facts.
@@ -211,7 +236,8 @@ impl FactsStore {
         let mut connection = pool.get().await?;
         let work = async {
             // The fingerprint is read before the rows: what changes between is found next time.
-            let fingerprint = (generation, read_fingerprint(&connection).await?);
+            let schema = self.schema.load(Ordering::Acquire);
+            let fingerprint = (generation, read_fingerprint(&connection, schema).await?);
             if due || loader.fingerprint.as_ref() != Some(&fingerprint) {
                 self.load(&connection, loader, host).await?;
                 loader.fingerprint = Some(fingerprint);
@@ -236,7 +262,7 @@ impl FactsStore {
     ) -> Result<(), ControlError> {
         let asked = self.asked.load(Ordering::Acquire);
         let from_primary = self.cluster.primary() == Ok(host);
-        let rows = read_rows(connection).await?;
+        let rows = read_rows(connection, self.schema.load(Ordering::Acquire)).await?;
         let rows_hash = hash_unordered(&rows);
         if loader.rows_hash != Some(rows_hash) {
             let version = self.facts().version() + 1;
@@ -305,22 +331,31 @@ impl std::fmt::Debug for FactsStore {
     }
 }
 
-async fn read_fingerprint(connection: &Checkout<'_>) -> Result<Option<String>, ControlError> {
-    let messages = connection.client.simple_query(FINGERPRINT).await?;
-    Ok(messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    }))
+async fn read_fingerprint(
+    connection: &Checkout<'_>,
+    schema: bool,
+) -> Result<Option<String>, ControlError> {
+    let mut sums = String::new();
+    for query in [FINGERPRINT, SCHEMA_FINGERPRINT].iter().take(1 + usize::from(schema)) {
+        for message in connection.client.simple_query(query).await? {
+            if let SimpleQueryMessage::Row(row) = message {
+                sums.push_str(row.get(0).unwrap_or("-"));
+                sums.push(' ');
+            }
+        }
+    }
+    Ok(Some(sums))
 }
 
-async fn read_rows(connection: &Checkout<'_>) -> Result<Rows, ControlError> {
+async fn read_rows(connection: &Checkout<'_>, schema: bool) -> Result<Rows, ControlError> {
     let begin = format!(
         "begin isolation level repeatable read read only; set local statement_timeout = {}",
         LOAD_TIMEOUT.as_millis()
     );
     connection.client.batch_execute(&begin).await?;
     let mut rows = Rows::new();
-    for query in QUERIES {
+    let more = if schema { SCHEMA_QUERIES } else { &[] };
+    for query in QUERIES.iter().chain(more) {
         for message in connection.client.simple_query(query.sql).await? {
             let SimpleQueryMessage::Row(row) = message else { continue };
             let columns = (0..row.len()).map(|index| row.get(index).map(str::to_owned));

@@ -49,6 +49,8 @@ fn kind(kind: Kind) -> String {
         Kind::Address => "address".into(),
         Kind::Addresses => "list of addresses".into(),
         Kind::Names => "text or list of texts".into(),
+        Kind::Literal => "text or whole number".into(),
+        Kind::Literals => "list of texts or whole numbers".into(),
         Kind::Secret => "secret text".into(),
     }
 }

@@ -34,9 +34,9 @@ pub(crate) enum Value {
     Integer(u64),
     /// `Kind::Boolean`
     Boolean(bool),
-    /// `Kind::Text`, `Choice`, `File`, `Address`, `Secret`
+    /// `Kind::Text`, `Choice`, `File`, `Address`, `Secret`, `Literal`
     Text(String),
-    /// `Kind::Addresses`, `Kind::Names`
+    /// `Kind::Addresses`, `Kind::Names`, `Kind::Literals`
     List(Vec<(String, Span)>),
 }
 
@@ -169,7 +169,8 @@ fn example(key: &Key) -> String {
         Kind::Address => "\"127.0.0.1:5432\"".into(),
         Kind::Choice(words) => format!("{:?}", words.first().unwrap_or(&"")),
         Kind::Addresses => "[\"127.0.0.1:5432\"]".into(),
-        Kind::Text | Kind::Names | Kind::File | Kind::Secret => "\"…\"".into(),
+        Kind::Literals => "[1, 2]".into(),
+        Kind::Text | Kind::Names | Kind::Literal | Kind::File | Kind::Secret => "\"…\"".into(),
     };
     format!("`{} = {value}`", key.name)
 }
@@ -223,6 +224,14 @@ fn read_value(
             });
             list.collect::<Option<Vec<_>>>().map(Value::List)
         }
+        (Kind::Literal, value) => literal(value).map(Value::Text),
+        (Kind::Literals, DeValue::Array(elements)) => {
+            let read = |element: &Spanned<DeValue<'_>>| {
+                Some((literal(element.get_ref())?, element.span()))
+            };
+            elements.iter().map(read).collect::<Option<Vec<_>>>().map(Value::List)
+        }
+        (Kind::Literals, one) => literal(one).map(|text| Value::List(vec![(text, value.span())])),
         (Kind::Text | Kind::File | Kind::Address | Kind::Secret, DeValue::String(text)) => {
             let usable = !text.is_empty() && !text.contains('\0');
             usable.then(|| Value::Text(text.to_string()))
@@ -241,6 +250,18 @@ fn read_value(
         problems.error(&value.span(), full_name(section, key.name), message, help);
     }
     typed
+}
+
+/// A text, or a whole number as text.
+fn literal(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => (!text.contains('\0')).then(|| text.to_string()),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+            Some(number.to_string())
+        }
+        _ => None,
+    }
 }
 
 fn integer(number: &toml::de::DeInteger<'_>, min: u64, max: u64) -> Option<Value> {
@@ -275,6 +296,8 @@ pub(crate) fn expected(kind: Kind) -> String {
         }
         Kind::Addresses => "a list such as [\"127.0.0.1:5432\", \"127.0.0.1:5433\"]".into(),
         Kind::Names => "text in quotes, or a list such as [\"one\", \"two\"]".into(),
+        Kind::Literal => "text in quotes, or a whole number".into(),
+        Kind::Literals => "a list such as [\"one\", \"two\"] or [1, 2]".into(),
         Kind::Address => "text such as \"127.0.0.1:5432\"".into(),
         Kind::Text | Kind::File | Kind::Secret => "text in quotes, not empty".into(),
     }

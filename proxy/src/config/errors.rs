@@ -208,6 +208,11 @@ impl<'a> Problems<'a> {
         }
     }
 
+    /// Whether there is an error so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.list.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// The errors and the warnings, each in the order of the file.
     pub(crate) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
         let mut list = self.list.into_inner();

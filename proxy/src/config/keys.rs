@@ -2,14 +2,19 @@
 //! `sections`.
 
 mod access;
+mod catalog;
 mod failover;
 mod limits;
 mod notify;
 mod sections;
+mod sharding;
 mod state;
+mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};
+pub use catalog::CATALOG;
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
+pub use sharding::{DISTRIBUTION, TABLE};
 
 /// A section of the file.
 #[derive(Debug)]
@@ -78,6 +83,10 @@ pub enum Kind {
     Addresses,
     /// A text or a list of texts.
     Names,
+    /// A text or a whole number, kept as text.
+    Literal,
+    /// A literal or a list of literals.
+    Literals,
     /// Text that must not be shown.
     Secret,
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod catalog;
 mod checks;
 #[cfg(test)]
 mod docs;
@@ -21,6 +22,7 @@ mod resolve;
 mod rules;
 mod secrets;
 mod servers;
+mod sharding;
 
 pub use errors::{ConfigErrors, Problem, Severity};
 pub use model::Config;

@@ -2,8 +2,10 @@
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
 mod access;
+mod sharding;
 
 pub use access::*;
+pub use sharding::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
@@ -29,6 +31,10 @@ pub struct Config {
     pub shards: Vec<Arc<Shard>>,
     /// `[[database]]`
     pub databases: Vec<Arc<Database>>,
+    /// `[[distribution]]` and `[[table]]`, for each database with shards.
+    pub maps: Vec<DeclaredMap>,
+    /// `[catalog]`
+    pub catalog: Option<Arc<CatalogServers>>,
 }
 
 /// Process-wide settings.
@@ -50,6 +56,8 @@ pub struct General {
     pub max_message_bytes: usize,
     /// Ways in, and options of TCP connections.
     pub network: Network,
+    /// Name of the process in the catalog, when one is given.
+    pub name: Option<String>,
 }
 
 /// Where clients come in.
@@ -167,6 +175,8 @@ pub struct Shard {
     pub monitor: MonitorLogin,
     /// How hosts are watched.
     pub health: Health,
+    /// How recovery of commits over several shards logs in; its database is not used.
+    pub recovery: MonitorLogin,
     /// What statements do while there is no server for them.
     pub failover: Failover,
 }
@@ -245,6 +255,16 @@ pub enum ServerTlsMode {
     VerifyFull,
 }
 
+/// How long commits over several shards may be in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TwoPhaseTimes {
+    /// Between two rounds of recovery; and as long a part stays prepared before it counts as
+    /// abandoned.
+    pub recovery_interval: Duration,
+    /// Longest wait for the outcome of a commit whose server was lost.
+    pub resolve_timeout: Duration,
+}
+
 /// How long a client keeps a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolMode {
@@ -283,8 +303,10 @@ pub struct Database {
     pub name: String,
     /// Name on the servers.
     pub server_database: String,
-    /// Where it lives.
+    /// Where it lives; of a sharded database the home shard.
     pub shard: Arc<Shard>,
+    /// The shards it is spread over.
+    pub sharding: Option<Arc<Sharding>>,
     /// How long a client keeps a server.
     pub pool_mode: PoolMode,
     /// Send reads to replicas.
@@ -323,4 +345,6 @@ pub struct Database {
     pub waiting: Waiting,
     /// How long sessions may do what.
     pub timeouts: SessionTimeouts,
+    /// How long commits over several shards may be in doubt.
+    pub two_phase: TwoPhaseTimes,
 }

@@ -10,9 +10,9 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    SequenceState, Shard, User,
+    SequenceState, Shard, TwoPhaseTimes, User,
 };
-use super::{limits, pem, secrets, servers};
+use super::{catalog, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
 }
 
 /// NAMEDATALEN - 1.
-const MAX_NAME_BYTES: usize = 63;
+pub(super) const MAX_NAME_BYTES: usize = 63;
 
 fn default_value(kind: Kind, text: &str) -> Value {
     match kind {
@@ -161,18 +161,21 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
     let users: Vec<Arc<User>> = of("user")
         .map(|table| Arc::new(secrets::user(&Reader::new(table, context), &general)))
         .collect();
+    let databases: Vec<Arc<Database>> = of("database")
+        .filter_map(|table| {
+            let reader = Reader { table, fallback: Some(pool), context };
+            database(&reader, &general, &shards, &users).map(Arc::new)
+        })
+        .collect();
     let config = Config {
         listeners: of("listener")
             .map(|table| listener(&Reader::new(table, context), &general))
             .collect(),
         http: of("http").next().and_then(|table| http(&Reader::new(table, context))),
         access: access::access(tables, &users, context),
-        databases: of("database")
-            .filter_map(|table| {
-                let reader = Reader { table, fallback: Some(pool), context };
-                database(&reader, &general, &shards, &users).map(Arc::new)
-            })
-            .collect(),
+        maps: sharding::maps(tables, &databases, context),
+        catalog: catalog::catalog(tables, context),
+        databases,
         users,
         shards,
         general,
@@ -197,6 +200,7 @@ fn general(reader: &Reader<'_>) -> General {
         drain_timeout: reader.duration_ms("drain_timeout_ms"),
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
+        name: reader.name("name"),
     }
 }
 
@@ -271,7 +275,7 @@ fn database(
     users: &[Arc<User>],
 ) -> Option<Database> {
     let name = reader.name("name").unwrap_or_default();
-    let shard = servers::find_shard(reader, shards);
+    let place = sharding::place(reader, shards);
     let (pool_size, min_idle) = (reader.count("pool_size"), reader.count("min_idle"));
     if min_idle > pool_size {
         let message = format!("min_idle ({min_idle}) is larger than pool_size ({pool_size})");
@@ -286,10 +290,12 @@ fn database(
         Some("off") => Causality::Off,
         _ => Causality::Session,
     };
+    let (shard, sharding) = place?;
     Some(Database {
         server_database: reader.name("server_database").unwrap_or_else(|| name.clone()),
         name,
-        shard: shard?,
+        shard,
+        sharding,
         pool_mode,
         read_replicas: reader.boolean("read_replicas"),
         causality,
@@ -313,6 +319,10 @@ fn database(
         notify_queue_bytes: reader.count("notify_queue_bytes"),
         waiting: limits::waiting(reader, general, reader.duration_ms("checkout_timeout_ms")),
         timeouts: limits::session_timeouts(reader),
+        two_phase: TwoPhaseTimes {
+            recovery_interval: reader.duration_ms("two_phase_recovery_interval_ms"),
+            resolve_timeout: reader.duration_ms("two_phase_resolve_timeout_ms"),
+        },
     })
 }
 

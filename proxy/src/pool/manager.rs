@@ -2,10 +2,12 @@
 //! pools of each database and user. A reload builds the next one and takes over what has not
 //! changed; sessions move to it between transactions.
 
+mod entries;
+
 use crate::backend::connect::Connector;
 use crate::backend::key_ring::KeyRing;
-use crate::cluster::{self, CausalityKeys, Cluster, FactsStore, SecretQuery};
-use crate::config::model::{Config, Database, SequenceState, Shard, User};
+use crate::cluster::{CausalityKeys, Cluster, FactsStore, SecretQuery};
+use crate::config::model::{Config, Database, SequenceState, User};
 use crate::frontend::startup::{Frontends, Means};
 use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
@@ -13,68 +15,25 @@ use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
+use crate::shard_map::ShardedDatabase;
+use crate::two_phase::TwoPhase;
 use crate::wire::tls::TlsConfigError;
+use entries::{DatabaseEntry, ShardEntry, shards_of, start_database, start_shard};
 use hashbrown::HashMap;
+use pgmanifold_router::shard_map::ShardId;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
-
-/// Causality keys remembered per shard.
-const CAUSALITY_KEYS_MAX: usize = 100_000;
+use tokio::sync::Notify;
 
 /// Answers to "what does a server report with these parameters" remembered per database and user.
 const GREETINGS_MAX: usize = 1_000;
 
-/// A task on the control runtime that ends when this is dropped.
-#[derive(Debug)]
-struct Background {
-    _stop: oneshot::Sender<()>,
-}
+/// Pools of one database and user on each shard, by `ShardId`.
+pub type ShardPools = Arc<[Arc<UserPools>]>;
 
-impl Background {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(
-        control: &Handle,
-        start: impl FnOnce(Stopped) -> F,
-    ) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        control.spawn(start(Stopped(stopped)));
-        Self { _stop: stop }
-    }
-}
-
-/// Completes when its `Background` is dropped.
-struct Stopped(oneshot::Receiver<()>);
-
-impl Stopped {
-    async fn wait(self) {
-        let _ = self.0.await;
-    }
-}
-
-/// A shard with its monitor.
-#[derive(Debug)]
-struct ShardEntry {
-    shard: Arc<Shard>,
-    cluster: Arc<Cluster>,
-    keys: Arc<CausalityKeys>,
-    _monitor: Background,
-}
-
-/// A database with its catalog facts.
-#[derive(Debug)]
-struct DatabaseEntry {
-    id: usize,
-    database: Arc<Database>,
-    cluster: Arc<Cluster>,
-    facts: Arc<FactsStore>,
-    hub: Arc<Hub>,
-    _refresh: Background,
-    _listener: Background,
-}
-
-/// The pools of one database and user, one per host, and what its sessions need beside them.
+/// The pools of one database and user on one shard, one per host, and what its sessions need beside them.
 pub struct UserPools {
     /// The database.
     pub database: Arc<Database>,
@@ -82,6 +41,12 @@ pub struct UserPools {
     pub database_id: usize,
     /// The user.
     pub user: Arc<User>,
+    /// Which shard of a sharded database.
+    pub shard: ShardId,
+    /// The sharded database, when it is one.
+    pub sharded: Option<Arc<ShardedDatabase>>,
+    /// Ends transactions over several shards of it.
+    pub two_phase: Option<Arc<TwoPhase>>,
     /// The hosts.
     pub cluster: Arc<Cluster>,
     /// Newest writes under causality keys.
@@ -162,7 +127,7 @@ pub struct State {
     throttle: Arc<Throttle>,
     shards: Vec<Arc<ShardEntry>>,
     databases: HashMap<String, Arc<DatabaseEntry>>,
-    pools: Mutex<HashMap<(String, String), Arc<UserPools>>>,
+    pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
 }
 
@@ -206,15 +171,20 @@ impl State {
         }
         let mut databases = HashMap::new();
         for database in &config.databases {
-            let Some(shard) = shards.iter().find(|entry| entry.shard == database.shard) else {
-                continue;
-            };
-            let known = old.and_then(|old| old.databases.get(&database.name)).filter(|entry| {
-                entry.database == *database && Arc::ptr_eq(&entry.cluster, &shard.cluster)
-            });
-            let entry = match known {
+            let own = shards_of(database, &shards);
+            let known = old.and_then(|old| old.databases.get(&database.name));
+            let entry = match known.filter(|entry| entry.is(database, &own)) {
                 Some(entry) => Arc::clone(entry),
-                None => Arc::new(start_database(database, shard, &connector, around)),
+                None => match start_database(
+                    database,
+                    own,
+                    &connector,
+                    known.map(AsRef::as_ref),
+                    around,
+                ) {
+                    Some(entry) => Arc::new(entry),
+                    None => continue,
+                },
             };
             databases.insert(database.name.clone(), entry);
         }
@@ -234,23 +204,37 @@ impl State {
         if let Some(old) = old {
             next.take_over_pools(old);
         }
+        next.declare_maps();
         Ok(next)
+    }
+
+    /// The maps of the configuration hold from now on.
+    fn declare_maps(&self) {
+        for declared in &self.config.maps {
+            let entry = self.databases.get(&declared.database);
+            if let Some(sharded) = entry.and_then(|entry| entry.sharded.as_ref()) {
+                sharded.declare(&declared.map);
+            }
+        }
     }
 
     /// Pools of databases and users that are as they were go on; the others end when their last
     /// session leaves them.
     fn take_over_pools(&self, old: &State) {
-        for (key, pools) in lock(&old.pools).iter() {
+        for (key, shards) in lock(&old.pools).iter() {
+            let Some(pools) = shards.first() else { continue };
             let same_database = self
                 .databases
                 .get(&key.0)
                 .is_some_and(|entry| Arc::ptr_eq(&entry.facts, &pools.facts));
             let same_user = self.known_user(&pools.user).is_some_and(|user| user == pools.user);
             if same_database && same_user {
-                lock(&self.pools).insert(key.clone(), Arc::clone(pools));
+                lock(&self.pools).insert(key.clone(), Arc::clone(shards));
             } else {
-                pools.outdated.store(true, Ordering::Relaxed);
-                pools.pools.iter().for_each(|pool| pool.retire());
+                for pools in shards.iter() {
+                    pools.outdated.store(true, Ordering::Relaxed);
+                    pools.pools.iter().for_each(|pool| pool.retire());
+                }
             }
         }
     }
@@ -263,8 +247,8 @@ impl State {
         configured.or_else(|| (user.fetched && asks).then_some(user)).cloned()
     }
 
-    /// The pools of a database and user; `None` when there is no such database or user. With a
-    /// forced user, all users of the database have its pools.
+    /// The pools of a database and user on its shard, or home shard; `None` when there is no such
+    /// database or user. With a forced user, all users of the database have its pools.
     pub fn user_pools(
         &self,
         database: &str,
@@ -272,6 +256,19 @@ impl State {
         workers: usize,
         metrics: &Metrics,
     ) -> Option<Arc<UserPools>> {
+        let pools = self.shard_pools(database, user, workers, metrics)?;
+        let home = pools.first()?.database.sharding.as_ref().map_or(0, |sharding| sharding.home.0);
+        pools.get(usize::from(home)).cloned()
+    }
+
+    /// The same on every shard.
+    pub fn shard_pools(
+        &self,
+        database: &str,
+        user: &Arc<User>,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Option<ShardPools> {
         let entry = self.databases.get(database)?;
         let user = self.known_user(user)?;
         let user = entry.database.forced_user.clone().unwrap_or(user);
@@ -280,34 +277,51 @@ impl State {
         if let Some(known) = pools.get(&key) {
             return Some(Arc::clone(known));
         }
-        let shard = self.shards.iter().find(|shard| Arc::ptr_eq(&shard.cluster, &entry.cluster))?;
-        let host_pools = (0..entry.cluster.hosts().len())
-            .map(|host| {
-                let (database, user) = (Arc::clone(&entry.database), Arc::clone(&user));
-                let address = entry.cluster.hosts()[host].host.address.to_string();
-                let counters = metrics.host(0, &shard.shard.name, &address);
-                let means = (Arc::clone(&self.connector), counters);
-                let budgets = self.budgets_of(&database, &user, &address);
-                let cluster = Arc::clone(&entry.cluster);
-                Pool::new(database, user, cluster, host, means, budgets, workers)
-            })
-            .collect();
-        let made = Arc::new(UserPools {
+        let shards = entry.shards.iter().zip(0..);
+        let make = |(shard, id): (&Arc<ShardEntry>, u16)| {
+            self.make_pools(entry, shard, ShardId(id), &user, workers, metrics)
+        };
+        let made: ShardPools = shards.map(make).collect();
+        pools.insert(key, Arc::clone(&made));
+        Some(made)
+    }
+
+    fn make_pools(
+        &self,
+        entry: &DatabaseEntry,
+        shard: &ShardEntry,
+        id: ShardId,
+        user: &Arc<User>,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Arc<UserPools> {
+        let hosts = shard.cluster.hosts().iter().enumerate();
+        let host_pools = hosts.map(|(index, host)| {
+            let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
+            let address = host.host.address.to_string();
+            let counters = metrics.host(0, &shard.shard.name, &address);
+            let means = (Arc::clone(&self.connector), counters);
+            let budgets = self.budgets_of(&database, &user, &address);
+            let cluster = Arc::clone(&shard.cluster);
+            Pool::new(database, user, cluster, index, means, budgets, workers)
+        });
+        Arc::new(UserPools {
             database: Arc::clone(&entry.database),
             database_id: entry.id,
-            user,
-            cluster: Arc::clone(&entry.cluster),
+            user: Arc::clone(user),
+            shard: id,
+            sharded: entry.sharded.clone(),
+            two_phase: entry.two_phase.clone(),
+            cluster: Arc::clone(&shard.cluster),
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
             hub: Arc::clone(&entry.hub),
-            pools: host_pools,
+            pools: host_pools.collect(),
             sequences_asked: AtomicBool::new(entry.database.sequence_state != SequenceState::Auto),
             connector: Arc::clone(&self.connector),
             outdated: AtomicBool::new(false),
             greetings: Mutex::default(),
-        });
-        pools.insert(key, Arc::clone(&made));
-        Some(made)
+        })
     }
 
     /// What the pools of this database and user may have together with others on the host.
@@ -327,7 +341,7 @@ impl State {
 
     /// All pools of all users.
     pub fn all_pools(&self) -> Vec<Arc<UserPools>> {
-        lock(&self.pools).values().cloned().collect()
+        lock(&self.pools).values().flat_map(|shards| shards.iter().cloned()).collect()
     }
 
     /// Closes all connections to a database of the cluster that no client uses now: somebody is
@@ -340,6 +354,9 @@ impl State {
         {
             entry.facts.vacate();
             entry.hub.vacate();
+            if let Some(two_phase) = &entry.two_phase {
+                two_phase.vacate();
+            }
         }
         let (now, all) = (Instant::now(), self.all_pools());
         for pools in all.iter().filter(|pools| is_it(&pools.cluster, &pools.database)) {
@@ -352,6 +369,27 @@ impl State {
         self.shards.iter().map(|entry| &entry.cluster)
     }
 
+    /// All sharded databases.
+    pub fn sharded(&self) -> impl Iterator<Item = &Arc<ShardedDatabase>> {
+        self.databases.values().filter_map(|entry| entry.sharded.as_ref())
+    }
+
+    /// What ends transactions over several shards, of each sharded database.
+    pub fn two_phases(&self) -> impl Iterator<Item = &Arc<TwoPhase>> {
+        self.databases.values().filter_map(|entry| entry.two_phase.as_ref())
+    }
+
+    /// Whether clients cannot be let in without this cluster. A shard that is nobody's home is
+    /// missed by those statements only that need it.
+    pub fn is_needed(&self, cluster: &Arc<Cluster>) -> bool {
+        let is_home = |entry: &DatabaseEntry| Arc::ptr_eq(&entry.cluster, cluster);
+        let has = |entry: &DatabaseEntry| {
+            entry.shards.iter().any(|shard| Arc::ptr_eq(&shard.cluster, cluster))
+        };
+        let mut all = self.databases.values();
+        all.clone().any(|entry| is_home(entry)) || !all.any(|entry| has(entry))
+    }
+
     /// What listens for the sessions of each database.
     pub fn hubs(&self) -> impl Iterator<Item = &Arc<Hub>> {
         self.databases.values().map(|entry| &entry.hub)
@@ -360,7 +398,8 @@ impl State {
     /// Server connections of a host, over all pools.
     pub fn host_numbers(&self, cluster: &Arc<Cluster>, host: usize) -> PoolNumbers {
         let pools = lock(&self.pools);
-        let on_cluster = pools.values().filter(|pools| Arc::ptr_eq(&pools.cluster, cluster));
+        let all = pools.values().flat_map(|shards| shards.iter());
+        let on_cluster = all.filter(|pools| Arc::ptr_eq(&pools.cluster, cluster));
         on_cluster.map(|pools| pools.pools[host].numbers()).sum()
     }
 }
@@ -376,59 +415,6 @@ fn secret_query(
     let databases = databases.values();
     let known = databases.map(|entry| (Arc::clone(&entry.database), Arc::clone(&entry.cluster)));
     Some(SecretQuery::new(query, control.clone(), Arc::clone(connector), known))
-}
-
-fn start_shard(
-    shard: &Arc<Shard>,
-    before: Option<&Arc<ShardEntry>>,
-    connector: &Arc<Connector>,
-    around: &Surroundings<'_>,
-) -> ShardEntry {
-    let cluster = Cluster::new(Arc::clone(shard));
-    cluster.on_loss(around.host_lost);
-    if let Some(before) = before {
-        cluster.take_over(&before.cluster);
-    }
-    let monitor = Background::spawn(around.control, |stopped| {
-        cluster::monitor(Arc::clone(&cluster), Arc::clone(connector), stopped.wait())
-    });
-    ShardEntry {
-        shard: Arc::clone(shard),
-        cluster,
-        keys: Arc::new(CausalityKeys::new(CAUSALITY_KEYS_MAX)),
-        _monitor: monitor,
-    }
-}
-
-fn start_database(
-    database: &Arc<Database>,
-    shard: &ShardEntry,
-    connector: &Arc<Connector>,
-    around: &Surroundings<'_>,
-) -> DatabaseEntry {
-    let id = around.next_database_id.fetch_add(1, Ordering::Relaxed);
-    let facts = FactsStore::new(Arc::clone(&shard.cluster), Arc::clone(database), id);
-    if let Some(max_lag) = database.max_replica_lag {
-        shard.cluster.require_lag_resolution(max_lag);
-    }
-    let refresh = Background::spawn(around.control, |stopped| {
-        let (facts, connector) = (Arc::clone(&facts), Arc::clone(connector));
-        async move { facts.run(connector, stopped.wait()).await }
-    });
-    let hub = Hub::new(Arc::clone(&shard.cluster), Arc::clone(database));
-    let listener = Background::spawn(around.control, |stopped| {
-        let (hub, connector) = (Arc::clone(&hub), Arc::clone(connector));
-        async move { hub.run(connector, stopped.wait()).await }
-    });
-    DatabaseEntry {
-        id,
-        database: Arc::clone(database),
-        cluster: Arc::clone(&shard.cluster),
-        facts,
-        hub,
-        _refresh: refresh,
-        _listener: listener,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -84,8 +84,9 @@ enum Turn {
     Later(Handed),
 }
 
-/// One place among the `size` of a pool; dropping it frees the place.
-#[derive(Debug)]
+/// One place among the `size` of a pool; dropping it frees the place. The default one belongs to no
+/// pool.
+#[derive(Debug, Default)]
 pub struct Slot {
     pool: Weak<Pool>,
     worker: usize,

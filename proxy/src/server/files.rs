@@ -34,7 +34,11 @@ pub(super) fn raise_limit(config: &Config) {
 fn needed(config: &Config) -> u64 {
     let servers = config.databases.iter().map(|database| {
         let pool = database.pool_size.saturating_add(database.waiting.reserve_size);
-        pool.min(database.waiting.max_db_connections).saturating_mul(database.shard.hosts.len())
+        let hosts = match &database.sharding {
+            Some(sharding) => sharding.shards.iter().map(|shard| shard.hosts.len()).sum(),
+            None => database.shard.hosts.len(),
+        };
+        pool.min(database.waiting.max_db_connections).saturating_mul(hosts)
     });
     let general = &config.general;
     let clients = general.max_clients.saturating_add(general.network.max_logins);

@@ -167,6 +167,9 @@ async fn welcome(
         let message = format!("database \"{}\" does not exist", login.database);
         (LoginFailure::UnknownDatabase, SqlError::fatal("3D000", message))
     })?;
+    if let Some(sharded) = &pools.sharded {
+        sharded.tried().await;
+    }
     let places = take_places((&pools.database, &login.user), listener, config, shared)
         .map_err(|error| (LoginFailure::TooManyClients, error))?;
     if pools.database.application_name_add_host {

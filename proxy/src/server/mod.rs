@@ -26,7 +26,7 @@ use crate::config::model::{Address, User};
 use crate::config::{self, Config};
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
-use crate::pool::manager::{State, Surroundings, UserPools};
+use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
 use crate::session::settings::SettingsInterner;
 use crate::wire::tls::TlsConfigError;
 use arc_swap::ArcSwap;
@@ -108,9 +108,15 @@ impl Shared {
         self.clients.end_now();
     }
 
-    /// The current pools of a database and user, unless one of them is gone.
+    /// The current pools of a database and user, unless one of them is gone; of a sharded database
+    /// those of its home shard.
     pub fn user_pools(&self, database: &str, user: &Arc<User>) -> Option<Arc<UserPools>> {
         self.state.load().user_pools(database, user, self.workers, &self.metrics)
+    }
+
+    /// The same on every shard, by `ShardId`.
+    pub fn shard_pools(&self, database: &str, user: &Arc<User>) -> Option<ShardPools> {
+        self.state.load().shard_pools(database, user, self.workers, &self.metrics)
     }
 }
 
@@ -323,7 +329,7 @@ fn start_http(
     let ready = Arc::clone(shared);
     let state = HttpState {
         metrics: Arc::clone(&shared.metrics),
-        ready: Arc::new(move || observe::missing(&ready)),
+        ready: Arc::new(move || observe::readiness(&ready)),
     };
     let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);

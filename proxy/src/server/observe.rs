@@ -3,6 +3,7 @@
 
 use super::Shared;
 use crate::cluster::{Cluster, Role, WAIT_ENDS};
+use crate::http::Ready;
 use crate::metrics::{Samples, SourceGuard, table};
 use crate::notify::Hub;
 use crate::pool::manager::State;
@@ -28,6 +29,9 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
         }
         for hub in state.hubs() {
             collect_hub(hub, samples);
+        }
+        for two_phase in state.two_phases() {
+            two_phase.collect(samples);
         }
     })
 }
@@ -96,14 +100,23 @@ fn collect_failover(cluster: &Cluster, samples: &mut Samples) {
     }
 }
 
-/// What is missing before every client can be served; one line each.
-pub(super) fn missing(shared: &Shared) -> Vec<String> {
+/// What is missing before every client can be served, and which shards only some statements miss.
+pub(super) fn readiness(shared: &Shared) -> Ready {
     let state = shared.state();
-    let draining = shared.draining.load(Ordering::Relaxed).then(|| "draining".to_owned());
-    let unreachable = state.clusters().filter_map(|cluster| {
-        let reachable = cluster.hosts().iter().any(|host| host.is_up());
-        let name = &cluster.shard().name;
-        (!reachable).then(|| format!("shard {name}: no server is reachable"))
-    });
-    draining.into_iter().chain(unreachable).collect()
+    let mut ready = Ready::default();
+    if shared.draining.load(Ordering::Relaxed) {
+        ready.missing.push("draining".to_owned());
+    }
+    for cluster in state.clusters() {
+        if !cluster.hosts().iter().any(|host| host.is_up()) {
+            let name = &cluster.shard().name;
+            let lines =
+                if state.is_needed(cluster) { &mut ready.missing } else { &mut ready.notes };
+            lines.push(format!("shard {name}: no server is reachable"));
+        }
+    }
+    let unmapped = state.sharded().filter(|sharded| sharded.epoch() == 0);
+    let unmapped = unmapped.map(|s| format!("database {}: its shard map is not known", s.name()));
+    ready.missing.extend(unmapped);
+    ready
 }

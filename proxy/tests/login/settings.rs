@@ -32,6 +32,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             drain_timeout: second,
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
+            name: None,
         },
         listeners,
         http: None,
@@ -42,8 +43,17 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             failures: FailureLimits { limit: 0, window: second },
         },
         users,
-        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
+        shards: vec![Arc::new(Shard {
+            name: "main".into(),
+            hosts,
+            recovery: monitor.clone(),
+            monitor,
+            health,
+            failover,
+        })],
         databases: vec![],
+        maps: vec![],
+        catalog: None,
     }
 }
 

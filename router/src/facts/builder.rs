@@ -138,6 +138,13 @@ impl FactsBuilder {
                 };
                 self.bodies.function(column(1, "name")?, body);
             }
+            FactKind::Database
+            | FactKind::Tables
+            | FactKind::Columns
+            | FactKind::Indexes
+            | FactKind::ForeignKeys
+            | FactKind::Definitions
+            | FactKind::Sequences => self.facts.schema.add(kind, row)?,
         }
         Ok(())
     }
@@ -157,6 +164,7 @@ impl FactsBuilder {
         }
         self.facts.session = std::mem::take(&mut self.bodies).build();
         self.spread_through_definitions();
+        self.facts.schema = std::mem::take(&mut self.facts.schema).build();
         self.facts
     }
 

@@ -24,15 +24,35 @@ pub enum FactKind {
     Everywhere,
     /// schema, name, language and body of a function that is not PostgreSQL's own.
     Bodies,
+    /// How the database's collation sorts (`c`: by bytes), server encoding.
+    Database,
+    /// schema, name, kind, persistence, parent's schema and name (NULL: none), row security.
+    Tables,
+    /// schema, table, number, name, type's OID, type's name, kind of type, collation, not null,
+    /// identity, generated, default (NULL: none).
+    Columns,
+    /// schema, table, index, primary, partial, columns, number of columns and expressions.
+    Indexes,
+    /// schema, table, name, columns, the other table's schema, name and columns, actions.
+    ForeignKeys,
+    /// schema, name, kind, detail and text of what names other objects.
+    Definitions,
+    /// schema, name, increment, schema, table and column that own it (NULL: none).
+    Sequences,
 }
 
 impl FactKind {
     /// Number of columns in a row.
     pub fn columns(self) -> usize {
         match self {
-            Self::Functions => 7,
+            Self::Columns => 12,
+            Self::ForeignKeys => 8,
+            Self::Functions | Self::Tables | Self::Indexes => 7,
+            Self::Sequences => 6,
+            Self::Definitions => 5,
             Self::Types | Self::Bodies => 4,
             Self::Relations | Self::Views | Self::Policies | Self::Operators => 3,
+            Self::Database => 2,
             Self::Everywhere => 1,
         }
     }
@@ -48,12 +68,20 @@ impl FactKind {
             Self::Operators => "operators",
             Self::Everywhere => "everywhere",
             Self::Bodies => "bodies",
+            Self::Database => "database",
+            Self::Tables => "tables",
+            Self::Columns => "columns",
+            Self::Indexes => "indexes",
+            Self::ForeignKeys => "foreign_keys",
+            Self::Definitions => "definitions",
+            Self::Sequences => "sequences",
         }
     }
 
     /// Reads the word of [`Self::as_str`].
     pub fn from_name(name: &str) -> Option<Self> {
-        QUERIES.iter().map(|query| query.kind).find(|kind| kind.as_str() == name)
+        let all = QUERIES.iter().chain(SCHEMA_QUERIES);
+        all.map(|query| query.kind).find(|kind| kind.as_str() == name)
     }
 }
 
@@ -76,4 +104,15 @@ pub const QUERIES: &[FactsQuery] = &[
     FactsQuery { kind: FactKind::Operators, sql: include_str!("sql/operators.sql") },
     FactsQuery { kind: FactKind::Everywhere, sql: include_str!("sql/everywhere.sql") },
     FactsQuery { kind: FactKind::Bodies, sql: include_str!("sql/bodies.sql") },
+];
+
+/// More queries for a database that has shards, to run after [`QUERIES`] and in this order.
+pub const SCHEMA_QUERIES: &[FactsQuery] = &[
+    FactsQuery { kind: FactKind::Database, sql: include_str!("sql/schema/database.sql") },
+    FactsQuery { kind: FactKind::Tables, sql: include_str!("sql/schema/tables.sql") },
+    FactsQuery { kind: FactKind::Columns, sql: include_str!("sql/schema/columns.sql") },
+    FactsQuery { kind: FactKind::Indexes, sql: include_str!("sql/schema/indexes.sql") },
+    FactsQuery { kind: FactKind::ForeignKeys, sql: include_str!("sql/schema/foreign_keys.sql") },
+    FactsQuery { kind: FactKind::Definitions, sql: include_str!("sql/schema/definitions.sql") },
+    FactsQuery { kind: FactKind::Sequences, sql: include_str!("sql/schema/sequences.sql") },
 ];

@@ -10,7 +10,7 @@ use crate::lexer::TokenKind;
 use std::borrow::Cow;
 
 /// Whether the identifier at `at`, which has `(` behind it, may be the name of a called function.
-pub(super) fn is_call(text: &Text<'_>, at: usize) -> bool {
+pub(crate) fn is_call(text: &Text<'_>, at: usize) -> bool {
     let head = head(text, at);
     if head == at && text.is_kind(at, TokenKind::Word) && keywords::is_reserved(text.word(at)) {
         return false;
@@ -27,12 +27,12 @@ pub(super) fn is_call(text: &Text<'_>, at: usize) -> bool {
 }
 
 /// Whether the unquoted word at `at` is one that SQL itself puts before a parenthesis.
-pub(super) fn is_syntax(text: &Text<'_>, at: usize) -> bool {
+pub(crate) fn is_syntax(text: &Text<'_>, at: usize) -> bool {
     keywords::may_precede_parenthesis(text.word(at))
 }
 
 /// The schema in `schema.function(`.
-pub(super) fn schema_of<'a>(text: &'a Text<'_>, at: usize) -> Option<Cow<'a, str>> {
+pub(crate) fn schema_of<'a>(text: &'a Text<'_>, at: usize) -> Option<Cow<'a, str>> {
     match text.kind_before(at) {
         // What cannot be read as a name is a schema nobody knows.
         Some(TokenKind::Dot) => {
@@ -44,7 +44,7 @@ pub(super) fn schema_of<'a>(text: &'a Text<'_>, at: usize) -> Option<Cow<'a, str
 
 /// Number of arguments between the parentheses, `open` being the first; `None` when it cannot be
 /// told (`count(*)`, ordered-set aggregates, VARIADIC).
-pub(super) fn argument_count(text: &Text<'_>, open: usize) -> Option<usize> {
+pub(crate) fn argument_count(text: &Text<'_>, open: usize) -> Option<usize> {
     let close = text.partner(open)?;
     if text.is(close + 1, "within") {
         return None;

@@ -93,25 +93,25 @@ const OTHER_KEYWORDS: &[&str] = &[
     "xml", "year", "yes",
 ];
 
-pub(super) fn is_reserved(word: &str) -> bool {
+pub(crate) fn is_reserved(word: &str) -> bool {
     RESERVED.binary_search(&word).is_ok()
 }
 
 /// Whether the word cannot be the name of a table, column or channel unless quoted.
-pub(super) fn is_reserved_name(word: &str) -> bool {
+pub(crate) fn is_reserved_name(word: &str) -> bool {
     is_reserved(word) || RESERVED_BUT_FUNCTIONS.binary_search(&word).is_ok()
 }
 
-pub(super) fn is_builtin_syntax(word: &str) -> bool {
+pub(crate) fn is_builtin_syntax(word: &str) -> bool {
     BUILTIN_SYNTAX.binary_search(&word).is_ok()
 }
 
-pub(super) fn may_precede_parenthesis(word: &str) -> bool {
+pub(crate) fn may_precede_parenthesis(word: &str) -> bool {
     BEFORE_PARENTHESIS.binary_search(&word).is_ok()
 }
 
 /// Whether the word is a keyword of any kind in any version; the empty word counts as one.
-pub(super) fn is_keyword(word: &str) -> bool {
+pub(crate) fn is_keyword(word: &str) -> bool {
     word.is_empty()
         || is_reserved(word)
         || is_builtin_syntax(word)

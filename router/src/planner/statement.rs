@@ -11,7 +11,7 @@ use crate::lexer::TokenKind;
 use crate::plan::{Effect, PinReason};
 
 /// Splits at semicolons outside of parentheses. Empty statements are left out.
-pub(super) fn split(text: &Text<'_>) -> Vec<(usize, usize)> {
+pub(crate) fn split(text: &Text<'_>) -> Vec<(usize, usize)> {
     let mut ranges = Vec::new();
     let mut from = 0;
     let mut at = 0;

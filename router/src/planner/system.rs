@@ -112,7 +112,7 @@ const SESSION_SETTINGS: &[&str] = &[
     "transaction_isolation",
 ];
 
-pub(super) fn is_local_function(name: &str) -> bool {
+pub(crate) fn is_local_function(name: &str) -> bool {
     listed(LOCAL_FUNCTIONS, name) || listed(SQL_RUNNING_FUNCTIONS, name)
 }
 

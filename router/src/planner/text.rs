@@ -12,33 +12,33 @@ pub const MAX_OPERATORS: usize = 500_000;
 
 /// Why a text has no tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     Lex(LexError),
     Limit(&'static str),
 }
 
 /// A hint comment and how many tokens stand before it.
 #[derive(Debug)]
-pub(super) struct HintAt {
-    pub(super) token: Token,
-    pub(super) tokens_before: usize,
+pub(crate) struct HintAt {
+    pub(crate) token: Token,
+    pub(crate) tokens_before: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Text<'a> {
-    pub(super) sql: &'a [u8],
+pub(crate) struct Text<'a> {
+    pub(crate) sql: &'a [u8],
     /// The text with ASCII letters in lower case: same spans.
     lower: Vec<u8>,
     tokens: Vec<Token>,
     /// For an opening bracket its closing one and the other way round; itself for others.
     partners: Vec<u32>,
-    pub(super) hints: Vec<HintAt>,
+    pub(crate) hints: Vec<HintAt>,
     /// Names with high bytes cannot be compared with the catalog's.
     foreign_names: bool,
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn read(sql: &'a [u8], dialect: Dialect) -> Result<Self, ReadError> {
+    pub(crate) fn read(sql: &'a [u8], dialect: Dialect) -> Result<Self, ReadError> {
         let mut lexer = Lexer::new(sql, dialect).map_err(ReadError::Lex)?;
         let mut tokens: Vec<Token> = Vec::with_capacity(sql.len() / 4 + 8);
         let mut hints = Vec::new();
@@ -66,30 +66,39 @@ impl<'a> Text<'a> {
         Ok(Self { sql, lower, tokens, partners, hints, foreign_names })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    pub(super) fn kind(&self, at: usize) -> Option<TokenKind> {
+    pub(crate) fn token(&self, at: usize) -> Option<Token> {
+        self.tokens.get(at).copied()
+    }
+
+    pub(crate) fn kind(&self, at: usize) -> Option<TokenKind> {
         self.tokens.get(at).map(|token| token.kind)
     }
 
-    pub(super) fn is_kind(&self, at: usize, kind: TokenKind) -> bool {
+    pub(crate) fn is_kind(&self, at: usize, kind: TokenKind) -> bool {
         self.kind(at) == Some(kind)
     }
 
     /// The kind of the token before `at`.
-    pub(super) fn kind_before(&self, at: usize) -> Option<TokenKind> {
+    pub(crate) fn kind_before(&self, at: usize) -> Option<TokenKind> {
         self.kind(at.checked_sub(1)?)
     }
 
     /// The text as it was written.
-    pub(super) fn raw(&self, at: usize) -> &'a [u8] {
+    pub(crate) fn raw(&self, at: usize) -> &'a [u8] {
         self.tokens.get(at).map(|token| token.text(self.sql)).unwrap_or_default()
     }
 
+    /// The same of the token before `at`.
+    pub(crate) fn raw_before(&self, at: usize) -> &'a [u8] {
+        at.checked_sub(1).map_or(&[], |before| self.raw(before))
+    }
+
     /// The text from the first byte of one token to the last of another (`to` is not included).
-    pub(super) fn raw_range(&self, from: usize, to: usize) -> &'a [u8] {
+    pub(crate) fn raw_range(&self, from: usize, to: usize) -> &'a [u8] {
         let first = self.tokens.get(from).map(|token| token.start as usize);
         let last = to.checked_sub(1).and_then(|at| self.tokens.get(at));
         match (first, last) {
@@ -99,12 +108,12 @@ impl<'a> Text<'a> {
     }
 
     /// The same as [`Self::raw`] with ASCII letters in lower case.
-    pub(super) fn lower(&self, at: usize) -> &[u8] {
+    pub(crate) fn lower(&self, at: usize) -> &[u8] {
         self.tokens.get(at).map(|token| token.text(&self.lower)).unwrap_or_default()
     }
 
     /// The unquoted word at `at` in lower case; empty when there is another token or none.
-    pub(super) fn word(&self, at: usize) -> &str {
+    pub(crate) fn word(&self, at: usize) -> &str {
         match self.tokens.get(at) {
             Some(token) if token.kind == TokenKind::Word => {
                 std::str::from_utf8(token.text(&self.lower)).unwrap_or("\u{fffd}")
@@ -114,21 +123,21 @@ impl<'a> Text<'a> {
     }
 
     /// The unquoted word before `at`, like [`Self::word`].
-    pub(super) fn word_before(&self, at: usize) -> &str {
+    pub(crate) fn word_before(&self, at: usize) -> &str {
         at.checked_sub(1).map_or("", |before| self.word(before))
     }
 
-    pub(super) fn is(&self, at: usize, word: &str) -> bool {
+    pub(crate) fn is(&self, at: usize, word: &str) -> bool {
         self.word(at) == word
     }
 
     /// Whether the words at `at` and after it are these.
-    pub(super) fn are(&self, at: usize, words: &[&str]) -> bool {
+    pub(crate) fn are(&self, at: usize, words: &[&str]) -> bool {
         words.iter().enumerate().all(|(offset, word)| self.is(at + offset, word))
     }
 
     /// The name at `at`, quoted or not, as the catalog has it.
-    pub(super) fn name(&self, at: usize) -> Option<Cow<'_, str>> {
+    pub(crate) fn name(&self, at: usize) -> Option<Cow<'_, str>> {
         let token = self.tokens.get(at)?;
         match token.kind {
             TokenKind::Word => {
@@ -138,7 +147,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    pub(super) fn is_identifier(&self, at: usize) -> bool {
+    pub(crate) fn is_identifier(&self, at: usize) -> bool {
         matches!(
             self.kind(at),
             Some(TokenKind::Word | TokenKind::QuotedIdentifier | TokenKind::UnicodeIdentifier)
@@ -146,13 +155,13 @@ impl<'a> Text<'a> {
     }
 
     /// The bracket that belongs to the one at `at`; `None` when it has none.
-    pub(super) fn partner(&self, at: usize) -> Option<usize> {
+    pub(crate) fn partner(&self, at: usize) -> Option<usize> {
         let partner = *self.partners.get(at)? as usize;
         (partner != at).then_some(partner)
     }
 
     /// Whether the name at `at` may be spelled otherwise in the catalog.
-    pub(super) fn is_foreign_name(&self, at: usize) -> bool {
+    pub(crate) fn is_foreign_name(&self, at: usize) -> bool {
         self.kind(at) == Some(TokenKind::UnicodeIdentifier)
             || self.foreign_names && self.is_identifier(at) && !self.raw(at).is_ascii()
     }

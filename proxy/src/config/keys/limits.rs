@@ -5,12 +5,13 @@ use super::Absent::{Value, Words};
 use super::Key;
 use super::Kind::{Boolean, Integer};
 use super::Reload::{Live, NewConnections, Restart};
+use super::catalog::NAME_KEYS;
 use super::sections::{HOUR_MS, MANY, MONTH_MS, key};
 
 /// The groups that a section has from here.
 pub(super) fn groups_of(section: &str) -> &'static [&'static [Key]] {
     match section {
-        "general" => &[NETWORK_KEYS],
+        "general" => &[NETWORK_KEYS, NAME_KEYS],
         "user" => &[USER_LIMIT_KEYS],
         "pool" | "database" => &[WAITING_KEYS, SESSION_TIMEOUT_KEYS],
         _ => &[],

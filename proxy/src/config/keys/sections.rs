@@ -6,9 +6,12 @@ use super::Absent::{Required, Value, Words};
 use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Text};
 use super::Reload::{Live, NewConnections, Restart};
 use super::access::{AUTH, HBA, LISTENER, USER_MAP};
+use super::catalog::CATALOG;
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
+use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
 use super::state::STATE_KEYS;
+use super::two_phase::{RECOVERY_KEYS, TWO_PHASE_KEYS};
 use super::{Absent, Key, Kind, Reload, Section};
 
 pub(super) const HOUR_MS: u64 = 3_600_000;
@@ -26,8 +29,21 @@ pub(super) const fn key(
 }
 
 /// Every section, in the order of the documentation.
-pub const SECTIONS: &[&Section] =
-    &[&GENERAL, &LISTENER, &HTTP, &USER, &AUTH, &HBA, &USER_MAP, &SHARD, &DATABASE, &POOL];
+pub const SECTIONS: &[&Section] = &[
+    &GENERAL,
+    &LISTENER,
+    &HTTP,
+    &USER,
+    &AUTH,
+    &HBA,
+    &USER_MAP,
+    &SHARD,
+    &DATABASE,
+    &DISTRIBUTION,
+    &TABLE,
+    &CATALOG,
+    &POOL,
+];
 
 /// `[general]`
 pub const GENERAL: Section = Section {
@@ -283,6 +299,7 @@ pub const SHARD: Section = Section {
             ),
         ],
         FAILOVER_KEYS,
+        RECOVERY_KEYS,
         HOST_OPTIONS,
     ],
     nested: &[&HOST],
@@ -334,9 +351,11 @@ pub const DATABASE: Section = Section {
                 "Most client connections of this database.",
             ),
         ],
+        DATABASE_SHARD_KEYS,
         POOL_KEYS,
         STATE_KEYS,
         NOTIFY_KEYS,
+        TWO_PHASE_KEYS,
     ],
     nested: &[],
 };
@@ -346,7 +365,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS, TWO_PHASE_KEYS],
     nested: &[],
 };
 

@@ -1,0 +1,227 @@
+//! Owns the shard map each sharded database works by: the newest one, and which older ones are
+//! still in use. What a map means belongs to the router.
+
+use crate::config::model::{Database, Shard, Sharding};
+use crate::wire::error::SqlError;
+use arc_swap::{ArcSwapOption, Guard};
+use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Longest wait for the catalog, or a shard, to answer a question about the map.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// SQLSTATE of statements whose shard, or whose map, is not available.
+pub const UNAVAILABLE: &str = "PGM05";
+
+/// Longest wait of a login for the first map.
+const FIRST_MAP_WAIT: Duration = Duration::from_secs(5);
+
+/// A sharded database: its shards, and its map.
+pub struct ShardedDatabase {
+    name: String,
+    sharding: Arc<Sharding>,
+    /// What was before it had maps up to this epoch.
+    last_epoch: u64,
+    /// `None` while no map is known.
+    map: ArcSwapOption<ShardMap>,
+    /// Maps that were replaced while somebody used them.
+    replaced: Mutex<Vec<Weak<ShardMap>>>,
+    /// The first attempt to have a map has ended.
+    tried: watch::Sender<bool>,
+}
+
+impl ShardedDatabase {
+    /// A database without a map, or what it was `before` when its shards are the same; `None` for
+    /// one that is not sharded.
+    pub fn new(database: &Database, before: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        let sharding = Arc::clone(database.sharding.as_ref()?);
+        if let Some(before) = before.filter(|before| before.sharding == sharding) {
+            return Some(Arc::clone(before));
+        }
+        let last_epoch = before.map_or(0, |before| before.epoch());
+        let (map, replaced) = (ArcSwapOption::empty(), Mutex::default());
+        let name = database.name.clone();
+        let tried = watch::Sender::new(false);
+        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, tried }))
+    }
+
+    /// The newest map. Whoever works by it keeps it until his statement or transaction has ended,
+    /// and no longer: a map that is kept counts as in use.
+    ///
+    /// # Errors
+    /// PGM05 while no map is known.
+    pub fn map(&self) -> Result<Arc<ShardMap>, SqlError> {
+        self.map.load_full().ok_or_else(|| self.no_map())
+    }
+
+    /// The same for a short look, without counting; `None` while no map is known.
+    pub fn guard(&self) -> Guard<Option<Arc<ShardMap>>> {
+        self.map.load()
+    }
+
+    /// Why statements are refused while no map is known.
+    pub fn no_map(&self) -> SqlError {
+        SqlError::error(UNAVAILABLE, format!("the shard map of {:?} is not known", self.name))
+            .detail("The catalog could not be read yet, and there is no copy of it on this disk.")
+            .hint("Try again when the catalog database can be reached.")
+    }
+
+    /// Epoch of the newest map; 0 while none is known.
+    pub fn epoch(&self) -> u64 {
+        self.map.load().as_ref().map_or(0, |map| map.epoch)
+    }
+
+    /// Every statement and transaction under an older map has ended. 0 while no map is known.
+    pub fn acknowledged_epoch(&self) -> u64 {
+        let newest = self.epoch();
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|old| old.strong_count() > 0);
+        let oldest = replaced.iter().filter_map(|old| old.upgrade().map(|old| old.epoch)).min();
+        oldest.unwrap_or(newest).min(newest)
+    }
+
+    /// Takes a map into use if it is newer than the one in use; false when it is not.
+    pub fn take(&self, map: Arc<ShardMap>) -> bool {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() >= map.epoch {
+            return false;
+        }
+        if let Some(old) = self.map.swap(Some(map)) {
+            replaced.retain(|old| old.strong_count() > 0);
+            replaced.push(Arc::downgrade(&old));
+        }
+        true
+    }
+
+    /// Takes the map of a configuration into use: under a new epoch, when it says something else
+    /// than the one in use.
+    pub fn declare(&self, map: &Arc<ShardMap>) {
+        let next = match self.map.load().as_ref() {
+            None => Arc::new(map.with_epoch(self.last_epoch + 1)),
+            Some(old) => {
+                if map.with_epoch(old.epoch) == **old {
+                    return;
+                }
+                Arc::new(map.with_epoch(old.epoch + 1))
+            }
+        };
+        self.take(next);
+        self.set_tried();
+    }
+
+    /// The first attempt to have a map has ended, well or not.
+    fn set_tried(&self) {
+        self.tried.send_if_modified(|tried| !std::mem::replace(tried, true));
+    }
+
+    /// Waits a short while for the first attempt to have a map: who logs in when the process has
+    /// just started would be refused otherwise. Cancel safe.
+    pub async fn tried(&self) {
+        if self.epoch() > 0 {
+            return;
+        }
+        let mut tried = self.tried.subscribe();
+        // The sender lives in `self`; who waited long enough goes on without a map.
+        let _ = crate::timer::timeout(FIRST_MAP_WAIT, tried.wait_for(|tried| *tried)).await;
+    }
+
+    /// Name of the database.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The shards; an index into this is a [`ShardId`].
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        &self.sharding.shards
+    }
+
+    /// Where tables live that no distribution has.
+    pub fn home(&self) -> ShardId {
+        self.sharding.home
+    }
+
+    /// Name of a shard, for errors.
+    pub fn shard_name(&self, shard: ShardId) -> &str {
+        self.sharding.shards.get(usize::from(shard.0)).map_or("?", |shard| &shard.name)
+    }
+
+    /// The shard of this name.
+    pub fn shard_named(&self, name: &str) -> Option<ShardId> {
+        let index = self.sharding.shards.iter().position(|shard| shard.name == name)?;
+        u16::try_from(index).ok().map(ShardId)
+    }
+}
+
+impl std::fmt::Debug for ShardedDatabase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardedDatabase")
+            .field("name", &self.name)
+            .field("epoch", &self.epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        listener = [{ address = "127.0.0.1:1" }]
+        user = [{ name = "app", password = "x" }]
+        shard = [{ name = "s0", hosts = ["h:1"], monitor_user = "m" },
+                 { name = "s1", hosts = ["h:2"], monitor_user = "m" }]
+        database = [{ name = "app", shards = ["s0", "s1"], home_shard = "s1" }]
+    "#;
+
+    fn sharded() -> (Arc<ShardedDatabase>, Arc<ShardMap>) {
+        let config = crate::config::parse(CONFIG, "test.toml").unwrap();
+        let sharded = ShardedDatabase::new(&config.databases[0], None).unwrap();
+        (sharded, Arc::clone(&config.maps[0].map))
+    }
+
+    #[test]
+    fn older_maps_are_acknowledged_when_nobody_uses_them() {
+        let (sharded, map) = sharded();
+        assert_eq!(sharded.map().unwrap_err().sqlstate, UNAVAILABLE);
+        assert_eq!((sharded.epoch(), sharded.acknowledged_epoch()), (0, 0));
+        let at = |epoch| Arc::new(map.with_epoch(epoch));
+        assert!(sharded.take(at(3)));
+        let (statement, transaction) = (sharded.map().unwrap(), sharded.map().unwrap());
+        assert!(!sharded.take(at(3)) && !sharded.take(at(2)), "never back");
+        assert!(sharded.take(at(4)));
+        let newer = sharded.map().unwrap();
+        assert!(sharded.take(at(5)));
+        drop(statement);
+        assert_eq!((sharded.epoch(), sharded.acknowledged_epoch()), (5, 3));
+        drop(transaction);
+        assert_eq!(sharded.acknowledged_epoch(), 4);
+        drop(newer);
+        assert_eq!(sharded.acknowledged_epoch(), 5);
+    }
+
+    #[test]
+    fn a_short_look_counts_when_the_map_is_replaced_meanwhile() {
+        let (sharded, map) = sharded();
+        sharded.declare(&map);
+        let look = sharded.guard();
+        sharded.take(Arc::new(map.with_epoch(9)));
+        assert_eq!(sharded.acknowledged_epoch(), 1);
+        drop(look);
+        assert_eq!(sharded.acknowledged_epoch(), 9);
+    }
+
+    #[test]
+    fn a_declared_map_gets_a_new_epoch_when_it_says_something_new() {
+        let (sharded, map) = sharded();
+        sharded.declare(&map);
+        sharded.declare(&map);
+        assert_eq!(sharded.epoch(), 1);
+        let other = map.next(|parts| *parts = parts.clone().reference("copies")).unwrap();
+        sharded.declare(&Arc::new(other));
+        assert_eq!(sharded.epoch(), 2);
+        assert_eq!(sharded.shard_name(sharded.home()), "s1");
+        assert_eq!(sharded.shard_named("s1"), Some(ShardId(1)));
+    }
+}
