@@ -35,26 +35,26 @@ const CLEAR: [&str; 2] = [
     "delete from pgm.shard where database = $1",
 ];
 const SHARDS: &str = "insert into pgm.shard (database, place, name) \
-     select $1, place - 1, name from pg_catalog.unnest($2::text[]) with ordinality s (name, place)";
+     select $1, place - 1, name from unnest($2::text[]) with ordinality s (name, place)";
 const DISTRIBUTIONS: &str = "insert into pgm.distribution \
      (database, place, name, kind, key_types, home) \
      select $1, place - 1, name, kind, key_types::text[], home \
-     from pg_catalog.unnest($2::text[], $3::text[], $4::text[], $5::text[]) with ordinality \
+     from unnest($2::text[], $3::text[], $4::text[], $5::text[]) with ordinality \
      d (name, kind, key_types, home, place)";
 const RANGES: &str = "insert into pgm.key_range (distribution, database, shard, hashes, starts) \
      select d.id, d.database, r.shard, case when d.kind = 'hash' then \
      pg_catalog.int8range(r.from_hash::int8, r.to_hash::int8) end, r.starts \
-     from pg_catalog.unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
+     from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
      r (name, shard, from_hash, to_hash, starts) \
      join pgm.distribution d on d.database = $1 and d.name = r.name";
 const VALUES: &str = "insert into pgm.list_value (distribution, database, shard, value) \
      select d.id, d.database, v.shard, v.value \
-     from pg_catalog.unnest($2::text[], $3::text[], $4::text[]) v (name, shard, value) \
+     from unnest($2::text[], $3::text[], $4::text[]) v (name, shard, value) \
      join pgm.distribution d on d.database = $1 and d.name = v.name";
 const TABLES: &str = "insert into pgm.sharded_table \
      (database, place, schema_name, table_name, distribution, key_columns, unchecked_unique) \
      select $1, place - 1, schema_name, table_name, distribution, key_columns::text[], \
-     unchecked_unique::boolean from pg_catalog.unnest($2::text[], $3::text[], $4::text[], \
+     unchecked_unique::boolean from unnest($2::text[], $3::text[], $4::text[], \
      $5::text[], $6::text[]) with ordinality \
      t (schema_name, table_name, distribution, key_columns, unchecked_unique, place)";
 const HISTORY: &str = "insert into pgm.history (database, epoch, note) \

@@ -2,6 +2,8 @@
 
 mod cases;
 mod map;
+mod catalog_sql;
+mod hash;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
