@@ -1,6 +1,7 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod map;
 mod catalog_sql;
 mod hash;
 mod session;
