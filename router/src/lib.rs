@@ -4,6 +4,7 @@
 //! clock, no async, no environment, no globals; what changes over time is an argument.
 
 pub mod dtx;
+pub mod catalog;
 pub mod facts;
 pub mod fingerprint;
 pub mod golden;

@@ -16,17 +16,33 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod aggregates;
+mod copy_in;
+mod ddl;
+mod conditions;
 mod emit;
 mod expression;
 mod finish;
+mod insert;
 mod integrity;
+mod modify;
+mod levels;
 mod named;
 mod operand;
 mod print;
 pub(crate) mod query;
 mod reference;
+mod references;
 mod row;
+mod several;
+mod schema;
 mod splice;
+mod statement;
+mod target;
+mod unsharded;
+mod utility;
+mod writes;
+
+pub use copy_in::{CopyFormat, CopyKey, CopyPlan, copy_plan};
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]

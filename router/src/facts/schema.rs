@@ -181,6 +181,8 @@ pub struct SchemaFacts {
     /// What functions, views, tables (by their triggers, rules, policies, checks and defaults) and
     /// domains mention.
     pub(super) mentions: HashMap<Box<str>, Mentions>,
+    /// Names of aggregates that are not PostgreSQL's own.
+    pub(super) aggregates: HashSet<Box<str>>,
 }
 
 impl SchemaFacts {
@@ -234,6 +236,11 @@ impl SchemaFacts {
     /// All relations, in no order.
     pub fn all(&self) -> impl Iterator<Item = &Relation> {
         self.relations.values().flatten()
+    }
+
+    /// Whether an aggregate of this name was made by people.
+    pub fn is_aggregate(&self, name: &str) -> bool {
+        self.aggregates.contains(name)
     }
 
     /// What a function, view, table or domain of this name mentions by itself.

@@ -167,6 +167,9 @@ impl SchemaFacts {
         };
         self.mention(schema, name, text, how);
         match what {
+            "aggregate" => {
+                self.aggregates.insert(name.into());
+            }
             "trigger" => {
                 let mut parts = mentions::names_of(text).into_iter();
                 let trigger = Trigger {

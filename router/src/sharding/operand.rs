@@ -66,21 +66,19 @@ pub(super) fn read(
         kind if kind.is_literal() => {
             // A number cast to a text, or the other way round, is another value.
             let number = matches!(kind, TokenKind::Integer | TokenKind::Number);
-            let fits = cast.is_none_or(|cast| cast == wanted || is_int(cast) && is_int(wanted));
+            let fits = cast.is_none_or(|cast| {
+                cast == wanted || cast.is_int() && wanted.is_int() || cast.is_text() && wanted.is_text()
+            });
             let at = u16::try_from(*literals.get(value)?).ok()?;
-            (fits && number == (number && is_int(wanted)))
+            (fits && number == (number && wanted.is_int()))
                 .then_some(Operand::Literal { at, negative })
         }
         _ => None,
     }
 }
 
-fn is_int(key: KeyType) -> bool {
-    matches!(key, KeyType::Int2 | KeyType::Int4 | KeyType::Int8)
-}
-
 /// Without parentheses that hold all of it.
-fn unwrapped(text: &Text<'_>, mut at: Range<usize>) -> Range<usize> {
+pub(super) fn unwrapped(text: &Text<'_>, mut at: Range<usize>) -> Range<usize> {
     while text.is_kind(at.start, TokenKind::OpenParen)
         && at.len() > 2
         && text.partner(at.start) == at.end.checked_sub(1)

@@ -12,7 +12,7 @@ mod words;
 
 pub(crate) use from::{Alias, From, JoinKind, On, Relation, items as from_items};
 pub(crate) use target::{Label, Target, targets};
-pub(crate) use words::{keyword, split_commas};
+pub(crate) use words::{find, keyword, split_commas, unwrapped};
 
 /// Deepest nesting of queries and joins that is read.
 pub(crate) const MAX_LEVELS: usize = 48;

@@ -3,6 +3,7 @@
 
 use crate::lexer::TokenKind;
 use crate::planner::Text;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// A text under way.
@@ -11,6 +12,7 @@ pub(super) struct Splicer {
     pub(super) sql: Vec<u8>,
     /// The client's parameters in the part's order, from 0.
     pub(super) parameters: Vec<u16>,
+    numbers: HashMap<u16, usize>,
 }
 
 impl Splicer {
@@ -35,12 +37,11 @@ impl Splicer {
     }
 
     fn parameter(&mut self, number: u16) {
-        let known = self.parameters.iter().position(|known| *known == number);
-        let index = known.unwrap_or_else(|| {
+        let index = *self.numbers.entry(number).or_insert_with(|| {
             self.parameters.push(number);
-            self.parameters.len() - 1
+            self.parameters.len()
         });
-        self.sql.extend_from_slice(format!("${}", index + 1).as_bytes());
+        self.sql.extend_from_slice(format!("${index}").as_bytes());
     }
 }
 

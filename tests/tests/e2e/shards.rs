@@ -1,6 +1,9 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod catalog_sql;
+mod hash;
+mod session;
 mod two_phase;
 
 use pgmanifold_tests::run;

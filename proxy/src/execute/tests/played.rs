@@ -28,7 +28,7 @@ fn end(out: &mut BytesMut, rows: usize) {
 
 fn merges() -> [Merge; 2] {
     let limits = sharding::Limits::default();
-    let keys = vec![SortKey { descending: false, nulls_first: false }];
+    let keys = vec![SortKey { descending: false, nulls_first: false, byte_order: true }];
     [Merge::Concat { limits }, Merge::Ordered { keys, limits }]
 }
 

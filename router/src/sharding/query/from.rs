@@ -5,6 +5,9 @@ use super::{Clause, MAX_LEVELS, Nested, Query, Read, Span, find_nested, misread,
 use crate::lexer::TokenKind;
 use crate::planner::{Text, keywords};
 
+/// Most joins of one item of FROM.
+const MAX_JOINS: usize = 300;
+
 /// A name behind a table reference, with or without names for its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alias {
@@ -101,11 +104,14 @@ impl Reader<'_, '_> {
             return misread("joins nested too deeply", self.here);
         }
         let mut left = self.primary(depth)?;
+        let mut joins = 0;
         while self.here < self.end {
             if inside && matches!(keyword(self.text, self.here), "on" | "using") {
                 break;
             }
-            let Some((kind, natural, crossed)) = self.join_words() else {
+            joins += 1;
+            let joins_known = if joins > MAX_JOINS { None } else { self.join_words() };
+            let Some((kind, natural, crossed)) = joins_known else {
                 return misread("FROM", self.here);
             };
             let right = match natural || crossed {

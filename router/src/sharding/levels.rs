@@ -1,0 +1,533 @@
+//! Owns what a whole statement's table references mean together: which shards' rows they are, and
+//! which levels of it every shard can answer exactly for its own rows.
+//!
+//! A row set is *spread* when the rows of the whole are those of all shards put together. That is
+//! proven here from the tree of joins and the equalities of keys; everything else is only right
+//! where all rows are on one shard.
+
+use super::conditions::{Fact, Named, Reader};
+use super::query::{
+    Alias, Body, Clause, Cte, From, JoinKind, Nested, On, Query, Relation, Select, Span,
+};
+use super::references::{
+    Found, KeyColumn, MAX_REFERENCES, Node, Reference, References, Source, Tie, Using,
+};
+use super::schema::Meaning;
+use super::{Catalog, Refusal};
+use crate::planner::Text;
+use crate::shard_map::ShardId;
+
+mod from;
+mod grouping;
+mod joins;
+
+pub(crate) use grouping::Grouping;
+
+/// Where the rows of a level are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Every shard has all of them.
+    Same,
+    /// Each is on one shard.
+    Spread {
+        /// References each row's shard is that of.
+        refs: Vec<usize>,
+        /// Those among them that have a row in every row.
+        sure: Vec<usize>,
+    },
+    /// Only one shard with everything gives them: the construct, and why in a sentence.
+    Whole(&'static str, String),
+}
+
+/// What is known of a query.
+#[derive(Debug, Clone)]
+pub(crate) struct Level {
+    pub(crate) rows: Rows,
+    /// Names of its columns, when they are known.
+    columns: Option<Vec<Box<str>>>,
+    /// Columns through which conditions reach keys.
+    keys: Vec<(Box<str>, Vec<KeyColumn>)>,
+    /// The same for its only column.
+    only: Vec<KeyColumn>,
+    /// None of its columns is NULL because of an outer join.
+    strict: bool,
+    /// All references to sharded tables in it, at any depth.
+    bases: Vec<usize>,
+}
+
+/// A SELECT and the rows it has after WHERE.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    /// The token SELECT.
+    pub(crate) at: usize,
+    pub(crate) rows: Rows,
+    pub(crate) scope: usize,
+}
+
+/// A query of WITH that can be seen.
+struct Visible {
+    name: Box<str>,
+    level: Level,
+    used: bool,
+    /// It is named in one place only.
+    once: bool,
+}
+
+/// A statement's references and levels.
+pub(crate) struct Levels<'a> {
+    pub(crate) catalog: Catalog<'a>,
+    pub(crate) text: &'a Text<'a>,
+    pub(crate) reader: Reader<'a>,
+    pub(crate) references: References<'a>,
+    /// Shards whose own tables are named.
+    pub(crate) also: Vec<ShardId>,
+    /// It names a reference table.
+    pub(crate) reference: bool,
+    /// It names a sharded table.
+    pub(crate) sharded: bool,
+    /// It takes a sample of a sharded table.
+    pub(crate) sampled: bool,
+    /// It names a system catalog.
+    pub(crate) system: bool,
+    /// The first name that cannot be used.
+    pub(crate) refusal: Option<Box<Refusal>>,
+    /// The first relation that is not known.
+    pub(crate) unknown: Option<Box<str>>,
+    pub(crate) blocks: Vec<Block>,
+    visible: Vec<Visible>,
+    /// Levels of leaves that are sub-selects, by reference.
+    inner: Vec<(usize, Level)>,
+    /// References that are LATERAL.
+    lateral: Vec<usize>,
+}
+
+/// What is said of sub-selects that are not tied to the rows around them.
+const UNTIED: &str = "A sub-select reads rows of other shards than the row it is asked for.";
+
+impl<'a> Levels<'a> {
+    pub(crate) fn new(catalog: Catalog<'a>, reader: Reader<'a>) -> Self {
+        let mut references = References::default();
+        references.key_types =
+            catalog.map.distributions.iter().map(|found| &*found.key_types).collect();
+        Self {
+            catalog,
+            text: reader.text,
+            reader,
+            references,
+            also: Vec::new(),
+            reference: false,
+            sharded: false,
+            sampled: false,
+            system: false,
+            refusal: None,
+            unknown: None,
+            blocks: Vec::new(),
+            visible: Vec::new(),
+            inner: Vec::new(),
+            lateral: Vec::new(),
+        }
+    }
+
+    /// Reads a query that stands in a scope, or in none.
+    pub(crate) fn query(&mut self, query: &Query, parent: Option<usize>) -> Level {
+        let outside = self.visible.len();
+        for cte in &query.with {
+            self.with(cte, query.recursive, parent);
+        }
+        let mut level = match &query.body {
+            Body::Select(select) => self.select(select, query, parent),
+            Body::Values(_) => {
+                let scope = self.references.scope(Vec::new(), parent);
+                let mut level = Level::same(None);
+                self.outer_nested(&query.nested, scope, &mut level);
+                level
+            }
+            Body::Table(relation) => {
+                let node = self.relation(relation);
+                let scope = self.references.scope(vec![node], parent);
+                let mut level = self.leaf_level(node);
+                self.outer_nested(&query.nested, scope, &mut level);
+                level
+            }
+            Body::Branches(branches, operators) => {
+                let all = operators.iter().all(|operator| {
+                    operator.all && operator.kind == super::query::SetKind::Union
+                });
+                let levels: Vec<Level> =
+                    branches.iter().map(|branch| self.query(branch, parent)).collect();
+                let mut level = united(levels, all);
+                let scope = self.references.scope(Vec::new(), parent);
+                self.outer_nested(&query.nested, scope, &mut level);
+                level
+            }
+        };
+        self.visible.truncate(outside);
+        if query.limit.is_some() || query.offset.is_some() {
+            level.keys.clear();
+            level.only.clear();
+            let why = "A LIMIT inside of the statement counts the rows of all shards.";
+            level.rows = Rows::Whole("limit", why.to_string());
+        }
+        level
+    }
+
+    fn with(&mut self, cte: &Cte, recursive: bool, parent: Option<usize>) {
+        if recursive {
+            let level = Level::same(None);
+            self.visible.push(Visible { name: cte.name.clone(), level, used: false, once: false });
+        }
+        let mut level = self.query(&cte.query, parent);
+        let itself = if recursive { self.visible.pop() } else { None };
+        if itself.is_some_and(|itself| itself.used) {
+            level.keys.clear();
+            level.only.clear();
+            if !level.bases.is_empty() {
+                let why = "A recursive query follows rows from shard to shard.";
+                level.rows = Rows::Whole("recursive", why.to_string());
+            }
+        }
+        if cte.columns.is_some() {
+            level.keys.clear();
+            level.columns.clone_from(&cte.columns);
+        }
+        let named = (0..self.text.len()).filter(|&at| {
+            self.text.is_identifier(at)
+                && self.text.kind(at + 1) != Some(crate::lexer::TokenKind::Dot)
+                && self.text.name(at).is_some_and(|name| *name == *cte.name)
+        });
+        let once = named.count() <= 2;
+        self.visible.push(Visible { name: cte.name.clone(), level, used: false, once });
+    }
+
+    fn select(&mut self, select: &Select, query: &Query, parent: Option<usize>) -> Level {
+        let scope = self.references.scope(Vec::new(), parent);
+        for item in &select.from {
+            let node = self.from_item(item, scope);
+            if let Some(scope) = self.references.scopes.get_mut(scope) {
+                scope.roots.push(node);
+            }
+        }
+        let mut nested: Vec<(usize, Clause, Level)> = Vec::new();
+        for inner in select.nested.iter().chain(&query.nested) {
+            nested.push((inner.at.start, inner.clause, self.nested(inner, scope)));
+        }
+        if let Some(filter) = &select.filter {
+            self.filter(filter.clone(), scope, &nested);
+        }
+        let mut rows = self.joined_rows(scope);
+        for (_, _, inner) in &nested {
+            rows = self.with_nested(rows, inner);
+        }
+        self.blocks.push(Block { at: select.at.start, rows: rows.clone(), scope });
+        let grouping = Grouping::read(self, select, query, scope);
+        let mut bases: Vec<usize> =
+            nested.iter().flat_map(|(_, _, inner)| inner.bases.iter().copied()).collect();
+        bases.extend(self.bases_of(scope));
+        let keys = self.exposed(select, scope, &grouping);
+        let only = match (select.targets.as_slice(), keys.as_slice()) {
+            ([_], [(_, columns)]) => columns.clone(),
+            _ => Vec::new(),
+        };
+        Level {
+            rows: grouping.rows(rows),
+            columns: columns_of(select),
+            keys,
+            only,
+            strict: self.is_strict(scope),
+            bases,
+        }
+    }
+
+    /// What a sub-select's rows do to those of the level around it.
+    fn with_nested(&self, rows: Rows, inner: &Level) -> Rows {
+        match (&rows, &inner.rows) {
+            (Rows::Whole(..), _) => rows,
+            (_, Rows::Whole(what, why)) if inner.bases.is_empty() => Rows::Whole(what, why.clone()),
+            (_, Rows::Same) if inner.bases.is_empty() => rows,
+            (Rows::Spread { refs, .. }, _) if self.all_tied(refs, &inner.bases) => rows,
+            _ => Rows::Whole("sub-select", UNTIED.to_string()),
+        }
+    }
+
+    fn nested(&mut self, inner: &Nested, scope: usize) -> Level {
+        let parent = match inner.clause {
+            // What ON sees is less than what the whole FROM has.
+            Clause::From => {
+                let between = self.references.scope(Vec::new(), Some(scope));
+                if let Some(between) = self.references.scopes.get_mut(between) {
+                    between.uncertain = true;
+                }
+                between
+            }
+            _ => scope,
+        };
+        self.query(&inner.query, Some(parent))
+    }
+
+    /// Sub-selects of clauses after a set operation, and of VALUES.
+    fn outer_nested(&mut self, nested: &[Nested], scope: usize, level: &mut Level) {
+        for inner in nested {
+            let inner = self.nested(inner, scope);
+            let rows = std::mem::replace(&mut level.rows, Rows::Same);
+            level.rows = self.with_nested(rows, &inner);
+            level.bases.extend(inner.bases);
+        }
+    }
+
+    /// Whether each of these references has only rows of the shard of one of those.
+    fn all_tied(&self, to: &[usize], bases: &[usize]) -> bool {
+        bases.iter().all(|base| to.iter().any(|to| self.flows(*to, *base)))
+    }
+
+    /// Whether rows of `to` only matter with rows of `from` of the same key.
+    fn flows(&self, from: usize, to: usize) -> bool {
+        let (Some(first), Some(second)) =
+            (self.references.base(from), self.references.base(to))
+        else {
+            return false;
+        };
+        first.distribution == second.distribution
+            && (0..first.key_columns.len()).all(|column| {
+                let (mut seen, mut next) = (vec![(from, column)], 0);
+                while let Some(&here) = seen.get(next) {
+                    next += 1;
+                    for (source, target) in &self.references.flows {
+                        if *source == here && !seen.contains(target) {
+                            seen.push(*target);
+                        }
+                    }
+                }
+                seen.contains(&(to, column))
+            })
+    }
+
+    /// The references to sharded tables behind the names of a scope.
+    fn bases_of(&self, scope: usize) -> Vec<usize> {
+        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
+        let leaves = roots.unwrap_or_default().into_iter().flat_map(|r| self.references.leaves(r));
+        let mut bases = Vec::new();
+        for leaf in leaves {
+            match self.references.all.get(leaf).map(|reference| &reference.source) {
+                Some(Source::Sharded(_)) => bases.push(leaf),
+                Some(Source::Derived(_)) => {
+                    bases.extend(self.inner_level(leaf).into_iter().flat_map(|l| l.bases.clone()));
+                }
+                _ => {}
+            }
+        }
+        bases
+    }
+
+    fn inner_level(&self, leaf: usize) -> Option<&Level> {
+        self.inner.iter().find(|(at, _)| *at == leaf).map(|(_, level)| level)
+    }
+
+    /// What WHERE says of the references of its level.
+    fn filter(&mut self, filter: Span, scope: usize, nested: &[(usize, Clause, Level)]) {
+        for fact in self.reader.facts(filter) {
+            match fact {
+                Fact::Limited(column, limited) => {
+                    if let Found::Key { columns, above: 0, .. } = self.references.find(scope, &column)
+                    {
+                        columns.iter().for_each(|key| self.references.limit(*key, &limited));
+                    }
+                }
+                Fact::Equal(a, b) => {
+                    let found = (self.references.find(scope, &a), self.references.find(scope, &b));
+                    self.equal(found, None, &|_| true);
+                }
+                Fact::Among(column, open) => self.among(&column, open, scope, nested, true),
+                Fact::NotAmong(column, open) => self.among(&column, open, scope, nested, false),
+            }
+        }
+    }
+
+    /// Two columns are equal at a join, or in WHERE. `restricts` says whether rows under a leaf
+    /// that do not meet the condition are left out.
+    fn equal(&mut self, found: (Found, Found), node: Option<usize>, restricts: &dyn Fn(usize) -> bool) {
+        let (
+            Found::Key { columns: first, leaf: x, above: i },
+            Found::Key { columns: second, leaf: y, above: j },
+        ) = found
+        else {
+            return;
+        };
+        for &a in &first {
+            for &b in &second {
+                if !self.references.comparable(a, b) {
+                    continue;
+                }
+                if j == 0 && restricts(y) {
+                    self.references.flows.push((a, b));
+                }
+                if i == 0 && restricts(x) {
+                    self.references.flows.push((b, a));
+                }
+                if i == 0 && j == 0 {
+                    self.references.ties.push(Tie { a, b, node });
+                }
+            }
+        }
+    }
+
+    /// `column IN (SELECT key …)`
+    fn among(
+        &mut self,
+        column: &Named,
+        open: usize,
+        scope: usize,
+        nested: &[(usize, Clause, Level)],
+        positive: bool,
+    ) {
+        let Some((_, _, inner)) = nested.iter().find(|(at, ..)| *at == open) else { return };
+        let Found::Key { columns, above: 0, .. } = self.references.find(scope, column) else {
+            return;
+        };
+        if !positive && !inner.strict {
+            return;
+        }
+        for &key in &columns {
+            for &other in &inner.only {
+                if self.references.comparable(key, other) {
+                    self.references.flows.push((key, other));
+                    if positive {
+                        self.references.flows.push((other, key));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The columns of a SELECT that conditions on its rows may be taken to.
+    fn exposed(
+        &self,
+        select: &Select,
+        scope: usize,
+        grouping: &Grouping,
+    ) -> Vec<(Box<str>, Vec<KeyColumn>)> {
+        use super::query::Label;
+        let mut keys: Vec<(Box<str>, Vec<KeyColumn>)> = Vec::new();
+        for target in &select.targets {
+            let name = match &target.label {
+                Label::Named(name) | Label::Column(name) => name,
+                Label::Star if grouping.is_plain() => {
+                    keys.extend(self.starred(target.at.clone(), scope));
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(column) = self.reader.column(target.at.clone()) else { continue };
+            if let Found::Key { columns, above: 0, .. } = self.references.find(scope, &column)
+                && grouping.passes(&columns)
+            {
+                keys.push((name.clone(), columns));
+            }
+        }
+        // A name that two columns have can be used for neither.
+        let names: Vec<Box<str>> = keys.iter().map(|(name, _)| name.clone()).collect();
+        keys.retain(|(name, _)| names.iter().filter(|other| *other == name).count() == 1);
+        keys
+    }
+
+    /// What `*` and `t.*` show of keys.
+    fn starred(&self, at: Span, scope: usize) -> Vec<(Box<str>, Vec<KeyColumn>)> {
+        let qualifier = (at.len() > 1).then(|| self.text.name(at.start)).flatten();
+        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
+        let mut keys = Vec::new();
+        for root in roots.unwrap_or_default() {
+            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_))) && qualifier.is_none() {
+                // Joins may merge columns.
+                continue;
+            }
+            for leaf in self.references.leaves(root) {
+                let Some(reference) = self.references.all.get(leaf) else { continue };
+                if reference.renamed
+                    || qualifier.as_deref().is_some_and(|q| reference.alias.as_deref() != Some(q))
+                {
+                    continue;
+                }
+                match &reference.source {
+                    Source::Sharded(table) => keys.extend(
+                        table.key_columns.iter().enumerate().map(|(i, k)| (k.clone(), vec![(leaf, i)])),
+                    ),
+                    Source::Derived(inner) => keys.extend(inner.iter().cloned()),
+                    Source::Same | Source::On(_) => {}
+                }
+            }
+        }
+        keys
+    }
+
+    fn is_strict(&self, scope: usize) -> bool {
+        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
+        let leaves: Vec<usize> =
+            roots.iter().flatten().flat_map(|root| self.references.leaves(*root)).collect();
+        let outer = self.references.nodes.iter().any(|node| match node {
+            Node::Join { kind, left, .. } => {
+                *kind != JoinKind::Inner
+                    && self.references.leaves(*left).iter().any(|leaf| leaves.contains(leaf))
+            }
+            Node::Leaf(_) => false,
+        });
+        let derived = leaves.iter().any(|leaf| self.inner_level(*leaf).is_some());
+        !outer && !derived
+    }
+
+    fn refuse(&mut self, refusal: Box<Refusal>) {
+        self.refusal.get_or_insert(refusal);
+    }
+}
+
+impl Rows {
+    pub(crate) fn is_spread(&self) -> bool {
+        matches!(self, Self::Spread { .. })
+    }
+}
+
+impl Level {
+    fn same(columns: Option<Vec<Box<str>>>) -> Self {
+        Self {
+            rows: Rows::Same,
+            columns,
+            keys: Vec::new(),
+            only: Vec::new(),
+            strict: false,
+            bases: Vec::new(),
+        }
+    }
+}
+
+fn columns_of(select: &Select) -> Option<Vec<Box<str>>> {
+    use super::query::Label;
+    let name = |target: &super::query::Target| match &target.label {
+        Label::Named(name) | Label::Column(name) | Label::Call(name) => Some(name.clone()),
+        Label::Star | Label::Unsure => None,
+    };
+    select.targets.iter().map(name).collect()
+}
+
+/// The level of a set operation.
+fn united(levels: Vec<Level>, union_all: bool) -> Level {
+    let mut result = Level::same(None);
+    let single = levels.len() == 1;
+    let spread = levels.iter().filter(|level| level.rows.is_spread()).count();
+    let same = levels.iter().filter(|level| level.rows == Rows::Same).count();
+    result.rows = if same == levels.len() {
+        Rows::Same
+    } else if spread == levels.len() && union_all {
+        Rows::Spread { refs: Vec::new(), sure: Vec::new() }
+    } else {
+        let whole = levels.iter().find_map(|level| match &level.rows {
+            Rows::Whole(what, why) => Some(Rows::Whole(what, why.clone())),
+            _ => None,
+        });
+        let why = "A set operation compares rows of all shards.".to_string();
+        whole.unwrap_or(Rows::Whole("set-operation", why))
+    };
+    if single {
+        return levels.into_iter().next().unwrap_or(result);
+    }
+    result.columns = levels.first().and_then(|level| level.columns.clone());
+    result.bases = levels.into_iter().flat_map(|level| level.bases).collect();
+    result
+}

@@ -1,0 +1,261 @@
+//! Owns what the items of FROM add: references, nodes of the tree of joins, and what ON and USING
+//! say of keys.
+
+use super::{
+    Alias, Fact, Found, From, JoinKind, Level, Levels, MAX_REFERENCES, Meaning, Named,
+    Node, On, Reference, Refusal, Relation, Rows, Source, Using,
+};
+use crate::sharding::schema::Called;
+
+impl<'a> Levels<'a> {
+    /// Adds an item of FROM to a scope, whose earlier items it may see: its node.
+    pub(super) fn from_item(&mut self, item: &From, scope: usize) -> usize {
+        match item {
+            From::Relation(relation) => self.relation(relation),
+            From::Query { query, lateral, alias, .. } => {
+                let above = self.references.scopes.get(scope).and_then(|scope| scope.parent);
+                let level = self.query(query, if *lateral { Some(scope) } else { above });
+                let node = self.derived(level, alias.as_ref());
+                if *lateral {
+                    self.lateral.push(self.references.all.len() - 1);
+                }
+                node
+            }
+            From::Function { alias, .. } => {
+                let name = alias.as_ref().and_then(|alias| alias.name.clone());
+                self.add(Source::Same, name, None, false)
+            }
+            From::Join { kind, on, left, right, alias } => {
+                let left = self.from_item(left, scope);
+                let right = self.from_item(right, scope);
+                let using = match on {
+                    On::Natural => Using::Natural,
+                    On::Using(columns) => Using::Columns(columns.clone()),
+                    On::Nothing | On::Condition(_) => Using::No,
+                };
+                // Names inside are seen by its own ON.
+                let node = Node::Join { kind: *kind, left, right, using, hidden: false };
+                self.references.nodes.push(node);
+                let node = self.references.nodes.len() - 1;
+                self.join_condition(node, (*kind, left, right), on, scope);
+                if alias.is_some()
+                    && let Some(Node::Join { hidden, .. }) = self.references.nodes.get_mut(node)
+                {
+                    *hidden = true;
+                }
+                node
+            }
+        }
+    }
+
+    fn join_condition(
+        &mut self,
+        node: usize,
+        (kind, left, right): (JoinKind, usize, usize),
+        on: &On,
+        scope: usize,
+    ) {
+        let (on_left, on_right) = (self.references.leaves(left), self.references.leaves(right));
+        let restricts = |leaf: usize| match kind {
+            JoinKind::Inner => true,
+            JoinKind::Left => on_right.contains(&leaf),
+            JoinKind::Right => on_left.contains(&leaf),
+            JoinKind::Full => false,
+        };
+        match on {
+            On::Condition(condition) => {
+                let above = self.references.scopes.get(scope).and_then(|scope| scope.parent);
+                let inside = self.references.scope(vec![node], above);
+                for fact in self.reader.facts(condition.clone()) {
+                    self.join_fact(fact, inside, node, &restricts);
+                }
+            }
+            On::Using(columns) => {
+                for name in columns {
+                    let column = Named { qualifier: None, name: name.clone() };
+                    let first = self.references.find_under(left, &column);
+                    let second = self.references.find_under(right, &column);
+                    let (Some(first), Some(second)) = (first, second) else { continue };
+                    let found = |columns: Vec<_>, leaves: &[usize]| Found::Key {
+                        columns,
+                        leaf: leaves.first().copied().unwrap_or(0),
+                        above: 0,
+                    };
+                    let found = (found(first, &on_left), found(second, &on_right));
+                    self.equal(found, Some(node), &restricts);
+                }
+            }
+            On::Nothing | On::Natural => {}
+        }
+    }
+
+    fn join_fact(
+        &mut self,
+        fact: Fact,
+        scope: usize,
+        node: usize,
+        restricts: &dyn Fn(usize) -> bool,
+    ) {
+        match fact {
+            Fact::Limited(column, limited) => {
+                if let Found::Key { columns, leaf, above: 0 } = self.references.find(scope, &column)
+                    && restricts(leaf)
+                {
+                    columns.iter().for_each(|key| self.references.limit(*key, &limited));
+                }
+            }
+            Fact::Equal(a, b) => {
+                let found = (self.references.find(scope, &a), self.references.find(scope, &b));
+                self.equal(found, Some(node), restricts);
+            }
+            Fact::Among(..) | Fact::NotAmong(..) => {}
+        }
+    }
+
+    /// The name of a relation, or of a WITH query.
+    pub(super) fn relation(&mut self, relation: &Relation) -> usize {
+        let alias = relation.alias.as_ref();
+        if relation.schema.is_none()
+            && let Some(at) = self.visible.iter().rposition(|cte| cte.name == relation.name)
+            && let Some(cte) = self.visible.get_mut(at)
+        {
+            cte.used = true;
+            let mut level = cte.level.clone();
+            if !cte.once {
+                // A condition on one use says nothing of the others.
+                level.keys.clear();
+                level.only.clear();
+            }
+            let name = alias.and_then(|alias| alias.name.clone());
+            let given = Alias {
+                name: name.or_else(|| Some(relation.name.clone())),
+                columns: alias.and_then(|alias| alias.columns.clone()),
+            };
+            return self.derived(level, Some(&given));
+        }
+        let (schema, name) = (relation.schema.as_deref(), &*relation.name);
+        let source = match self.catalog.meaning(schema, name) {
+            Meaning::Sharded(table) => {
+                self.sharded = true;
+                if relation.sampled {
+                    self.sampled = true;
+                }
+                Source::Sharded(table)
+            }
+            Meaning::Reference(_) => {
+                self.reference = true;
+                Source::Same
+            }
+            Meaning::On(shard) => self.on(shard),
+            Meaning::System => {
+                self.system = true;
+                self.on(self.catalog.map.home)
+            }
+            Meaning::Refused(refusal) => {
+                self.refuse(refusal);
+                Source::Same
+            }
+            Meaning::Unknown => {
+                self.unknown.get_or_insert_with(|| name.into());
+                self.on(self.catalog.map.home)
+            }
+        };
+        let facts = self.catalog.facts.schema();
+        let known = match &source {
+            Source::Sharded(table) => facts.columns(&table.schema, &table.name),
+            _ => match facts.lookup(schema, name) {
+                crate::facts::schema::Lookup::One(found) => found.columns.as_slice(),
+                _ => &[],
+            },
+        };
+        let columns: Option<Vec<Box<str>>> = (!known.is_empty())
+            .then(|| known.iter().map(|column| column.name.clone()).collect());
+        let alias_name = alias.and_then(|alias| alias.name.clone());
+        let renamed = alias.is_some_and(|alias| alias.columns.is_some());
+        let name = alias_name.or_else(|| Some(relation.name.clone()));
+        if self.references.all.len() >= MAX_REFERENCES {
+            let refusal = Refusal::new("many-tables", "too many table references")
+                .detail(format!("A statement may have {MAX_REFERENCES} where tables are sharded."));
+            self.refuse(Box::new(refusal));
+        }
+        self.add(source, name, columns, renamed)
+    }
+
+    fn on(&mut self, shard: crate::shard_map::ShardId) -> Source<'a> {
+        if !self.also.contains(&shard) {
+            self.also.push(shard);
+        }
+        Source::On(shard)
+    }
+
+    fn derived(&mut self, level: Level, alias: Option<&Alias>) -> usize {
+        let renamed = alias.is_some_and(|alias| alias.columns.is_some());
+        let keys = if renamed { Vec::new() } else { level.keys.clone() };
+        let columns = if renamed { None } else { level.columns.clone() };
+        let name = alias.and_then(|alias| alias.name.clone());
+        let node = self.add(Source::Derived(keys), name, columns, renamed);
+        self.inner.push((self.references.all.len() - 1, level));
+        node
+    }
+
+    fn add(
+        &mut self,
+        source: Source<'a>,
+        alias: Option<Box<str>>,
+        columns: Option<Vec<Box<str>>>,
+        renamed: bool,
+    ) -> usize {
+        let conditions = Vec::new();
+        self.references.add(Reference { source, alias, columns, renamed, conditions })
+    }
+
+    /// The level of a statement that is nothing but a table.
+    pub(super) fn leaf_level(&mut self, node: usize) -> Level {
+        let leaf = self.references.leaves(node).first().copied().unwrap_or(0);
+        let mut level = Level::same(None);
+        level.rows = self.leaf_rows(leaf);
+        if let Some(reference) = self.references.all.get(leaf) {
+            level.columns.clone_from(&reference.columns);
+            match &reference.source {
+                Source::Sharded(table) => {
+                    let keys = table.key_columns.iter().enumerate();
+                    level.keys = keys.map(|(at, key)| (key.clone(), vec![(leaf, at)])).collect();
+                    level.bases.push(leaf);
+                }
+                Source::Derived(keys) => level.keys.clone_from(keys),
+                Source::Same | Source::On(_) => {}
+            }
+        }
+        if let Some(inner) = self.inner_level(leaf) {
+            level.bases.extend(inner.bases.clone());
+        }
+        level
+    }
+
+    /// Functions called anywhere in the text.
+    pub(crate) fn functions(&mut self, at: super::Span) {
+        let Called { refusal, home } = self.catalog.called(self.text, at);
+        if let Some(refusal) = refusal {
+            self.refuse(refusal);
+        }
+        if home {
+            self.on(self.catalog.map.home);
+        }
+    }
+
+    /// Rows of one leaf.
+    pub(super) fn leaf_rows(&self, leaf: usize) -> Rows {
+        match self.references.all.get(leaf).map(|reference| &reference.source) {
+            Some(Source::Sharded(_)) => Rows::Spread { refs: vec![leaf], sure: vec![leaf] },
+            Some(Source::Same) | None => Rows::Same,
+            Some(Source::On(_)) => {
+                let why = "A table of one shard is joined with rows of several.";
+                Rows::Whole("table-of-one-shard", why.to_string())
+            }
+            Some(Source::Derived(_)) => {
+                self.inner_level(leaf).map_or(Rows::Same, |level| level.rows.clone())
+            }
+        }
+    }
+}
+
