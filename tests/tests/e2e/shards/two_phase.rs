@@ -160,3 +160,190 @@ fn whoever_dies_at_any_step_all_is_there_or_nothing() {
         assert!(committed > 10 && rolled_back > 10, "{committed} {rolled_back}");
     });
 }
+
+/// What one transaction does, by shard.
+type Work<'a> = &'a [(u16, &'a str)];
+
+async fn commit(
+    commits: &Commits,
+    process: &Process,
+    work: Work<'_>,
+) -> Result<Committed, CommitError> {
+    let work: Vec<_> = work.iter().map(|(on, sql)| (*on, format!("begin; {sql}"))).collect();
+    commits.begin(&work).await.commit(process).await
+}
+
+/// What cannot be prepared can still be committed last, and else is refused as a whole.
+#[test]
+fn what_cannot_be_prepared_is_committed_last_or_refused() {
+    run(120, async {
+        let (shards, commits) = start("refused", false).await;
+        let process = commits.process(INTERVAL, RESOLVE);
+        let temporary = "create temporary table x (a int) on commit drop; insert into t values";
+        let one_temporary = format!("{temporary} (1)");
+        let cases: [(Work<'_>, &str); 11] = [
+            (&[(0, "insert into t values (1)"), (1, &one_temporary)], "committed"),
+            (&[(0, &one_temporary), (1, &one_temporary)], "0A000"),
+            (
+                &[(0, "insert into t values (1); notify n"), (1, "insert into t values (1)")],
+                "committed",
+            ),
+            (
+                &[(0, "insert into t values (1)"), (1, "insert into t values (1); notify n")],
+                "0A000",
+            ),
+            (
+                &[
+                    (0, "insert into t values (1)"),
+                    (1, "insert into t values (1); declare c cursor with hold for select 1"),
+                ],
+                "0A000",
+            ),
+            (
+                &[
+                    (0, "insert into t values (1)"),
+                    (1, "insert into t values (1); select pg_export_snapshot()"),
+                ],
+                "0A000",
+            ),
+            (
+                &[
+                    (0, "insert into t values (1)"),
+                    (1, "insert into child values (9)"),
+                    (2, "insert into t values (1)"),
+                ],
+                "23503",
+            ),
+            (
+                &[
+                    (0, "insert into child values (9)"),
+                    (1, "insert into t values (1)"),
+                    (2, "insert into t values (1)"),
+                ],
+                "23503",
+            ),
+            (
+                &[
+                    (0, "set transaction isolation level serializable; insert into t values (1)"),
+                    (1, "set transaction isolation level serializable; insert into t values (1)"),
+                    (2, "set transaction isolation level serializable; select from t"),
+                ],
+                "committed",
+            ),
+            (
+                &[
+                    (0, "set local synchronous_commit to off; insert into t values (1)"),
+                    (1, "set local synchronous_commit to off; insert into t values (1)"),
+                ],
+                "committed",
+            ),
+            // What is prepared belongs to the role of that moment.
+            (
+                &[
+                    (0, "insert into t values (1)"),
+                    (
+                        1,
+                        "grant insert on t to other; set local role other; insert into t values (1)",
+                    ),
+                ],
+                "committed",
+            ),
+        ];
+        let server = |number: usize| shards.shard(number);
+        for number in 0..3 {
+            server(number)
+                .query(&format!("grant other to {}", pgmanifold_tests::cluster::USER))
+                .expect("a role");
+        }
+        for (work, expected) in cases {
+            let result = commit(&commits, &process, work).await;
+            let got = match &result {
+                Ok(_) => "committed".into(),
+                Err(error) => error.error.sqlstate.to_string(),
+            };
+            assert_eq!(got, expected, "{work:?}: {}", told(&result));
+            for unfinished in result.iter().flat_map(|committed| &committed.unfinished) {
+                unfinished.wait().await.expect("recovery ends it");
+            }
+            let writes = work.iter().filter(|(_, sql)| sql.contains("values (1)")).count();
+            let expected = if expected == "committed" { writes } else { 0 };
+            assert_eq!(shown(&shards, 1), expected, "{work:?}");
+            if let Err(error) = &result {
+                assert_eq!(error.outcome, Outcome::RolledBack, "{work:?}");
+                let hint = error.error.hint.as_deref().unwrap_or_default();
+                assert_eq!(hint.contains("several shards"), got == "0A000", "{work:?}: {hint}");
+            }
+            nothing_prepared(&shards).await;
+            shards.everywhere("delete from t");
+        }
+    });
+}
+
+/// With one writer nothing is prepared and nothing is decided.
+#[test]
+fn one_writer_needs_no_second_phase() {
+    run(60, async {
+        let (shards, commits) = start("single", false).await;
+        let process = commits.process(INTERVAL, RESOLVE);
+        let decisions = || {
+            let rows = shards.on_shards("select count(*) from pgm.dtx");
+            rows.iter().map(|rows| rows[0][0].clone().expect("a count")).collect::<String>()
+        };
+        let read = (1, "select count(*) from t");
+        for work in [
+            &[(0, "insert into t values (1)"), read][..],
+            &[(2, "select count(*) from t"), read],
+            &[(2, "insert into t values (2)")],
+        ] {
+            commit(&commits, &process, work).await.expect("it commits");
+        }
+        assert_eq!((shown(&shards, 1), shown(&shards, 2)), (1, 1));
+        assert_eq!(decisions(), "000");
+        let both = [(0, "insert into t values (3)"), (1, "insert into t values (3)"), (2, read.1)];
+        commit(&commits, &process, &both).await.expect("it commits");
+        assert_eq!((shown(&shards, 3), decisions()), (2, "100".to_owned()));
+        // A transaction that has failed on one shard is rolled back on all.
+        let work =
+            [(0_u16, "begin; insert into t values (4)"), (1, "begin; insert into t values (4)")];
+        let transaction = commits.begin(&work.map(|(on, sql)| (on, sql.to_owned()))).await;
+        let transaction = transaction.fail(1).await;
+        let error = transaction.commit(&process).await.expect_err("it has failed");
+        assert_eq!((&*error.error.sqlstate, error.outcome), ("25P02", Outcome::RolledBack));
+        assert_eq!(shown(&shards, 4), 0);
+    });
+}
+
+/// A coordinator that sleeps too long finds its transaction rolled back, and says so.
+#[test]
+fn a_late_coordinator_aborts() {
+    run(60, async {
+        let (shards, commits) = start("late", false).await;
+        let process = commits.process(INTERVAL, RESOLVE);
+        let transaction = commits.begin(&insert(&[0, 1, 2], 1)).await;
+        commits.relays[0].arm(2, When::Before);
+        let mut commit = Box::pin(transaction.commit(&process));
+        tokio::select! {
+            result = &mut commit => panic!("{}", told(&result)),
+            () = commits.relays[0].stopped() => {}
+        }
+        // Its own recovery leaves the transaction alone, however long it takes.
+        tokio::select! {
+            result = &mut commit => panic!("{}", told(&result)),
+            () = tokio::time::sleep(INTERVAL * 4) => {}
+        }
+        let prepared = "select count(*) from pg_prepared_xacts where database = current_database()";
+        let count = |rows: Vec<Vec<Vec<Option<String>>>>| -> Vec<String> {
+            rows.iter().map(|rows| rows[0][0].clone().expect("a count")).collect()
+        };
+        assert_eq!(count(shards.on_shards(prepared)), ["0", "1", "1"]);
+        // That of another process does not.
+        let other = commits.process(INTERVAL, RESOLVE);
+        nothing_prepared(&shards).await;
+        commits.relays[0].resume();
+        let error = commit.await.expect_err("it is too late");
+        assert_eq!((&*error.error.sqlstate, error.outcome), ("40001", Outcome::RolledBack));
+        assert!(error.error.message.contains("recovery"), "{}", error.error);
+        assert_eq!(shown(&shards, 1), 0);
+        drop(other);
+    });
+}
