@@ -1,10 +1,10 @@
 //! Sessions of sharded databases: statements of one session and one transaction on several shards.
 
+use pgmanifold_tests::eventually;
 use pgmanifold_tests::raw::{Raw, bind, describe, execute, parse, query, sync};
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
-use pgmanifold_tests::eventually;
 use std::time::Duration;
 
 const SCHEMA: &str = "create table item (id int primary key, body text);";
@@ -82,7 +82,9 @@ fn a_transaction_over_shards_is_one() {
         assert!(answer.contains(" 23505 ") && answer.contains(" 25P02 "), "{answer}");
         assert!(answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
         assert_eq!(items(&shards), ["1", "2", "3"]);
-        let prepared = shards.on_shards("select count(*) from pg_prepared_xacts where database = current_database()");
+        let prepared = shards.on_shards(
+            "select count(*) from pg_prepared_xacts where database = current_database()",
+        );
         assert!(prepared.iter().all(|rows| rows[0][0].as_deref() == Some("0")), "{prepared:?}");
     });
 }
@@ -120,7 +122,12 @@ fn settings_follow_from_shard_to_shard() {
     run(60, async {
         let shards = start("settings").await;
         let mut raw = shards.raw().await;
-        let show = |shard| on(shard, "select current_setting('my.x', true) || work_mem from (select current_setting('work_mem') work_mem) s");
+        let show = |shard| {
+            on(
+                shard,
+                "select current_setting('my.x', true) || work_mem from (select current_setting('work_mem') work_mem) s",
+            )
+        };
         let shown = async |raw: &mut Raw| {
             let mut all = Vec::new();
             for shard in 0..3 {
