@@ -2,6 +2,7 @@
 
 mod cases;
 mod catalog_sql;
+mod chaos;
 mod hash;
 mod session;
 mod two_phase;
