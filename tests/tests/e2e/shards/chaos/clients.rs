@@ -126,10 +126,12 @@ impl Crowd {
             let told = self.transfer(client, random, number).await;
             return Operation { number, kind: Kind::Transfer, rows: 2, told };
         }
-        let values = (0..ROWS).map(|row| format!("({}, {number})", number * ROWS + row));
-        let values = values.collect::<Vec<_>>().join(", ");
-        let sql = format!("insert into entries (id, operation) values {values}");
-        let told = told(call(client, &sql).await, true);
+        let begin = ["begin".to_owned()].into_iter();
+        let inserts = (0..ROWS).map(|row| {
+            let id = number * ROWS + row;
+            format!("{}insert into entries (id, operation) values ({id}, {number})", on(id))
+        });
+        let told = self.transaction(client, begin.chain(inserts)).await;
         Operation { number, kind: Kind::Insert, rows: ROWS, told }
     }
 
@@ -141,13 +143,20 @@ impl Crowd {
         let amount = random.random_range(-50..50);
         let statements = [
             "begin".to_owned(),
-            format!("update accounts set balance = balance - {amount} where id = {one}"),
-            format!("update accounts set balance = balance + {amount} where id = {other}"),
-            format!("insert into moves values ({one}, {number})"),
-            format!("insert into moves values ({other}, {number})"),
+            format!("{}update accounts set balance = balance - {amount} where id = {one}", on(one)),
+            format!(
+                "{}update accounts set balance = balance + {amount} where id = {other}",
+                on(other)
+            ),
+            format!("{}insert into moves values ({one}, {number})", on(one)),
+            format!("{}insert into moves values ({other}, {number})", on(other)),
         ];
-        for sql in &statements {
-            if let Err(error) = call(client, sql).await {
+        self.transaction(client, statements.into_iter()).await
+    }
+
+    async fn transaction(&self, client: &Client, texts: impl Iterator<Item = String>) -> Told {
+        for sql in texts {
+            if let Err(error) = call(client, &sql).await {
                 // An error leaves the transaction failed, and a lost connection rolls it back.
                 if !client.is_closed() {
                     let _ = call(client, "rollback").await;
@@ -157,6 +166,11 @@ impl Crowd {
         }
         told(call(client, "commit").await, false)
     }
+}
+
+/// Where a row lives.
+fn on(id: i64) -> String {
+    format!("/* pgm: shard=s{} */ ", id % 3)
 }
 
 /// `None` when the call took too long.
