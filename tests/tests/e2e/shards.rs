@@ -3,6 +3,7 @@
 mod cases;
 mod map;
 mod catalog_sql;
+mod chaos;
 mod hash;
 mod session;
 mod two_phase;
