@@ -1,6 +1,7 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod oracle;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
