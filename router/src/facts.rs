@@ -16,6 +16,7 @@ mod schema_rows;
 mod session;
 
 pub use builder::{FactsBuilder, FactsError};
+pub(crate) use mentions::body_mentions;
 pub use mentions::{Mentions, runs_text};
 pub use queries::{FactKind, FactsQuery, QUERIES, SCHEMA_QUERIES};
 use schema::SchemaFacts;

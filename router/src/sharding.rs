@@ -17,12 +17,15 @@ use std::fmt;
 
 mod aggregates;
 mod conditions;
+mod copy_in;
+mod ddl;
 mod emit;
 mod expression;
 mod finish;
 mod insert;
 mod integrity;
 mod levels;
+mod modify;
 mod named;
 mod operand;
 mod print;
@@ -31,9 +34,15 @@ mod reference;
 mod references;
 mod row;
 mod schema;
+mod several;
 mod splice;
+mod statement;
 mod target;
 mod unsharded;
+mod utility;
+mod writes;
+
+pub use copy_in::{CopyFormat, CopyKey, CopyPlan, copy_plan};
 
 /// What statements are read against.
 #[derive(Debug, Clone, Copy)]

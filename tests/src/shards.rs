@@ -1,7 +1,9 @@
 //! Owns what a test of sharding works on: three shards with a database of the test's own, a proxy
 //! before them, and one plain server that has the same tables in one place (the oracle).
 
+pub mod commits;
 pub mod layout;
+pub mod scissors;
 pub mod servers;
 
 use crate::cluster::USER;

@@ -112,9 +112,6 @@ pub(super) fn maps(
             let message = format!("a second table {}.{}", table.schema, table.name);
             reader.error("name", message, "each may stand once per database");
         }
-        if reader.boolean("unchecked_unique") {
-            map.unchecked_unique.push((table.schema.to_string(), table.name.to_string()));
-        }
         map.parts.tables.push(table);
     }
     maps.into_iter().filter_map(|map| map.finish(context)).collect()
@@ -125,7 +122,6 @@ struct Map<'a> {
     database: &'a str,
     sharding: &'a Sharding,
     parts: MapParts,
-    unchecked_unique: Vec<(String, String)>,
     even: Vec<String>,
     /// Names of distributions that were refused.
     broken: Vec<String>,
@@ -137,9 +133,9 @@ impl<'a> Map<'a> {
         let shards: Vec<&str> = sharding.shards.iter().map(|shard| shard.name.as_str()).collect();
         let home = database.shard.name.as_str().into();
         let parts = MapParts { home, ..MapParts::new(&shards) };
-        let (unchecked_unique, even, broken) = (Vec::new(), Vec::new(), Vec::new());
+        let (even, broken) = (Vec::new(), Vec::new());
         let database = &database.name;
-        Some(Self { database, sharding, parts, unchecked_unique, even, broken })
+        Some(Self { database, sharding, parts, even, broken })
     }
 
     fn distribution(&self, name: &str) -> Option<&DistributionParts> {
@@ -159,12 +155,7 @@ impl<'a> Map<'a> {
                 return None;
             }
         };
-        Some(DeclaredMap {
-            database: self.database.to_owned(),
-            map,
-            unchecked_unique: self.unchecked_unique,
-            even: self.even,
-        })
+        Some(DeclaredMap { database: self.database.to_owned(), map, even: self.even })
     }
 }
 
@@ -423,6 +414,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<TableParts> {
         schema: schema.into(),
         name: name.into(),
         distribution: wanted.into(),
+        unchecked_unique: reader.boolean("unchecked_unique"),
         key_columns: columns.iter().map(|(column, _)| column.as_str().into()).collect(),
     })
 }

@@ -18,7 +18,9 @@ use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
 use crate::two_phase::TwoPhase;
 use crate::wire::tls::TlsConfigError;
-use entries::{DatabaseEntry, ShardEntry, shards_of, start_database, start_shard};
+use entries::{
+    DatabaseEntry, ShardEntry, StoreEntry, shards_of, start_database, start_shard, start_store,
+};
 use hashbrown::HashMap;
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -127,6 +129,7 @@ pub struct State {
     throttle: Arc<Throttle>,
     shards: Vec<Arc<ShardEntry>>,
     databases: HashMap<String, Arc<DatabaseEntry>>,
+    store: Option<Arc<StoreEntry>>,
     pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
 }
@@ -139,6 +142,8 @@ pub struct Surroundings<'a> {
     pub workers: usize,
     /// Gives databases their numbers.
     pub next_database_id: &'a AtomicUsize,
+    /// Name of this process in the catalog.
+    pub process_name: &'a Arc<str>,
     /// Told when something that runs on a host is lost.
     pub host_lost: &'a Arc<Notify>,
 }
@@ -190,7 +195,11 @@ impl State {
         }
         let query = secret_query(&config, &databases, &connector, around.control);
         let means = Means { ring: Arc::clone(&ring), throttle: Arc::clone(&throttle), query };
+        let sharded = databases.values().filter_map(|entry| entry.sharded.clone()).collect();
+        let store_before = old.and_then(|old| old.store.as_ref());
+        let store = start_store(&config, sharded, store_before, &connector, around);
         let next = Self {
+            store,
             frontends: Frontends::with(&config, means)?,
             config: Arc::new(config),
             connector,
@@ -210,6 +219,9 @@ impl State {
 
     /// The maps of the configuration hold from now on.
     fn declare_maps(&self) {
+        if self.store.is_some() {
+            return;
+        }
         for declared in &self.config.maps {
             let entry = self.databases.get(&declared.database);
             if let Some(sharded) = entry.and_then(|entry| entry.sharded.as_ref()) {

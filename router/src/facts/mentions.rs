@@ -82,6 +82,11 @@ impl Mentions {
     }
 }
 
+/// What the body of a function or an anonymous block mentions.
+pub(crate) fn body_mentions(body: &str) -> Mentions {
+    read(body, Reading::Body)
+}
+
 /// Reads a text.
 pub(super) fn read(text: &str, how: Reading) -> Mentions {
     if text.len() > MAX_BODY_BYTES {

@@ -2,8 +2,10 @@
 
 use super::named::{Refused, Touched, touched};
 use super::operand::split;
-use super::{Catalog, Placing, Refusal};
+use super::target::read as read_name;
+use super::{Catalog, Placing, Refusal, Values};
 use crate::facts::schema::{Column, Origin, Relation};
+use crate::key::literal_text;
 use crate::lexer::{Lexer, Token, TokenKind};
 use crate::planner::{Text, identifier, is_call};
 use std::ops::Range;
@@ -172,19 +174,56 @@ fn is_constant(default: &str) -> bool {
 }
 
 /// Whether a text could be read as a moment by a date or a time.
-pub(super) fn names_moment(text: &[u8]) -> bool {
-    let lower = text.to_ascii_lowercase();
-    MOMENTS.iter().any(|word| memchr::memmem::find(&lower, word).is_some())
+fn names_moment(text: &[u8]) -> bool {
+    text.split(|byte| !byte.is_ascii_alphanumeric())
+        .any(|word| MOMENTS.iter().any(|moment| word.eq_ignore_ascii_case(moment)))
+}
+
+/// Refuses values that every shard would read as its own moment.
+pub(super) fn check_values(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+    values: &Values<'_>,
+) -> Refused<()> {
+    let name_at = at.start + 1 + usize::from(matches!(text.word(at.start + 1), "into" | "from"));
+    let name_at = name_at + usize::from(text.is(name_at, "only"));
+    let named = read_name(text, name_at)?.find(catalog)?;
+    let casts = at.clone().any(|at| {
+        text.raw(at) == b"::"
+            || text.is(at, "cast")
+            || text.is(at, "date")
+            || text.word(at).starts_with("time")
+    });
+    let Some(relation) = named.relation.filter(|relation| casts || has_times(relation)) else {
+        return Ok(());
+    };
+    let in_literal = values.literals.iter().any(|token| {
+        let numeric = matches!(token.kind, TokenKind::Integer | TokenKind::Number);
+        let decoded = literal_text(token, values.sql, values.dialect);
+        !numeric && decoded.is_none_or(|text| names_moment(text.as_bytes()))
+    });
+    let in_bound = values
+        .bound
+        .is_some_and(|bound| bound.values.iter().flatten().any(|value| names_moment(value)));
+    match in_literal || in_bound {
+        true => Err(differs(relation, "A value names the current moment.")),
+        false => Ok(()),
+    }
 }
 
 /// Whether any column of the table reads texts as moments.
-pub(super) fn has_times(relation: &Relation) -> bool {
-    relation.columns.iter().any(|column| {
-        column.type_name.starts_with("time")
-            || matches!(&*column.type_name, "date" | "abstime")
-            || !matches!(column.type_kind, b'b' | b'e')
-            || column.type_name.ends_with(']')
-    })
+fn has_times(relation: &Relation) -> bool {
+    relation.columns.iter().any(reads_moments)
+}
+
+/// Whether a column may read a text as a moment.
+pub(super) fn reads_moments(column: &Column) -> bool {
+    let name = &*column.type_name;
+    name.starts_with("time")
+        || name == "date"
+        || name.ends_with(']')
+        || !matches!(column.type_kind, b'b' | b'e')
 }
 
 /// The columns of a row's DEFAULT items.

@@ -249,13 +249,13 @@ impl<'a> References<'a> {
 
     /// Whether equal values of both columns are one value.
     pub(crate) fn comparable(&self, a: KeyColumn, b: KeyColumn) -> bool {
-        matches!((self.key_type(a), self.key_type(b)), (Some(a), Some(b)) if a.agrees_with(b))
+        matches!((self.key_type(a), self.key_type(b)), (Some(a), Some(b)) if agree(a, b))
     }
 
     /// Notes a condition, unless its constants are of another type than the column.
     pub(crate) fn limit(&mut self, column: KeyColumn, limited: &Limited) {
         let ty = self.key_type(column);
-        let fits = |cast: &KeyType| ty.is_some_and(|ty| cast.agrees_with(ty));
+        let fits = |cast: &KeyType| ty.is_some_and(|ty| agree(*cast, ty));
         if limited.casts.iter().all(fits)
             && let Some(reference) = self.all.get_mut(column.0)
         {
@@ -322,6 +322,11 @@ impl<'a> References<'a> {
         }
         conditions
     }
+}
+
+/// Whether equal values of the types are one key.
+fn agree(a: KeyType, b: KeyType) -> bool {
+    a == b || a.is_int() && b.is_int() || a.is_text() && b.is_text()
 }
 
 /// The only one that was found; of several nobody can tell.

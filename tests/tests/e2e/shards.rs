@@ -1,7 +1,11 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod catalog_sql;
+mod hash;
 mod oracle;
+mod session;
+mod two_phase;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;

@@ -1,7 +1,7 @@
 //! Owns what the configuration says of sharded databases.
 
 use super::{Host, MonitorLogin, Shard};
-use pgmanifold_router::shard_map::{ShardId, ShardMap, Table};
+use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,20 +23,8 @@ pub struct DeclaredMap {
     pub database: String,
     /// Its map; the epoch is 1.
     pub map: Arc<ShardMap>,
-    /// Schema and name of tables whose unique constraints need not contain the key.
-    pub unchecked_unique: Vec<(String, String)>,
     /// Distributions by hash whose ranges the file does not name.
     pub even: Vec<String>,
-}
-
-impl DeclaredMap {
-    /// Whether unique constraints of the table need not contain the key.
-    pub fn is_unchecked(&self, table: &Table) -> bool {
-        let is_it = |(schema, name): &(String, String)| {
-            (schema.as_str(), name.as_str()) == (&*table.schema, &*table.name)
-        };
-        self.unchecked_unique.iter().any(is_it)
-    }
 }
 
 /// Where shard maps come from, when it is not the file.

@@ -4,9 +4,9 @@
 use super::Surroundings;
 use crate::backend::connect::Connector;
 use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
-use crate::config::model::{Database, Shard};
+use crate::config::model::{CatalogServers, Config, Database, Shard};
 use crate::notify::Hub;
-use crate::shard_map::ShardedDatabase;
+use crate::shard_map::{MapStore, ShardedDatabase};
 use crate::two_phase::{Place, Scope, TwoPhase};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,6 +79,43 @@ impl DatabaseEntry {
         };
         *self.database == *database && self.shards.iter().zip(shards).all(same)
     }
+}
+
+/// What keeps the maps of all sharded databases.
+#[derive(Debug)]
+pub(super) struct StoreEntry {
+    catalog: Arc<CatalogServers>,
+    databases: Vec<Arc<ShardedDatabase>>,
+    _store: Background,
+}
+
+/// Keeps the maps of these databases, when there is a catalog.
+pub(super) fn start_store(
+    config: &Config,
+    mut databases: Vec<Arc<ShardedDatabase>>,
+    before: Option<&Arc<StoreEntry>>,
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> Option<Arc<StoreEntry>> {
+    let catalog = config.catalog.as_ref().filter(|_| !databases.is_empty())?;
+    databases.sort_by(|a, b| a.name().cmp(b.name()));
+    let same = |entry: &&Arc<StoreEntry>| {
+        let pairs = entry.databases.iter().zip(&databases);
+        entry.catalog == *catalog
+            && entry.databases.len() == databases.len()
+            && pairs.into_iter().all(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    if let Some(before) = before.filter(same) {
+        return Some(Arc::clone(before));
+    }
+    let store = MapStore {
+        catalog: Arc::clone(catalog),
+        databases: databases.clone(),
+        process: Arc::clone(around.process_name),
+        connector: Arc::clone(connector),
+    };
+    let store = Background::spawn(around.control, |stopped| store.run(stopped.wait()));
+    Some(Arc::new(StoreEntry { catalog: Arc::clone(catalog), databases, _store: store }))
 }
 
 pub(super) fn start_shard(
