@@ -236,6 +236,22 @@ impl Shards {
     }
 }
 
+impl Shards {
+    /// Stops the proxy and removes the databases: for tests that make many.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn remove(mut self) {
+        if let Some(proxy) = self.proxy.take() {
+            front::stop(proxy);
+        }
+        let drop = format!("drop database {} with (force)", self.database);
+        for cluster in self.clusters() {
+            cluster.primary.query(&drop).expect("a database is dropped");
+        }
+    }
+}
+
 impl Drop for Shards {
     fn drop(&mut self) {
         if let Some(proxy) = self.proxy.take() {

@@ -55,11 +55,7 @@ struct Conflict {
 }
 
 /// Where the rows of an INSERT go.
-pub(super) fn place(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     if !text.is(at.start + 1, "into") {
         return Err(misread("INSERT"));
     }

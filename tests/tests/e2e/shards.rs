@@ -5,6 +5,7 @@ mod map;
 mod catalog_sql;
 mod chaos;
 mod hash;
+mod oracle;
 mod session;
 mod two_phase;
 
