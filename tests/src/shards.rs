@@ -1,7 +1,9 @@
 //! Owns what a test of sharding works on: three shards with a database of the test's own, a proxy
 //! before them, and one plain server that has the same tables in one place (the oracle).
 
+pub mod commits;
 pub mod layout;
+pub mod scissors;
 pub mod servers;
 
 use crate::cluster::USER;
@@ -11,8 +13,8 @@ use crate::{client, eventually, front};
 use layout::Layout;
 use pgmanifold::config::model::Address;
 use pgmanifold::demo::postgres::{PgCluster, Postgres};
-use servers::{SHARDS, Servers};
 use pgmanifold_router::shard_schema;
+use servers::{SHARDS, Servers};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio_postgres::Client;

@@ -3,7 +3,7 @@
 
 use super::reply::{Fate, Outgoing, fate, lost};
 use super::{Prepared, Session};
-use crate::backend::connection::Expect;
+use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
@@ -80,6 +80,11 @@ impl Session {
         let server = &mut **lease;
         loop {
             match server.expect.front() {
+                // The client's own Sync is still to come.
+                Some(Expect::Hidden(Hidden::Sync)) => {
+                    self.skip_to_sync = true;
+                    break;
+                }
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
                 Some(Expect::Evict(statement)) => kept.extend(statement.clone()),
                 Some(Expect::Parse { statement, name }) => {

@@ -99,6 +99,9 @@ impl Session {
 
     /// Answers ReadyForQuery.
     pub(super) fn answer_ready(&mut self) {
+        if self.lease.is_none() && self.virtual_status() == b'I' {
+            self.leave_statement_on_shards();
+        }
         // A server that is kept for the session does not know of a transaction that only we do.
         let status = match (self.virtual_status(), &self.lease) {
             (b'I', Some(lease)) => lease.status,

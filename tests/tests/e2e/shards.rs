@@ -4,6 +4,8 @@ mod cases;
 mod map;
 mod catalog_sql;
 mod hash;
+mod session;
+mod two_phase;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
