@@ -17,15 +17,18 @@ use std::fmt;
 
 mod aggregates;
 mod copy_in;
+mod ctes;
 mod ddl;
 mod conditions;
 mod emit;
 mod expression;
 mod finish;
 mod insert;
+mod insert_select;
 mod integrity;
 mod modify;
 mod levels;
+mod merge;
 mod named;
 mod operand;
 mod print;
