@@ -13,8 +13,8 @@ use crate::{client, eventually, front};
 use layout::Layout;
 use pgmanifold::config::model::Address;
 use pgmanifold::demo::postgres::{PgCluster, Postgres};
-use servers::{SHARDS, Servers};
 use pgmanifold_router::shard_schema;
+use servers::{SHARDS, Servers};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -232,6 +232,22 @@ impl Shards {
     pub fn reload(&self, config: &ConfigText) {
         if let Some(proxy) = &self.proxy {
             front::reload(proxy, &config.text());
+        }
+    }
+}
+
+impl Shards {
+    /// Stops the proxy and removes the databases: for tests that make many.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn remove(mut self) {
+        if let Some(proxy) = self.proxy.take() {
+            front::stop(proxy);
+        }
+        let drop = format!("drop database {} with (force)", self.database);
+        for cluster in self.clusters() {
+            cluster.primary.query(&drop).expect("a database is dropped");
         }
     }
 }

@@ -297,7 +297,8 @@ fn alter_action(
 ) -> Refused<()> {
     let skip = |at: usize, words: &[&str]| at + usize::from(words.contains(&text.word(at)));
     let first = text.word(action.start);
-    if matches!(first, "attach" | "detach" | "inherit") || text.are(action.start, &["no", "inherit"])
+    if matches!(first, "attach" | "detach" | "inherit")
+        || text.are(action.start, &["no", "inherit"])
     {
         return inherit(text, action, table, catalog);
     }

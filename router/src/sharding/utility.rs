@@ -64,11 +64,7 @@ fn tables(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Pl
 }
 
 /// PREPARE: on the home shard, where EXECUTE goes too.
-pub(super) fn prepare(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+pub(super) fn prepare(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     let placing = unsharded::place(text, at, catalog, "sql-prepare");
     placing.map_err(|mut refusal| {
         refusal.hint = Some(
@@ -89,7 +85,9 @@ pub(super) fn anonymous(
         let body = String::from_utf8_lossy(text.raw(at));
         let inside = match text.kind(at) {
             Some(TokenKind::DollarString) => dollar_quoted(&body).to_string(),
-            _ => body.trim_start_matches(['E', 'e', 'N', 'n']).trim_matches('\'').replace("''", "'"),
+            _ => {
+                body.trim_start_matches(['E', 'e', 'N', 'n']).trim_matches('\'').replace("''", "'")
+            }
         };
         let mentions = body_mentions(&inside);
         let facts = catalog.facts.schema();

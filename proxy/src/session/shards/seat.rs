@@ -58,8 +58,7 @@ impl Session {
             Begins::Own => {
                 let kind = Transaction::Begin { read_only: false, serializable: false };
                 let text = b"BEGIN"[..].into();
-                self.virtual_transaction =
-                    Virtual::Begun(Box::new(DeferredBegin { text, kind }));
+                self.virtual_transaction = Virtual::Begun(Box::new(DeferredBegin { text, kind }));
             }
             Begins::Joins => {
                 if self.lease.as_ref().is_some_and(|lease| lease.status != b'I') {
@@ -91,14 +90,20 @@ impl Session {
         loop {
             let target = self.route(plan).target;
             let placed: Placed = self.place(target, plan);
+            let done = placed.is_ok();
             match placed {
-                Ok(()) => {
-                    self.settle().await?;
-                    return Ok(());
+                Ok(()) | Err(Ok(Stop::Drain | Stop::NeedBytes | Stop::CopyAsked)) => {
+                    // The statement waits for this very server: it is not given back.
+                    self.draining = true;
+                    let settled = self.settle().await;
+                    self.draining = false;
+                    settled?;
                 }
                 Err(Ok(Stop::Event(event))) => self.wait_for_seat(event).await?,
-                Err(Ok(Stop::Drain | Stop::NeedBytes | Stop::CopyAsked)) => self.settle().await?,
                 Err(Err(error)) => return Err(Unseated::Refused(error)),
+            }
+            if done {
+                return Ok(());
             }
         }
     }
