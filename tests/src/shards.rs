@@ -262,9 +262,6 @@ impl Drop for Shards {
                 "--- end of the proxies' log ---\n{}\n---",
                 crate::fixture::tail(&front::log())
             );
-            for (number, shard) in self.servers.shards.iter().enumerate() {
-                println!("--- end of s{number}'s log ---\n{}\n---", shard.primary.log_tail());
-            }
         }
     }
 }
