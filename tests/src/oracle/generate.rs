@@ -117,7 +117,10 @@ impl<'a> Generator<'a> {
         let request = if bound.is_empty() && self.dice.chance(85) {
             Request::Simple(sql)
         } else {
-            let call = self.call(sql, &bound);
+            // What has no rows cannot be executed again.
+            let is_limitable = (!writes || sql.contains(" returning ")) && !sql.starts_with("copy");
+            let mut call = self.call(sql, &bound);
+            call.row_limit = if is_limitable { call.row_limit } else { 0 };
             if call.binary_results {
                 // The rows it is compared with come as text.
                 check.within = None;
