@@ -11,13 +11,16 @@ pub const UNKNOWN: &str = "PGM06";
 pub(super) fn failure(error: SqlError, shard: &str, lost: bool) -> SqlError {
     let own = error.detail.as_deref().unwrap_or_default();
     if lost {
-        let rest = "The transaction was rolled back on all shards.";
-        let detail = format!("Shard \"{shard}\": {own} {rest}");
-        let sqlstate = match error.sqlstate == "08006" {
-            true => "40001".into(),
-            false => error.sqlstate.clone(),
+        // Other servers of the session are well: its connection goes on, whatever this one said.
+        let own = match (&*error.sqlstate, own) {
+            ("08006", own) => format!("{} ", own),
+            (code, _) => format!("{} (SQLSTATE {code}). ", error.message),
         };
-        return SqlError { sqlstate, ..error }.detail(detail).hint("Repeat the transaction.");
+        return SqlError::error("40001", "the connection to a server was lost during COMMIT")
+            .detail(format!(
+                "Shard \"{shard}\": {own}The transaction was rolled back on all shards."
+            ))
+            .hint("Repeat the transaction.");
     }
     let error = match &error.detail {
         Some(_) => error,
@@ -44,16 +47,12 @@ pub(super) fn no_schema(error: SqlError, shard: &str) -> SqlError {
 /// The only writer was lost during its COMMIT.
 pub(super) fn writer_lost(known: CommitError) -> CommitError {
     let CommitError { error, passing, .. } = known;
-    let sqlstate = match error.sqlstate == "40001" {
-        true => "08007".into(),
-        false => error.sqlstate.clone(),
-    };
     let detail = error.detail.as_deref().unwrap_or_default();
     let detail = detail.replace(
         "The transaction was rolled back on all shards.",
         "Whether the transaction was committed is not known.",
     );
-    let error = SqlError { sqlstate, ..error }
+    let error = SqlError { sqlstate: "08007".into(), ..error }
         .detail(detail)
         .hint("Check whether the change is there before you repeat it.");
     CommitError { error, outcome: Outcome::Unknown, passing }
@@ -94,9 +93,10 @@ mod tests {
         assert_eq!((&*told.error.sqlstate, told.outcome), ("08007", Outcome::Unknown));
         let detail = "Shard \"s1\": X. Whether the transaction was committed is not known.";
         assert_eq!(told.error.detail.as_deref(), Some(detail));
-        // What the server itself said keeps its code.
         let fatal = SqlError::error("57P01", "terminating connection");
-        assert_eq!(failure(fatal, "s1", true).sqlstate, "57P01");
+        let detail = "Shard \"s1\": terminating connection (SQLSTATE 57P01). The transaction was \
+                      rolled back on all shards.";
+        assert_eq!(failure(fatal, "s1", true).detail.as_deref(), Some(detail));
         let refused = SqlError::error("0A000", "cannot PREPARE a transaction that has …");
         assert!(failure(refused, "s1", false).hint.unwrap().contains("several shards"));
     }

@@ -9,10 +9,14 @@ use pgmanifold_router::shard_map::ShardId;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// Asks for all of `Standing`. Without operators: the client's search_path may have others.
+/// Asks for all of `Standing`. The client's search_path may have other operators. A backend keeps
+/// its temporary schema for good, so what counts is whether there is something in it.
 pub(super) const ASK: &str = "select pg_catalog.txid_current_if_assigned(), \
      pg_catalog.current_setting('transaction_isolation'), \
-     pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_my_temp_schema(), \
+     pg_catalog.current_setting('synchronous_commit'), \
+     case when pg_catalog.pg_my_temp_schema() operator(pg_catalog.=) 0 then 0 else \
+      (select pg_catalog.count(*) from pg_catalog.pg_class \
+       where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) end, \
      extract(epoch from pg_catalog.clock_timestamp())";
 
 /// Where a participant stands before the commit.
@@ -24,7 +28,7 @@ pub(super) struct Standing {
     pub serializable: bool,
     /// Its COMMIT is not durable when it is acknowledged.
     pub asynchronous: bool,
-    /// Its session has had temporary tables: using one makes PREPARE TRANSACTION fail.
+    /// Its session has temporary tables: using one makes PREPARE TRANSACTION fail.
     pub temporary: bool,
     /// Its clock, in milliseconds since 1970.
     pub clock_ms: u64,

@@ -45,8 +45,10 @@ pub(super) struct Touched {
     pub(super) sharded: Option<(Box<str>, Box<str>)>,
     /// A reference table.
     pub(super) reference: Option<Box<str>>,
-    /// Tables that live on one shard which is not home.
-    pub(super) elsewhere: Option<ShardId>,
+    /// Shards that are not home and have a table of their own here.
+    pub(super) elsewhere: Vec<ShardId>,
+    /// A table of the home shard.
+    pub(super) home: bool,
     /// A word that runs SQL nobody sees.
     pub(super) unseen: Option<Box<str>>,
 }
@@ -170,11 +172,14 @@ fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
     for table in catalog.map.tables.iter().filter(|table| *table.name == *name) {
         if let Kind::On(shard) = of_table(catalog, table)
             && shard != catalog.map.home
+            && !found.elsewhere.contains(&shard)
         {
-            found.elsewhere = Some(shard);
+            found.elsewhere.push(shard);
         }
     }
     let facts = catalog.facts.schema();
+    let home = Kind::On(catalog.map.home);
+    found.home |= any_of(catalog, name, |kind| kind == home);
     if found.sharded.is_none() {
         match facts.reaches(name, |inner| is_sharded_name(catalog, inner)) {
             Some("EXECUTE") => {
@@ -191,9 +196,9 @@ fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
 pub(super) fn has_sharded_word(catalog: Catalog<'_>, sql: &[u8]) -> bool {
     let lower = sql.to_ascii_lowercase();
     let known = catalog.facts.schema();
-    let children = known
-        .all()
-        .filter(|relation| matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed));
+    let children = known.all().filter(|relation| {
+        matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed)
+    });
     let names = catalog.map.tables.iter().map(|table| &table.name);
     let reaching = known
         .mentioning()
@@ -209,11 +214,35 @@ fn is_call_at(text: &Text<'_>, at: usize) -> bool {
     text.is_kind(at + 1, TokenKind::OpenParen) && is_call(text, at)
 }
 
+/// Whether the tables that sub-selects name have been looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// They have.
+    Read,
+    /// Only reference tables may be named.
+    References,
+}
+
 /// Checks expressions that every shard computes for itself: they may use nothing but their row,
 /// constants and reference tables.
-pub(super) fn expressions(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
-    let is_query = |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
-    let has_query = at.clone().any(is_query);
+pub(super) fn expressions(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+) -> Refused<()> {
+    expressions_of(text, at, catalog, Tables::References)
+}
+
+/// The same, when the tables in it are looked at elsewhere.
+pub(super) fn expressions_of(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+    tables: Tables,
+) -> Refused<()> {
+    let is_query =
+        |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
+    let has_query = tables == Tables::References && at.clone().any(is_query);
     for at in at {
         match text.kind(at) {
             Some(TokenKind::UnicodeIdentifier | TokenKind::Other) => {
@@ -324,9 +353,7 @@ pub(super) fn reaches_nothing(name: &str, catalog: Catalog<'_>) -> Refused<()> {
         Err(Box::new(
             Refusal::new("function-reads-tables", format!("{name} cannot run on every shard"))
                 .detail(why)
-                .hint(
-                    "Functions over sharded tables may use their arguments and reference tables.",
-                ),
+                .hint("Functions over sharded tables may use their arguments and reference tables."),
         ))
     };
     let Some(reached) = facts.reached(name) else {
@@ -362,7 +389,8 @@ pub(super) fn sequences_are_apart(catalog: Catalog<'_>) -> bool {
 }
 
 fn sequence(function: &str) -> Box<Refusal> {
-    let mut refusal = Refusal::new("sequence", format!("{function}() cannot be used over shards"));
+    let mut refusal =
+        Refusal::new("sequence", format!("{function}() cannot be used over shards"));
     refusal.detail = Some("Every shard has a sequence of its own.".into());
     refusal.hint = Some(SEQUENCE_HINT.into());
     Box::new(refusal)
@@ -392,9 +420,7 @@ fn missing(table: &Table) -> Box<Refusal> {
 fn ambiguous(name: &str) -> Box<Refusal> {
     Box::new(
         Refusal::new("ambiguous-table", format!("table name \"{name}\" is ambiguous"))
-            .detail(
-                "Several schemas have a table of this name, and they are not on the same shards.",
-            )
+            .detail("Several schemas have a table of this name, and they are not on the same shards.")
             .hint("Write its schema before it."),
     )
 }

@@ -1,13 +1,14 @@
 //! Owns which part of the planner places a statement that is no query, by its first word.
 
 use super::named::Refused;
-use super::{Catalog, Placing, copy_in, ddl, insert, modify, unsharded, utility};
+use super::{Catalog, Placing, copy_in, ctes, ddl, insert, modify, unsharded, utility};
 use crate::planner::Text;
 use std::ops::Range;
 
 /// Where a statement goes that is no query, no EXPLAIN, no cursor and no COPY TO.
 pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     match text.word(at.start) {
+        "with" => ctes::place(text, at, catalog),
         "insert" => insert::place(text, at, catalog),
         "update" | "delete" | "merge" => modify::place(text, at, catalog),
         "copy" => copy_in::place(text, at, catalog),

@@ -122,6 +122,17 @@ impl Commits {
 }
 
 impl Transaction {
+    /// Lets a statement fail on one of its servers.
+    ///
+    /// # Panics
+    /// When it succeeds.
+    #[must_use]
+    pub async fn fail(mut self, at: usize) -> Self {
+        let (_, lease) = &mut self.leases[at];
+        exec::run(lease, "select 1/0").await.expect_err("nothing is divided by zero");
+        self
+    }
+
     /// Commits, and checks that every server is then outside of a transaction or lost.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod map;
 mod catalog_sql;
+mod chaos;
 mod hash;
 mod oracle;
 mod session;

@@ -1,16 +1,17 @@
 //! Sessions of sharded databases: statements of one session and one transaction on several shards.
 
-use pgmanifold_tests::eventually;
 use pgmanifold_tests::raw::{Raw, bind, describe, execute, parse, query, sync};
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
+use pgmanifold_tests::eventually;
 use std::time::Duration;
 
 const SCHEMA: &str = "create table item (id int primary key, body text);";
 
 async fn start(name: &str) -> Shards {
-    let options = Options::new(name).tables(Layout::new(), SCHEMA);
+    let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
+    let options = Options::new(name).tables(layout, SCHEMA);
     Shards::start(options, |config| config).await
 }
 
@@ -82,10 +83,7 @@ fn a_transaction_over_shards_is_one() {
         assert!(answer.contains(" 23505 ") && answer.contains(" 25P02 "), "{answer}");
         assert!(answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
         assert_eq!(items(&shards), ["1", "2", "3"]);
-        let prepared = shards.on_shards(
-            "select count(*) from pg_prepared_xacts where database = current_database()",
-        );
-        assert!(prepared.iter().all(|rows| rows[0][0].as_deref() == Some("0")), "{prepared:?}");
+        nothing_is_prepared(&shards);
     });
 }
 
@@ -122,12 +120,7 @@ fn settings_follow_from_shard_to_shard() {
     run(60, async {
         let shards = start("settings").await;
         let mut raw = shards.raw().await;
-        let show = |shard| {
-            on(
-                shard,
-                "select current_setting('my.x', true) || work_mem from (select current_setting('work_mem') work_mem) s",
-            )
-        };
+        let show = |shard| on(shard, "select current_setting('my.x', true) || current_setting('work_mem')");
         let shown = async |raw: &mut Raw| {
             let mut all = Vec::new();
             for shard in 0..3 {
@@ -246,5 +239,109 @@ fn a_client_that_leaves_leaves_nothing() {
         })
         .await;
         assert_eq!(items(&shards), ["", "", ""]);
+    });
+}
+
+fn nothing_is_prepared(shards: &Shards) {
+    let sql = "select count(*) from pg_prepared_xacts where database = current_database()";
+    let prepared = shards.on_shards(sql);
+    assert!(prepared.iter().all(|rows| rows[0][0].as_deref() == Some("0")), "{prepared:?}");
+}
+
+/// The lines of a transcript, in order of their text.
+fn sorted(answer: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = answer.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn statements_of_all_shards_are_one_statement() {
+    run(60, async {
+        let shards = start("scatter").await;
+        let mut raw = shards.raw().await;
+        play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
+        let answer = raw.ask(&query("select id from item"), 1).await;
+        let row = |id: u32| format!("D \\x00\\x01\\x00\\x00\\x00\\x01{id}");
+        let rows = [row(1), row(2), row(3)];
+        let mut wanted = vec!["C SELECT 3\\x00", &rows[0], &rows[1], &rows[2]];
+        wanted.extend(["T id:23:-1:0", "Z I"]);
+        assert_eq!(sorted(&answer), wanted);
+        let answer = raw.ask(&query("update item set body = 'y'"), 1).await;
+        assert_eq!(answer, "C UPDATE 3\\x00\nZ I\n");
+        let texts = ["begin", "update item set body = 'z'", "rollback"].map(str::to_owned);
+        assert!(play(&mut raw, &texts).await.contains("UPDATE 3"));
+        let broken = "update item set id = case id when 3 then null else 4 end";
+        let answer = raw.ask(&query(broken), 1).await;
+        assert!(answer.contains(" 23502 ") && answer.ends_with("Z I\n"), "{answer}");
+        let texts = ["begin", broken, "select 1", "commit"].map(str::to_owned);
+        let answer = play(&mut raw, &texts).await;
+        assert!(answer.contains(" 25P02 ") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
+        let bodies = shards.on_shards("select id || body from item");
+        let found: Vec<_> = bodies.iter().map(|rows| rows[0][0].as_deref().unwrap()).collect();
+        assert_eq!(found, ["1y", "2y", "3y"]);
+        nothing_is_prepared(&shards);
+        let answer = raw.ask(&query("alter table item add more int"), 1).await;
+        assert_eq!(answer, "C ALTER TABLE\\x00\nZ I\n");
+        let more = shards.on_shards("select count(more) from item");
+        assert_eq!(more.len(), 3);
+    });
+}
+
+#[test]
+fn prepared_statements_run_on_all_shards() {
+    run(60, async {
+        let shards = start("prepared").await;
+        let mut raw = shards.raw().await;
+        play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
+        let mut client = shards.client().await;
+        let sql = "select id from item where body = $1";
+        let statement = client.prepare(sql).await.unwrap();
+        for _ in 0..2 {
+            let rows = client.query(&statement, &[&"x"]).await.unwrap();
+            let mut ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, [1, 2, 3]);
+        }
+        let change = "update item set body = $1";
+        assert_eq!(client.execute(change, &[&"y"]).await.unwrap(), 3);
+        let transaction = client.transaction().await.unwrap();
+        assert_eq!(transaction.execute(change, &[&"z"]).await.unwrap(), 3);
+        assert_eq!(transaction.query(&statement, &[&"z"]).await.unwrap().len(), 3);
+        transaction.rollback().await.unwrap();
+        let batch = [step("update item set body = 'b'", &[]), step(&insert(1, 9), &[]), sync()];
+        let answer = raw.ask(&batch.concat(), 1).await;
+        assert!(answer.contains("C UPDATE 3") && answer.contains("C INSERT 0 1"), "{answer}");
+        let broken = [step("update item set body = 'c'", &[]), step(&insert(1, 9), &[]), sync()];
+        let answer = raw.ask(&broken.concat(), 1).await;
+        assert!(answer.contains(" 23505 ") && answer.ends_with("Z I\n"), "{answer}");
+        let bodies = shards.on_shards("select min(body) || max(body) from item where id < 9");
+        assert!(bodies.iter().all(|rows| rows[0][0].as_deref() == Some("bb")), "{bodies:?}");
+        nothing_is_prepared(&shards);
+    });
+}
+
+#[test]
+fn a_cancel_request_reaches_all_shards() {
+    run(60, async {
+        let shards = start("cancel").await;
+        let mut raw = shards.raw().await;
+        play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
+        let client = shards.client().await;
+        let token = client.cancel_token();
+        let asking = async { client.simple_query("select id, pg_sleep(30) from item").await };
+        let cancelling = async {
+            let running = "select count(*) from pg_stat_activity where datname = \
+                           current_database() and wait_event = 'PgSleep'";
+            eventually("all shards sleep", Duration::from_secs(10), async || {
+                let found = shards.on_shards(running);
+                found.iter().all(|rows| rows[0][0].as_deref() == Some("1"))
+            })
+            .await;
+            token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(asking, cancelling);
+        assert_eq!(answer.unwrap_err().code().unwrap().code(), "57014");
+        assert_eq!(client.simple_query("select id from item").await.unwrap().len(), 5);
     });
 }
