@@ -171,9 +171,9 @@ impl<'a> Levels<'a> {
                 level
             }
             Body::Branches(branches, operators) => {
-                let all = operators.iter().all(|operator| {
-                    operator.all && operator.kind == super::query::SetKind::Union
-                });
+                let all = operators
+                    .iter()
+                    .all(|operator| operator.all && operator.kind == super::query::SetKind::Union);
                 let levels: Vec<Level> =
                     branches.iter().map(|branch| self.query(branch, parent)).collect();
                 let mut level = united(levels, all);
@@ -314,8 +314,7 @@ impl<'a> Levels<'a> {
 
     /// Whether rows of `to` only matter with rows of `from` of the same key.
     fn flows(&self, from: usize, to: usize) -> bool {
-        let (Some(first), Some(second)) =
-            (self.references.base(from), self.references.base(to))
+        let (Some(first), Some(second)) = (self.references.base(from), self.references.base(to))
         else {
             return false;
         };
@@ -364,7 +363,8 @@ impl<'a> Levels<'a> {
         for fact in self.reader.facts(filter) {
             match fact {
                 Fact::Limited(column, limited) => {
-                    if let Found::Key { columns, above: 0, .. } = self.references.find(scope, &column)
+                    if let Found::Key { columns, above: 0, .. } =
+                        self.references.find(scope, &column)
                     {
                         columns.iter().for_each(|key| self.references.limit(*key, &limited));
                     }
@@ -381,7 +381,12 @@ impl<'a> Levels<'a> {
 
     /// Two columns are equal at a join, or in WHERE. `restricts` says whether rows under a leaf
     /// that do not meet the condition are left out.
-    fn equal(&mut self, found: (Found, Found), node: Option<usize>, restricts: &dyn Fn(usize) -> bool) {
+    fn equal(
+        &mut self,
+        found: (Found, Found),
+        node: Option<usize>,
+        restricts: &dyn Fn(usize) -> bool,
+    ) {
         let (
             Found::Key { columns: first, leaf: x, above: i },
             Found::Key { columns: second, leaf: y, above: j },
@@ -477,7 +482,9 @@ impl<'a> Levels<'a> {
         let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
         let mut keys = Vec::new();
         for root in roots.unwrap_or_default() {
-            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_))) && qualifier.is_none() {
+            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_)))
+                && qualifier.is_none()
+            {
                 // Joins may merge columns.
                 continue;
             }
@@ -490,7 +497,11 @@ impl<'a> Levels<'a> {
                 }
                 match &reference.source {
                     Source::Sharded(table) => keys.extend(
-                        table.key_columns.iter().enumerate().map(|(i, k)| (k.clone(), vec![(leaf, i)])),
+                        table
+                            .key_columns
+                            .iter()
+                            .enumerate()
+                            .map(|(i, k)| (k.clone(), vec![(leaf, i)])),
                     ),
                     Source::Derived(inner) => keys.extend(inner.iter().cloned()),
                     Source::Same | Source::On(_) => {}
