@@ -157,7 +157,7 @@ impl<'a> Levels<'a> {
         }
         let mut level = match &query.body {
             Body::Select(select) => self.select(select, query, parent),
-            Body::Values(_) => {
+            Body::Values => {
                 let scope = self.references.scope(Vec::new(), parent);
                 let mut level = Level::same(None);
                 self.outer_nested(&query.nested, scope, &mut level);
@@ -504,7 +504,7 @@ impl<'a> Levels<'a> {
                             .map(|(i, k)| (k.clone(), vec![(leaf, i)])),
                     ),
                     Source::Derived(inner) => keys.extend(inner.iter().cloned()),
-                    Source::Same | Source::On(_) => {}
+                    Source::Same | Source::On => {}
                 }
             }
         }

@@ -14,7 +14,7 @@ pub(crate) enum Meaning<'a> {
     /// Its rows are spread by their key.
     Sharded(&'a Table),
     /// A whole copy on every shard.
-    Reference(&'a Table),
+    Reference,
     /// It lives on this shard alone.
     On(ShardId),
     /// Of the system catalogs; on every server, and different on each.
@@ -78,7 +78,7 @@ impl<'a> Catalog<'a> {
             return Meaning::Refused(reaches("table", &table.name, &reached));
         }
         match distribution.kind {
-            DistributionKind::Reference => Meaning::Reference(table),
+            DistributionKind::Reference => Meaning::Reference,
             DistributionKind::Single => Meaning::On(distribution.home),
             DistributionKind::Hash | DistributionKind::Range | DistributionKind::List => {
                 Meaning::Sharded(table)

@@ -30,7 +30,7 @@ impl<'a> Levels<'a> {
                 }
                 node
             }
-            From::Function { alias, .. } => {
+            From::Function { alias } => {
                 let name = alias.as_ref().and_then(|alias| alias.name.clone());
                 self.add(Source::Same, name, None, false)
             }
@@ -164,7 +164,7 @@ impl<'a> Levels<'a> {
                 }
                 Source::Sharded(table)
             }
-            Meaning::Reference(_) => {
+            Meaning::Reference => {
                 self.reference = true;
                 Source::Same
             }
@@ -212,7 +212,7 @@ impl<'a> Levels<'a> {
         if !self.also.contains(&shard) {
             self.also.push(shard);
         }
-        Source::On(shard)
+        Source::On
     }
 
     fn derived(&mut self, level: Level, alias: Option<&Alias>) -> usize {
@@ -250,7 +250,7 @@ impl<'a> Levels<'a> {
                     level.bases.push(leaf);
                 }
                 Source::Derived(keys) => level.keys.clone_from(keys),
-                Source::Same | Source::On(_) => {}
+                Source::Same | Source::On => {}
             }
         }
         if let Some(inner) = self.inner_level(leaf) {
@@ -327,7 +327,7 @@ impl<'a> Levels<'a> {
         match self.references.all.get(leaf).map(|reference| &reference.source) {
             Some(Source::Sharded(_)) => Rows::Spread { refs: vec![leaf], sure: vec![leaf] },
             Some(Source::Same) | None => Rows::Same,
-            Some(Source::On(_)) => {
+            Some(Source::On) => {
                 let why = "A table of one shard is joined with rows of several.";
                 Rows::Whole("table-of-one-shard", why.to_string())
             }
