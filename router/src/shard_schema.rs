@@ -29,9 +29,8 @@ const TEXT: &str = include_str!("shard_schema.sql");
 /// transactions. It must be run as one transaction; to run it again changes nothing, and brings an
 /// older version up to this one.
 pub fn install(number: u16, recovery_roles: &[&str]) -> String {
-    let mut text = TEXT
-        .replace("$NUMBER$", &number.to_string())
-        .replace("$VERSION$", &VERSION.to_string());
+    let mut text =
+        TEXT.replace("$NUMBER$", &number.to_string()).replace("$VERSION$", &VERSION.to_string());
     for role in recovery_roles {
         let role = role.replace('"', "\"\"");
         text.push_str(&format!(

@@ -65,6 +65,8 @@ pub enum Collation {
     None,
     /// By bytes.
     Bytes,
+    /// As the database does, which does not sort by bytes: equal only when the bytes are.
+    Database,
     /// Equal only when the bytes are; in an order of its own.
     Deterministic,
     /// Different texts may be equal.
@@ -206,12 +208,10 @@ impl SchemaFacts {
             (_, []) => Lookup::Unknown,
             (None, [one]) => Lookup::One(one),
             (None, several) => Lookup::Several(several),
-            (Some(schema), all) => {
-                match all.iter().find(|relation| *relation.schema == *schema) {
-                    Some(relation) => Lookup::One(relation),
-                    None => Lookup::Unknown,
-                }
-            }
+            (Some(schema), all) => match all.iter().find(|relation| *relation.schema == *schema) {
+                Some(relation) => Lookup::One(relation),
+                None => Lookup::Unknown,
+            },
         }
     }
 

@@ -75,7 +75,11 @@ impl SchemaFacts {
         self
     }
 
-    fn of_row(&mut self, kind: FactKind, row: Row<'_>) -> Result<Option<&mut Relation>, FactsError> {
+    fn of_row(
+        &mut self,
+        kind: FactKind,
+        row: Row<'_>,
+    ) -> Result<Option<&mut Relation>, FactsError> {
         let column = |index: usize, column: &'static str| {
             row.get(index).copied().flatten().ok_or(FactsError { kind, column })
         };
@@ -134,7 +138,8 @@ impl SchemaFacts {
                 "-" => Collation::None,
                 "c" => Collation::Bytes,
                 "d" if self.sorts_by_bytes => Collation::Bytes,
-                "d" | "o" => Collation::Deterministic,
+                "d" => Collation::Database,
+                "o" => Collation::Deterministic,
                 _ => Collation::Nondeterministic,
             },
             not_null: column(8, "not null flag")? == "t",

@@ -31,15 +31,61 @@ pub(super) fn combine(name: &str) -> Option<Combine> {
 
 /// Aggregates of PostgreSQL 13 to 18.
 const AGGREGATES: &[&str] = &[
-    "any_value", "array_agg", "avg", "bit_and", "bit_or", "bit_xor", "bool_and", "bool_or", "corr",
-    "count", "covar_pop", "covar_samp", "cume_dist", "dense_rank", "every", "json_agg",
-    "json_agg_strict", "json_arrayagg", "json_object_agg", "json_object_agg_strict",
-    "json_object_agg_unique", "json_object_agg_unique_strict", "json_objectagg", "jsonb_agg",
-    "jsonb_agg_strict", "jsonb_object_agg", "jsonb_object_agg_strict", "jsonb_object_agg_unique",
-    "jsonb_object_agg_unique_strict", "max", "min", "mode", "percent_rank", "percentile_cont",
-    "percentile_disc", "range_agg", "range_intersect_agg", "rank", "regr_avgx", "regr_avgy",
-    "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx", "regr_sxy", "regr_syy",
-    "stddev", "stddev_pop", "stddev_samp", "string_agg", "sum", "var_pop", "var_samp", "variance",
+    "any_value",
+    "array_agg",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "corr",
+    "count",
+    "covar_pop",
+    "covar_samp",
+    "cume_dist",
+    "dense_rank",
+    "every",
+    "json_agg",
+    "json_agg_strict",
+    "json_arrayagg",
+    "json_object_agg",
+    "json_object_agg_strict",
+    "json_object_agg_unique",
+    "json_object_agg_unique_strict",
+    "json_objectagg",
+    "jsonb_agg",
+    "jsonb_agg_strict",
+    "jsonb_object_agg",
+    "jsonb_object_agg_strict",
+    "jsonb_object_agg_unique",
+    "jsonb_object_agg_unique_strict",
+    "max",
+    "min",
+    "mode",
+    "percent_rank",
+    "percentile_cont",
+    "percentile_disc",
+    "range_agg",
+    "range_intersect_agg",
+    "rank",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "string_agg",
+    "sum",
+    "var_pop",
+    "var_samp",
+    "variance",
     "xmlagg",
 ];
 
@@ -58,8 +104,24 @@ pub(super) fn needs_order(name: &str) -> bool {
 pub(super) fn is_exact(name: &str) -> bool {
     matches!(
         name,
-        "count" | "min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or"
-            | "bit_xor" | "mode" | "percentile_cont" | "percentile_disc" | "rank" | "dense_rank"
-            | "percent_rank" | "cume_dist" | "regr_count" | "array_agg" | "string_agg"
+        "count"
+            | "min"
+            | "max"
+            | "bool_and"
+            | "bool_or"
+            | "every"
+            | "bit_and"
+            | "bit_or"
+            | "bit_xor"
+            | "mode"
+            | "percentile_cont"
+            | "percentile_disc"
+            | "rank"
+            | "dense_rank"
+            | "percent_rank"
+            | "cume_dist"
+            | "regr_count"
+            | "array_agg"
+            | "string_agg"
     ) || name.starts_with("json")
 }

@@ -229,11 +229,7 @@ fn check_columns(
 }
 
 /// Fills in what the format has by default, and refuses what the splitting cannot know.
-fn finished(
-    mut plan: CopyPlan,
-    key_columns: &[Box<str>],
-    options: Options,
-) -> Refused<CopyPlan> {
+fn finished(mut plan: CopyPlan, key_columns: &[Box<str>], options: Options) -> Refused<CopyPlan> {
     let _ = key_columns;
     if options.dialect.is_none() {
         return Ok(plan);
@@ -383,8 +379,11 @@ fn impossible(option: &str) -> Box<Refusal> {
 
 fn without_key(relation: &Relation, key: &str) -> Box<Refusal> {
     Box::new(
-        Refusal::new("missing-key", format!("the lines of COPY have no shard key for {}", relation.name))
-            .detail(format!("Column {key} is not among them, or not of a type that is known."))
-            .hint("Name the column of the shard key in the list of columns."),
+        Refusal::new(
+            "missing-key",
+            format!("the lines of COPY have no shard key for {}", relation.name),
+        )
+        .detail(format!("Column {key} is not among them, or not of a type that is known."))
+        .hint("Name the column of the shard key in the list of columns."),
     )
 }

@@ -309,7 +309,8 @@ fn alter_action(
 ) -> Refused<()> {
     let skip = |at: usize, words: &[&str]| at + usize::from(words.contains(&text.word(at)));
     let first = text.word(action.start);
-    if matches!(first, "attach" | "detach" | "inherit") || text.are(action.start, &["no", "inherit"])
+    if matches!(first, "attach" | "detach" | "inherit")
+        || text.are(action.start, &["no", "inherit"])
     {
         return inherit(text, action, table, catalog);
     }
@@ -362,8 +363,7 @@ fn inherit(
 
 /// DROP, GRANT, REVOKE, COMMENT and their like.
 pub(super) fn other(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
-    let temporary =
-        |at: usize| text.name(at).is_some_and(|name| name.starts_with("pg_temp"));
+    let temporary = |at: usize| text.name(at).is_some_and(|name| name.starts_with("pg_temp"));
     if at.clone().any(|at| text.is_kind(at + 1, TokenKind::Dot) && temporary(at)) {
         return unsharded::place(text, at, catalog, "drop");
     }

@@ -15,7 +15,9 @@
 use super::aggregates::{self, Combine};
 use super::emit::{Emitter, Replacement};
 use super::expression::{self, Call, Column, Mark, Scope, top_level};
+use super::query::Query;
 use super::{ColumnRule, Merge, Refusal};
+use crate::facts::schema::SchemaFacts;
 use crate::lexer::TokenKind;
 use crate::planner::Text;
 use std::ops::Range;
@@ -39,7 +41,7 @@ pub(super) struct Shape {
     /// The items of ORDER BY.
     pub(super) order: Vec<Order>,
     /// LIMIT, OFFSET and FETCH, as they stand.
-    pub(super) limit: Option<Range<usize>>,
+    pub(super) limit: Vec<Range<usize>>,
     /// Rows each shard need give at most, when ORDER BY and LIMIT say so.
     pub(super) limit_of_parts: Option<u64>,
 }
@@ -71,19 +73,21 @@ pub(super) struct Finished {
 
 type Result<T> = std::result::Result<T, Box<Refusal>>;
 
-/// Makes the two statements. `collations` has the collation of a column, if it is not the
-/// database's.
+/// Makes the two statements for a query whose sources are exact per shard. `limit_of_parts` is how
+/// many of the first rows of each shard are enough, when its ORDER BY and LIMIT say so.
 pub(super) fn finish(
     text: &Text<'_>,
-    scope: &Scope,
-    shape: &Shape,
-    collation: &dyn Fn(Column) -> Option<String>,
+    query: &Query,
+    schema: &SchemaFacts,
+    limit_of_parts: Option<u64>,
 ) -> Result<Finished> {
     let ours = text.sql.windows(5).any(|window| window.eq_ignore_ascii_case(b"pgm_c"));
     if ours || text.sql.contains(&1) {
         return Err(refuse("reserved-name", "a name that begins with pgm_c, or a control byte"));
     }
-    let builder = Builder::read(text, scope, shape, collation)?;
+    let known = Known::read(text, query, schema, limit_of_parts)?;
+    let collation = |column| known.collation(column);
+    let builder = Builder::read(text, &known.scope, &known.shape, &collation)?;
     let finished = match builder.is_partial() {
         true => builder.partial()?,
         false => builder.gathered()?,
@@ -371,8 +375,8 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     fn limit(&self, emitter: &mut Emitter<'_, '_>) {
-        if let Some(limit) = &self.shape.limit {
-            emitter.copy(limit.clone(), &[]);
+        for clause in &self.shape.limit {
+            emitter.copy(clause.clone(), &[]);
         }
     }
 }
@@ -403,3 +407,8 @@ fn named(item: &Item) -> String {
 
 mod gathered;
 mod partial;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use shape::Known;

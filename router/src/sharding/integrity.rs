@@ -94,9 +94,7 @@ fn collides(unique: &Unique, table: &Table, change: Change<'_>) -> bool {
     match change {
         Change::Insert => true,
         Change::Delete => false,
-        Change::Update(_) => {
-            unique.partial || unique.more || changes_any(change, &unique.columns)
-        }
+        Change::Update(_) => unique.partial || unique.more || changes_any(change, &unique.columns),
     }
 }
 
@@ -178,9 +176,7 @@ fn referenced(
                 continue;
             }
             let kept = match kind_of(catalog, other) {
-                Kind::Sharded(sharded) => {
-                    same_shard(sharded, &key.columns, table, &key.to_columns)
-                }
+                Kind::Sharded(sharded) => same_shard(sharded, &key.columns, table, &key.to_columns),
                 _ => false,
             };
             if !kept {
@@ -209,7 +205,8 @@ fn check_trigger(
         let mut refusal = *refusal;
         refusal.construct = "trigger";
         refusal.message = format!("{name} has a trigger that looks beyond its row").into();
-        refusal.hint = Some("Triggers of sharded tables may use their row and reference tables.".into());
+        refusal.hint =
+            Some("Triggers of sharded tables may use their row and reference tables.".into());
         return Err(Box::new(refusal));
     }
     let changes_key = |column: &Box<str>| **column == *"*" || table.key_columns.contains(column);

@@ -144,9 +144,8 @@ impl Display for Spread {
         write!(f, "{}{}", self.merge, if self.writes { " writes" } else { "" })?;
         let mut rest = self.parts.as_slice();
         while let Some(first) = rest.first() {
-            let same = |part: &&super::Part| {
-                part.sql == first.sql && part.parameters == first.parameters
-            };
+            let same =
+                |part: &&super::Part| part.sql == first.sql && part.parameters == first.parameters;
             let count = rest.iter().take_while(same).count();
             let (these, others) = rest.split_at(count);
             f.write_str(" | ")?;

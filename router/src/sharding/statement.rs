@@ -6,11 +6,7 @@ use crate::planner::Text;
 use std::ops::Range;
 
 /// Where a statement goes that is no query, no EXPLAIN, no cursor and no COPY TO.
-pub(super) fn place(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     match text.word(at.start) {
         "with" => ctes::place(text, at, catalog),
         "insert" => insert::place(text, at, catalog),

@@ -26,9 +26,8 @@ fn observe(sql: &str, parameters: Option<&str>, catalog: Catalog<'_>) -> String 
     let plan = plan(sql.as_bytes(), catalog.facts, Dialect::default());
     let placing = place(sql.as_bytes(), &plan, catalog, Dialect::default());
     let mut out = format!("  = {placing}\n");
-    let given: Option<Vec<Option<&[u8]>>> = parameters.map(|all| {
-        all.split(" | ").map(|v| (v != "NULL").then_some(v.as_bytes())).collect()
-    });
+    let given: Option<Vec<Option<&[u8]>>> = parameters
+        .map(|all| all.split(" | ").map(|v| (v != "NULL").then_some(v.as_bytes())).collect());
     let bound = given.as_ref().map(|values| Bound { types: &[], formats: &[], values });
     let literals = literals(sql.as_bytes());
     let values = Values {
@@ -75,7 +74,8 @@ fn check(file: &str, text: &str, refused: bool) {
         if let Some(parameters) = parameters {
             writeln!(seen, "{parameters}").unwrap();
         }
-        while lines.next_if(|line| line.starts_with("  = ") || line.starts_with("  > ")).is_some() {}
+        while lines.next_if(|line| line.starts_with("  = ") || line.starts_with("  > ")).is_some() {
+        }
         let parameters = parameters.and_then(|line| line.get(4..));
         let observed = observe(&line.replace('⏎', "\n"), parameters, catalog);
         if observed.contains("refused: ") != refused {

@@ -2,7 +2,7 @@
 //! runs over them.
 
 use super::{
-    Builder, ColumnRule, Column, Emitter, Finished, Mark, Merge, Ordering, Piece, Replacement,
+    Builder, Column, ColumnRule, Emitter, Finished, Mark, Merge, Ordering, Piece, Replacement,
     Result, aggregates, column_of, is_aggregate, named, quoted, refuse, rows,
 };
 use std::collections::BTreeMap;
@@ -14,6 +14,10 @@ impl Builder<'_, '_> {
                 let what = format!("{} without an ORDER BY of its own", call.name);
                 return Err(refuse("aggregate-without-order", what));
             }
+        }
+        let groups = !self.group.is_empty() || self.aggregates().next().is_some();
+        if groups && self.has_star() {
+            return Err(refuse("ungrouped-column", "a star beside GROUP BY or aggregates"));
         }
         let columns = self.columns_used();
         if columns.is_empty() {
@@ -64,7 +68,7 @@ impl Builder<'_, '_> {
         }
         part.put("\n");
         part.copy(self.shape.source.clone(), &[]);
-        if let Some(limit) = self.shape.limit_of_parts {
+        if let Some(limit) = self.shape.limit_of_parts.filter(|_| self.is_plain()) {
             let mut orders = Vec::new();
             for (order, spelled) in self.order.iter().zip(&self.shape.order) {
                 let tokens = match order {
@@ -85,6 +89,15 @@ impl Builder<'_, '_> {
             part.put(&format!("LIMIT {limit}"));
         }
         Ok(part.finish())
+    }
+
+    /// Each row of the source makes one row of the answer.
+    fn is_plain(&self) -> bool {
+        let one_level = self.shape.distinct.is_none() && self.group.is_empty();
+        one_level
+            && self.having.is_none()
+            && self.calls().all(|call| !call.over)
+            && self.aggregates().next().is_none()
     }
 
     /// The expression of the target list that a number or alias in ORDER BY stands for.
@@ -152,11 +165,7 @@ impl Builder<'_, '_> {
         last.finish()
     }
 
-    fn star(
-        &self,
-        tokens: &std::ops::Range<usize>,
-        columns: &BTreeMap<Column, usize>,
-    ) -> String {
+    fn star(&self, tokens: &std::ops::Range<usize>, columns: &BTreeMap<Column, usize>) -> String {
         let name = (tokens.len() == 3).then(|| self.text.name(tokens.start)).flatten();
         let of = columns.iter().filter(|(column, _)| {
             let source = &self.scope.sources[column.source];

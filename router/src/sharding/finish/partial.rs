@@ -26,8 +26,12 @@ struct Groups<'a> {
 impl Builder<'_, '_> {
     pub(super) fn partial(&self) -> Result<Finished> {
         let groups = self.groups()?;
+        if self.has_star() {
+            return Err(refuse("ungrouped-column", "a star beside GROUP BY or aggregates"));
+        }
         let mut columns: Vec<Partial<'_>> = (0..groups.pieces.len()).map(Partial::Group).collect();
-        let mut rules = vec![ColumnRule::Any; columns.len()];
+        let mut rules: Vec<ColumnRule> =
+            groups.pieces.iter().map(|piece| self.rule_of_group(piece)).collect();
         let mut combined: Vec<Replacement> = Vec::new();
         for call in self.aggregates() {
             if combined.iter().any(|(tokens, _)| *tokens == call.tokens) {
@@ -56,7 +60,8 @@ impl Builder<'_, '_> {
             return Err(refuse("no-columns", "no column of a table in its results"));
         }
         let (part, parameters) = self.grouping_part(&groups, &columns);
-        let (sql, final_parameters) = self.combining_statement(&groups, &combined, columns.len())?;
+        let (sql, final_parameters) =
+            self.combining_statement(&groups, &combined, columns.len())?;
         let merge = Merge::Finish { sql, columns: rules, parameters: final_parameters };
         Ok(Finished { part, parameters, merge })
     }
@@ -65,15 +70,33 @@ impl Builder<'_, '_> {
     fn groups(&self) -> Result<Groups<'_>> {
         let distinct = self.group.is_empty() && self.aggregates().next().is_none();
         let from = if distinct { &self.items } else { &self.group };
-        let has_column = |piece: &&Piece| {
-            piece.marks.iter().any(|mark| matches!(mark, Mark::Column(..)))
-        };
+        let has_column =
+            |piece: &&Piece| piece.marks.iter().any(|mark| matches!(mark, Mark::Column(..)));
         let pieces: Vec<&Piece> = from.iter().filter(has_column).collect();
         if !distinct && pieces.len() != from.len() {
             return Err(refuse("group-by-constant", "a constant in GROUP BY"));
         }
         let canonical = pieces.iter().map(|piece| self.canonical(piece)).collect();
         Ok(Groups { pieces, canonical })
+    }
+
+    /// A group's column that a window function adds up must be of an exact type.
+    fn rule_of_group(&self, group: &Piece) -> ColumnRule {
+        let adds = |call: &Call| call.over && !aggregates::is_exact(&call.name);
+        let added = self.all().any(|piece| {
+            piece.marks.iter().any(|mark| match mark {
+                Mark::Call(call) if adds(call) && aggregates::is_aggregate(&call.name) => {
+                    piece.marks.iter().any(|inside| match inside {
+                        Mark::Column(column, tokens) => {
+                            call.arguments.contains(&tokens.start) && has(group, *column)
+                        }
+                        Mark::Call(_) | Mark::Collate(_) => false,
+                    })
+                }
+                Mark::Call(_) | Mark::Column(..) | Mark::Collate(_) => false,
+            })
+        });
+        if added { ColumnRule::Exact } else { ColumnRule::Any }
     }
 
     fn canonical(&self, piece: &Piece) -> Canonical {
@@ -132,9 +155,8 @@ impl Builder<'_, '_> {
                     }
                 }
                 Partial::Aggregate(call, name) => {
-                    let renamed = name.map(|name| {
-                        (call.tokens.start..call.arguments.start - 1, name.to_owned())
-                    });
+                    let renamed = name
+                        .map(|name| (call.tokens.start..call.arguments.start - 1, name.to_owned()));
                     part.copy(call.tokens.clone(), renamed.as_slice());
                 }
             }
@@ -285,12 +307,13 @@ impl Builder<'_, '_> {
                 Some(TokenKind::OpenParen | TokenKind::Comma)
             );
         let after = tokens.end == piece.tokens.end
-            || matches!(
-                self.text.kind(tokens.end),
-                Some(TokenKind::CloseParen | TokenKind::Comma)
-            );
+            || matches!(self.text.kind(tokens.end), Some(TokenKind::CloseParen | TokenKind::Comma));
         before && after
     }
+}
+
+fn has(piece: &Piece, wanted: Column) -> bool {
+    piece.marks.iter().any(|mark| matches!(mark, Mark::Column(column, _) if *column == wanted))
 }
 
 fn is_column(mark: &Mark) -> bool {

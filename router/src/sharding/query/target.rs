@@ -30,10 +30,45 @@ pub(crate) struct Target {
 
 /// Words that cannot be a name without AS.
 const NO_BARE_LABEL: [&str; 39] = [
-    "array", "as", "char", "character", "create", "day", "except", "fetch", "filter", "for", "from",
-    "grant", "group", "having", "hour", "intersect", "into", "isnull", "limit", "minute", "month",
-    "notnull", "offset", "on", "order", "over", "overlaps", "precision", "returning", "second",
-    "to", "union", "varchar", "varying", "where", "window", "with", "within", "without",
+    "array",
+    "as",
+    "char",
+    "character",
+    "create",
+    "day",
+    "except",
+    "fetch",
+    "filter",
+    "for",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "hour",
+    "intersect",
+    "into",
+    "isnull",
+    "limit",
+    "minute",
+    "month",
+    "notnull",
+    "offset",
+    "on",
+    "order",
+    "over",
+    "overlaps",
+    "precision",
+    "returning",
+    "second",
+    "to",
+    "union",
+    "varchar",
+    "varying",
+    "where",
+    "window",
+    "with",
+    "within",
+    "without",
 ];
 
 /// Reads a target list.
@@ -43,9 +78,7 @@ pub(crate) fn targets(text: &Text<'_>, at: Span) -> Vec<Target> {
 
 fn target(text: &Text<'_>, at: Span) -> Target {
     let last = at.end.saturating_sub(1);
-    if text.raw(last) == b"*"
-        && (at.len() == 1 || text.kind_before(last) == Some(TokenKind::Dot))
-    {
+    if text.raw(last) == b"*" && (at.len() == 1 || text.kind_before(last) == Some(TokenKind::Dot)) {
         return Target { at, label: Label::Star };
     }
     if at.len() >= 3
@@ -123,7 +156,10 @@ fn bare_label(text: &Text<'_>, at: Span) -> Bare {
         Some(TokenKind::Word) => {
             let previous = text.word(before);
             let is_value = matches!(previous, "null" | "true" | "false" | "end")
-                || matches!(previous, "int" | "integer" | "bigint" | "numeric" | "boolean" | "real")
+                || matches!(
+                    previous,
+                    "int" | "integer" | "bigint" | "numeric" | "boolean" | "real"
+                )
                 || previous.starts_with("current_")
                 || text.kind_before(before) == Some(TokenKind::Dot);
             match is_value || !keywords::is_keyword(previous) {
