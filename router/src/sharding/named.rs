@@ -90,8 +90,7 @@ pub(super) fn kind_of<'a>(catalog: Catalog<'a>, relation: &Relation) -> Kind<'a>
     let mut at = Some((&relation.schema, &relation.name));
     for _ in 0..MAX_PARENTS {
         let Some((schema, name)) = at else { break };
-        let found = catalog.map.tables.iter();
-        if let Some(table) = found.into_iter().find(|t| t.schema == *schema && t.name == *name) {
+        if let Some(table) = catalog.map.table(Some(schema), name) {
             return of_table(catalog, table);
         }
         let known = facts.relation(schema, name).and_then(|known| known.parent.as_ref());
@@ -108,10 +107,8 @@ pub(super) fn kind_of<'a>(catalog: Catalog<'a>, relation: &Relation) -> Kind<'a>
         }
         false
     };
-    match catalog.map.tables.iter().find(is_parent) {
-        Some(_) => Kind::Mixed,
-        None => Kind::On(catalog.map.home),
-    }
+    let mixed = facts.is_parent(relation) && catalog.map.tables.iter().any(|t| is_parent(&t));
+    if mixed { Kind::Mixed } else { Kind::On(catalog.map.home) }
 }
 
 fn of_table<'a>(catalog: Catalog<'a>, table: &'a Table) -> Kind<'a> {
@@ -131,14 +128,20 @@ pub(super) fn is_sharded_name(catalog: Catalog<'_>, name: &str) -> bool {
 }
 
 fn any_of(catalog: Catalog<'_>, name: &str, wanted: impl Fn(Kind<'_>) -> bool) -> bool {
-    let in_map = |table: &Table| *table.name == *name && wanted(of_table(catalog, table));
     let known = match catalog.facts.schema().lookup(None, name) {
         Lookup::Unknown => &[],
         Lookup::One(relation) => std::slice::from_ref(relation),
         Lookup::Several(relations) => relations,
     };
-    catalog.map.tables.iter().any(in_map)
+    mapped(catalog, name).any(|table| wanted(of_table(catalog, table)))
         || known.iter().any(|relation| wanted(kind_of(catalog, relation)))
+}
+
+/// The map's tables of this name.
+fn mapped<'a>(catalog: Catalog<'a>, name: &'a str) -> impl Iterator<Item = &'a Table> {
+    let tables = &catalog.map.tables;
+    let first = tables.partition_point(|table| *table.name < *name);
+    tables.iter().skip(first).take_while(move |table| *table.name == *name)
 }
 
 /// Whether all relations of this name are reference tables, and there is one.
