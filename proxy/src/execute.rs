@@ -6,12 +6,18 @@
 //! merges whole rows without decoding them, and writes to the client. Each server is read up to a
 //! bound: one whose rows are not needed yet waits, and a slow client stops them all.
 
+mod array_types;
 mod ask;
 mod beside;
 mod columns;
+mod copy_in;
+mod copy_out;
+mod describe;
 mod desk;
 mod failing;
 mod feed;
+mod finish;
+mod gather;
 mod ordered;
 mod sort_key;
 mod straight;
@@ -24,8 +30,12 @@ use crate::wire::frame;
 use crate::wire::stream::Stream;
 use ask::Results;
 use bytes::BytesMut;
+pub use copy_in::{CopyIn, copy_in};
+use copy_out::CopyOut;
+pub use describe::{Description, describe};
 use desk::Desk;
 use feed::Feed;
+use finish::Finish;
 use ordered::Ordered;
 use pgmanifold_router::shard_map::ShardId;
 use pgmanifold_router::sharding::{Merge, Part, Spread};
@@ -78,11 +88,18 @@ pub struct Limits {
     pub row_bytes: usize,
     /// Bytes of partial rows collected for a server that computes the answer of them.
     pub gather_bytes: usize,
+    /// Floating point numbers of several shards may be added in any order.
+    pub inexact_floats: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { buffer_bytes: 64 * 1024, row_bytes: 256 << 20, gather_bytes: 16 << 20 }
+        Self {
+            buffer_bytes: 64 * 1024,
+            row_bytes: 256 << 20,
+            gather_bytes: 16 << 20,
+            inexact_floats: false,
+        }
     }
 }
 
@@ -171,7 +188,7 @@ pub async fn run(
 ) -> Result<Done, Failure> {
     let results = match spread.merge {
         Merge::Ordered { .. } => Results::ClientAndHelper,
-        Merge::Finish { .. } => Results::Text,
+        Merge::Finish { .. } => Results::Binary,
         _ => Results::Client,
     };
     let mut feeds = open(parts, spread, call, results)?;
@@ -180,6 +197,14 @@ pub async fn run(
     let merged = match &spread.merge {
         Merge::Ordered { keys, limits } => {
             let merger = Ordered::new(&feeds, keys, *limits, describes);
+            desk.drive(&mut feeds, merger).await
+        }
+        Merge::Finish { sql, columns, parameters } => {
+            let finish = Finish { sql, columns, parameters, original: &spread.original };
+            finish::run(finish, &mut feeds, &mut desk, call).await
+        }
+        Merge::CopyOut { header, binary } => {
+            let merger = CopyOut::new(&feeds, *header, *binary);
             desk.drive(&mut feeds, merger).await
         }
         merge => {

@@ -1,13 +1,24 @@
 //! Owns the shard map each sharded database works by: the newest one, and which older ones are
 //! still in use. What a map means belongs to the router.
 
+pub mod admin;
+mod copy;
+mod link;
+mod rows;
+mod store;
+
+pub(crate) use store::MapStore;
+
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwapOption, Guard};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Longest wait for the catalog, or a shard, to answer a question about the map.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// SQLSTATE of statements whose shard, or whose map, is not available.
 pub const UNAVAILABLE: &str = "PGM05";
@@ -25,6 +36,8 @@ pub struct ShardedDatabase {
     map: ArcSwapOption<ShardMap>,
     /// Maps that were replaced while somebody used them.
     replaced: Mutex<Vec<Weak<ShardMap>>>,
+    /// Which catalog its maps are from.
+    source: OnceLock<String>,
     /// The first attempt to have a map has ended.
     tried: watch::Sender<bool>,
 }
@@ -41,7 +54,8 @@ impl ShardedDatabase {
         let (map, replaced) = (ArcSwapOption::empty(), Mutex::default());
         let name = database.name.clone();
         let tried = watch::Sender::new(false);
-        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, tried }))
+        let source = OnceLock::new();
+        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, source, tried }))
     }
 
     /// The newest map. Whoever works by it keeps it until his statement or transaction has ended,
@@ -106,6 +120,16 @@ impl ShardedDatabase {
         };
         self.take(next);
         self.set_tried();
+    }
+
+    /// Which catalog its maps are from, once one was taken from a catalog.
+    fn source(&self) -> Option<&String> {
+        self.source.get()
+    }
+
+    fn set_source(&self, catalog: &str) {
+        // What was set stays: maps of another catalog are not taken.
+        let _ = self.source.set(catalog.to_owned());
     }
 
     /// The first attempt to have a map has ended, well or not.
@@ -215,7 +239,8 @@ mod tests {
         sharded.declare(&map);
         sharded.declare(&map);
         assert_eq!(sharded.epoch(), 1);
-        sharded.declare(&Arc::new(map.next(|parts| parts.home = "s0".into()).unwrap()));
+        let other = map.next(|parts| *parts = parts.clone().reference("copies")).unwrap();
+        sharded.declare(&Arc::new(other));
         assert_eq!(sharded.epoch(), 2);
         assert_eq!(sharded.shard_name(sharded.home()), "s1");
         assert_eq!(sharded.shard_named("s1"), Some(ShardId(1)));

@@ -99,6 +99,12 @@ impl Scan {
         &self.literals
     }
 
+    /// True when the text is one statement all of whose literals are lifted.
+    pub fn lifts_all(&self) -> bool {
+        let normal = self.normal();
+        lifts_literals(normal) && memchr::memchr(b';', normal).is_none()
+    }
+
     /// Seeded hash of the normal form.
     pub fn hash(&self) -> u64 {
         self.hash

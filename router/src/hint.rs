@@ -24,6 +24,10 @@ pub struct Hints {
     pub causality: Option<Box<str>>,
     /// `max_lag=500` (milliseconds; `500ms` and `2s` too).
     pub max_lag_ms: Option<u64>,
+    /// `shard=<name>`: it runs there as it is.
+    pub shard: Option<Box<str>>,
+    /// `key=<key>` or `key='<distribution>:<key>'`: it runs, as it is, where that key lives.
+    pub key: Option<Box<str>>,
 }
 
 /// Longest text of one hint comment (bytes).
@@ -140,7 +144,12 @@ impl Hints {
             "role" => set(&mut self.role, Role::parse(&value)?, "role")?,
             "causality" => set(&mut self.causality, value.into_boxed_str(), "causality")?,
             "max_lag" => set(&mut self.max_lag_ms, parse_max_lag_ms(&value)?, "max_lag")?,
+            "shard" => set(&mut self.shard, value.into_boxed_str(), "shard")?,
+            "key" => set(&mut self.key, value.into_boxed_str(), "key")?,
             _ => return Err(unknown(name)),
+        }
+        if self.shard.is_some() && self.key.is_some() {
+            return Err(error("hints \"shard\" and \"key\" cannot stand together".to_string()));
         }
         Ok(rest)
     }
@@ -208,6 +217,7 @@ mod tests {
             role: Some(Role::Replica),
             causality: Some("it's user:42".into()),
             max_lag_ms: Some(2_000),
+            ..Hints::default()
         };
         let text = "/* pgm: role=replica, causality='it''s user:42', max_lag=2s */";
         assert_eq!(parse(text), Ok(full));
@@ -223,7 +233,8 @@ mod tests {
         for (text, expect) in [
             ("/* pgm: */", "empty hint"),
             ("/* pgm: foo */", "unknown hint \"foo\""),
-            ("/* pgm: shard=3 */", "unknown hint \"shard\""),
+            ("/* pgm: host=3 */", "unknown hint \"host\""),
+            ("/* pgm: shard=a, key=3 */", "hints \"shard\" and \"key\" cannot stand together"),
             ("/* pgm: role=master */", "role must be primary, replica or auto, not \"master\""),
             ("/* pgm: max_lag=5m */", "max_lag must be a number of ms or s, not \"5m\""),
             (

@@ -39,6 +39,7 @@ impl ConfigText {
             users: users.into(),
             shard: vec![
                 "monitor_user = \"monitor\"".into(),
+                "recovery_user = \"postgres\"".into(),
                 "tls_mode = \"disable\"".into(),
                 "health_interval_ms = 200".into(),
                 "health_ban_min_ms = 200".into(),

@@ -1,7 +1,9 @@
 //! Owns what a test of sharding works on: three shards with a database of the test's own, a proxy
 //! before them, and one plain server that has the same tables in one place (the oracle).
 
+pub mod commits;
 pub mod layout;
+pub mod scissors;
 pub mod servers;
 
 use crate::cluster::USER;
@@ -11,6 +13,7 @@ use crate::{client, eventually, front};
 use layout::Layout;
 use pgmanifold::config::model::Address;
 use pgmanifold::demo::postgres::{PgCluster, Postgres};
+use pgmanifold_router::shard_schema;
 use servers::{SHARDS, Servers};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -190,7 +193,11 @@ impl Shards {
     pub fn fill_into(&self, table: &str, into: &str, query: &str) {
         for (number, cluster) in self.servers.shards.iter().enumerate() {
             let own = self.layout.belongs(table, number, SHARDS);
-            let sql = format!("insert into {into} select * from ({query}) as filled where {own}");
+            // In another order than on the oracle: nothing may depend on it.
+            let sql = format!(
+                "insert into {into} select * from ({query}) as filled where {own} \
+                 order by md5(filled::text)"
+            );
             run_as_user(&cluster.primary, &self.database, &sql);
         }
         run_as_user(self.oracle(), &self.database, &format!("insert into {into} {query}"));
@@ -233,6 +240,22 @@ impl Shards {
     }
 }
 
+impl Shards {
+    /// Stops the proxy and removes the databases: for tests that make many.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn remove(mut self) {
+        if let Some(proxy) = self.proxy.take() {
+            front::stop(proxy);
+        }
+        let drop = format!("drop database {} with (force)", self.database);
+        for cluster in self.clusters() {
+            cluster.primary.query(&drop).expect("a database is dropped");
+        }
+    }
+}
+
 impl Drop for Shards {
     fn drop(&mut self) {
         if let Some(proxy) = self.proxy.take() {
@@ -243,9 +266,6 @@ impl Drop for Shards {
                 "--- end of the proxies' log ---\n{}\n---",
                 crate::fixture::tail(&front::log())
             );
-            for (number, shard) in self.servers.shards.iter().enumerate() {
-                println!("--- end of s{number}'s log ---\n{}\n---", shard.primary.log_tail());
-            }
         }
     }
 }
@@ -266,11 +286,13 @@ fn create_databases(servers: &Servers, options: &Options) -> String {
     let all = names().into_iter().chain(["oracle".into()]);
     let clusters = servers.shards.iter().chain([&servers.oracle]);
     std::thread::scope(|scope| {
-        for (place, cluster) in all.zip(clusters) {
+        for ((place, cluster), number) in all.zip(clusters).zip(0_u16..) {
             let database = &database;
             scope.spawn(move || {
                 servers::create_database(&cluster.primary, database, &place, options.icu);
                 if place != "oracle" {
+                    let schema = shard_schema::install(number, &[]);
+                    cluster.primary.query_in(database, &schema).expect("the schema of shards");
                     for sql in &options.install {
                         cluster.primary.query_in(database, sql).expect("an installation");
                     }

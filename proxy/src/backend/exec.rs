@@ -19,7 +19,40 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 pub async fn run(server: &mut Server, sql: &str) -> Result<Option<String>, SqlError> {
     let mut out = BytesMut::new();
     frame::put_query(&mut out, sql.as_bytes());
-    server.stream.write_all(&out).await.map_err(|error| broken(&error.to_string()))?;
+    ask(server, &out).await
+}
+
+/// The same for a text of a client's, whatever its encoding, without its rows.
+///
+/// # Errors
+/// As `run`.
+pub async fn run_text(server: &mut Server, text: &[u8]) -> Result<(), SqlError> {
+    let mut out = BytesMut::new();
+    frame::put_query(&mut out, text);
+    ask(server, &out).await.map(drop)
+}
+
+/// The same for a statement with values: the body of its Parse after the name, and of its Bind
+/// after both names.
+///
+/// # Errors
+/// As `run`.
+pub async fn run_bound(
+    server: &mut Server,
+    definition: &[u8],
+    values: &[u8],
+) -> Result<(), SqlError> {
+    let mut out = BytesMut::new();
+    frame::put(&mut out, b'P', &[&[0], definition]);
+    frame::put(&mut out, b'B', &[&[0, 0], values]);
+    frame::put(&mut out, b'E', &[&[0; 5]]);
+    frame::put(&mut out, b'S', &[]);
+    ask(server, &out).await.map(drop)
+}
+
+/// Sends whole messages and reads up to ReadyForQuery.
+async fn ask(server: &mut Server, out: &[u8]) -> Result<Option<String>, SqlError> {
+    server.stream.write_all(out).await.map_err(|error| broken(&error.to_string()))?;
     server.stream.flush().await.map_err(|error| broken(&error.to_string()))?;
     let mut input = BytesMut::with_capacity(4096);
     let (mut failure, mut value) = (None, None);

@@ -27,7 +27,14 @@ fn shard(hosts: usize, health: Health) -> Arc<Shard> {
         MonitorLogin { user: "monitor".into(), password: None, database: "postgres".into() };
     let failover = Failover { wait: Duration::from_secs(10), queue_max: 2 };
     let hosts = (0..hosts).map(host).collect();
-    Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })
+    Arc::new(Shard {
+        name: "main".into(),
+        hosts,
+        recovery: monitor.clone(),
+        monitor,
+        health,
+        failover,
+    })
 }
 
 fn health() -> Health {

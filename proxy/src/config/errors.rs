@@ -208,7 +208,7 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// Whether an error was noted.
+    /// Whether there is an error so far.
     pub(crate) fn has_errors(&self) -> bool {
         self.list.borrow().iter().any(|problem| problem.severity == Severity::Error)
     }

@@ -175,6 +175,8 @@ pub struct Shard {
     pub monitor: MonitorLogin,
     /// How hosts are watched.
     pub health: Health,
+    /// How recovery of commits over several shards logs in; its database is not used.
+    pub recovery: MonitorLogin,
     /// What statements do while there is no server for them.
     pub failover: Failover,
 }
@@ -251,6 +253,16 @@ pub enum ServerTlsMode {
     VerifyCa,
     /// As `VerifyCa`, and the certificate names the host.
     VerifyFull,
+}
+
+/// How long commits over several shards may be in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TwoPhaseTimes {
+    /// Between two rounds of recovery; and as long a part stays prepared before it counts as
+    /// abandoned.
+    pub recovery_interval: Duration,
+    /// Longest wait for the outcome of a commit whose server was lost.
+    pub resolve_timeout: Duration,
 }
 
 /// How long a client keeps a server.
@@ -333,4 +345,6 @@ pub struct Database {
     pub waiting: Waiting,
     /// How long sessions may do what.
     pub timeouts: SessionTimeouts,
+    /// How long commits over several shards may be in doubt.
+    pub two_phase: TwoPhaseTimes,
 }

@@ -10,7 +10,7 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    SequenceState, Shard, User,
+    SequenceState, Shard, TwoPhaseTimes, User,
 };
 use super::{catalog, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
@@ -319,6 +319,10 @@ fn database(
         notify_queue_bytes: reader.count("notify_queue_bytes"),
         waiting: limits::waiting(reader, general, reader.duration_ms("checkout_timeout_ms")),
         timeouts: limits::session_timeouts(reader),
+        two_phase: TwoPhaseTimes {
+            recovery_interval: reader.duration_ms("two_phase_recovery_interval_ms"),
+            resolve_timeout: reader.duration_ms("two_phase_resolve_timeout_ms"),
+        },
     })
 }
 

@@ -41,7 +41,16 @@ pub(crate) fn shard(reader: &Reader<'_>) -> Shard {
         password: secrets::password(reader, "monitor_password"),
         database: reader.name("monitor_database").unwrap_or_default(),
     };
-    Shard { name, hosts: hosts(reader), monitor, health, failover }
+    let recovery = recovery(reader, &monitor);
+    Shard { name, hosts: hosts(reader), monitor, recovery, health, failover }
+}
+
+fn recovery(reader: &Reader<'_>, monitor: &MonitorLogin) -> MonitorLogin {
+    let password = secrets::password(reader, "recovery_password");
+    match reader.name("recovery_user") {
+        Some(user) => MonitorLogin { user, password, database: monitor.database.clone() },
+        None => MonitorLogin { password: password.or(monitor.password.clone()), ..monitor.clone() },
+    }
 }
 
 fn hosts(reader: &Reader<'_>) -> Vec<Arc<Host>> {

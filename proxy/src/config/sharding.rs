@@ -7,14 +7,14 @@ use super::resolve::{Context, MAX_NAME_BYTES, Reader};
 use super::servers;
 use pgmanifold_router::key::{KeyType, KeyValue};
 use pgmanifold_router::shard_map::{
-    Bound, Distribution, DistributionKind, KeyRange, MAX_KEY_COLUMNS, MapError, ShardId, ShardMap,
-    Table as MapTable,
+    Bound, DistributionKind, DistributionParts, MAX_KEY_COLUMNS, MapParts, ShardId, ShardMap,
+    TableParts,
 };
 use std::sync::Arc;
 
 /// Most shards of one database.
 const MAX_SHARDS: usize = 1024;
-/// Words of `key_types`, as they are shown.
+/// Words of `key_types`.
 const KEY_TYPES: [KeyType; 9] = [
     KeyType::Int2,
     KeyType::Int4,
@@ -94,7 +94,10 @@ pub(super) fn maps(
                 let message = format!("a second distribution {:?}", distribution.name);
                 reader.error("name", message, "each may stand once per database");
             }
-            map.distributions.push(distribution);
+            if distribution.kind == DistributionKind::Hash && !has_ranges(&reader) {
+                map.even.push(distribution.name.to_string());
+            }
+            map.parts.distributions.push(distribution);
         } else {
             map.broken.extend(reader.text("name"));
         }
@@ -103,30 +106,23 @@ pub(super) fn maps(
         let reader = Reader::new(table, context);
         let Some(map) = find_map(&reader, &mut maps, complete) else { continue };
         let Some(table) = map_table(&reader, map) else { continue };
-        let name = (&table.schema, &table.name);
-        if map.tables.iter().any(|known| (&known.schema, &known.name) == name) {
+        let is_it =
+            |known: &TableParts| (&known.schema, &known.name) == (&table.schema, &table.name);
+        if map.parts.tables.iter().any(is_it) {
             let message = format!("a second table {}.{}", table.schema, table.name);
             reader.error("name", message, "each may stand once per database");
         }
-        map.tables.push(table);
-        map.unchecked_unique.push(reader.boolean("unchecked_unique"));
+        map.parts.tables.push(table);
     }
-    let finished = maps.into_iter().filter_map(|map| {
-        let database = of("database").find(|table| {
-            Reader::new(table, context).text("name").as_deref() == Some(map.database)
-        });
-        map.finish(database, context)
-    });
-    finished.collect()
+    maps.into_iter().filter_map(|map| map.finish(context)).collect()
 }
 
 /// A map in the making.
 struct Map<'a> {
     database: &'a str,
     sharding: &'a Sharding,
-    distributions: Vec<Distribution>,
-    tables: Vec<MapTable>,
-    unchecked_unique: Vec<bool>,
+    parts: MapParts,
+    even: Vec<String>,
     /// Names of distributions that were refused.
     broken: Vec<String>,
 }
@@ -134,34 +130,32 @@ struct Map<'a> {
 impl<'a> Map<'a> {
     fn new(database: &'a Database) -> Option<Self> {
         let sharding = database.sharding.as_deref()?;
-        let (distributions, tables) = (Vec::new(), Vec::new());
-        let (unchecked_unique, broken) = (Vec::new(), Vec::new());
+        let shards: Vec<&str> = sharding.shards.iter().map(|shard| shard.name.as_str()).collect();
+        let home = database.shard.name.as_str().into();
+        let parts = MapParts { home, ..MapParts::new(&shards) };
+        let (even, broken) = (Vec::new(), Vec::new());
         let database = &database.name;
-        Some(Self { database, sharding, distributions, tables, unchecked_unique, broken })
+        Some(Self { database, sharding, parts, even, broken })
     }
 
-    fn distribution(&self, name: &str) -> Option<usize> {
-        self.distributions.iter().position(|known| *known.name == *name)
+    fn distribution(&self, name: &str) -> Option<&DistributionParts> {
+        self.parts.distributions.iter().find(|known| *known.name == *name)
     }
 
-    /// The checked map. What is wrong was complained about where it stands; what only the whole
-    /// map shows is told at its database.
-    fn finish(self, database: Option<&Table>, context: &Context<'_>) -> Option<DeclaredMap> {
-        let shards = self.sharding.shards.iter().map(|shard| shard.name.as_str().into());
-        let (shards, home) = (shards.collect(), self.sharding.home);
-        let map = ShardMap::assemble(1, shards, home, self.distributions, self.tables);
-        let tell = |errors: Vec<MapError>| {
-            let Some(database) = database.filter(|_| !context.problems.has_errors()) else {
-                return;
-            };
-            for error in errors {
-                let key = "database.shards".to_owned();
-                context.problems.error(&database.span, key, error.to_string(), "");
+    fn finish(self, context: &Context<'_>) -> Option<DeclaredMap> {
+        let map = match ShardMap::build(self.parts) {
+            Ok(map) => Arc::new(map),
+            Err(errors) => {
+                // What was complained about at its own line is not said again.
+                let news = errors.iter().filter(|_| !context.problems.has_errors());
+                let news: Vec<String> = news.map(ToString::to_string).collect();
+                for message in news {
+                    context.problems.error(&(0..0), "distribution", message, "");
+                }
+                return None;
             }
         };
-        let map = Arc::new(map.map_err(tell).ok()?);
-        let unchecked_unique = self.unchecked_unique;
-        Some(DeclaredMap { database: self.database.to_owned(), map, unchecked_unique })
+        Some(DeclaredMap { database: self.database.to_owned(), map, even: self.even })
     }
 }
 
@@ -190,7 +184,7 @@ fn find_map<'m, 'a>(
 }
 
 /// One `[[distribution]]`; `None` when it cannot be used.
-fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution> {
+fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<DistributionParts> {
     let name = reader.name("name")?;
     let kind = match reader.text("kind").as_deref() {
         Some("range") => DistributionKind::Range,
@@ -203,11 +197,10 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
     let nested = |name: &'static str| {
         reader.table.tables.iter().filter(move |table| table.section.name == name)
     };
-    let has_ranges = matches!(kind, DistributionKind::Hash | DistributionKind::Range);
-    for (section, wanted) in [
-        ("distribution.ranges", has_ranges),
-        ("distribution.lists", kind == DistributionKind::List),
-    ] {
+    let by_ranges = matches!(kind, DistributionKind::Hash | DistributionKind::Range);
+    for (section, wanted) in
+        [("distribution.ranges", by_ranges), ("distribution.lists", kind == DistributionKind::List)]
+    {
         if let Some(table) = nested(section).next().filter(|_| !wanted) {
             let key = section.to_owned();
             let message = format!("a distribution of this kind has no `{section}`");
@@ -218,14 +211,21 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
     if kind != DistributionKind::Single && reader.table.mention("home").is_some() {
         reader.error("home", "only `kind = \"single\"` has a `home`", "leave it out");
     }
-    let home = match reader.text("home") {
-        Some(_) => shard_id(reader, "home", sharding)?,
-        None => sharding.home,
+    let home = match (kind, reader.text("home")) {
+        (DistributionKind::Single, Some(_)) => Some(shard_name(reader, "home", sharding)?),
+        (DistributionKind::Single, None) => {
+            let home = sharding.shards.get(usize::from(sharding.home.0));
+            home.map(|shard| shard.name.as_str().into())
+        }
+        _ => None,
     };
     let ranges: Vec<Reader<'_>> =
         nested("distribution.ranges").map(|table| Reader::new(table, reader.context)).collect();
     let ranges = match (kind, key_types.first()) {
-        (DistributionKind::Hash, _) if ranges.is_empty() => even_split(sharding.shards.len()),
+        (DistributionKind::Hash, _) if ranges.is_empty() => {
+            let names = sharding.shards.iter().map(|shard| Box::from(shard.name.as_str()));
+            ShardMap::even_split(sharding.shards.len()).into_iter().zip(names).collect()
+        }
         (DistributionKind::Hash | DistributionKind::Range, Some(first)) => {
             key_ranges(reader, kind, *first, &ranges, sharding)?
         }
@@ -239,7 +239,11 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
         }
         _ => Vec::new(),
     };
-    Some(Distribution { name: name.into(), kind, key_types, ranges, values, home })
+    Some(DistributionParts { name: name.into(), kind, key_types, ranges, values, home })
+}
+
+fn has_ranges(reader: &Reader<'_>) -> bool {
+    reader.table.tables.iter().any(|table| table.section.name == "distribution.ranges")
 }
 
 fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>> {
@@ -277,25 +281,19 @@ fn key_types(reader: &Reader<'_>, kind: DistributionKind) -> Option<Vec<KeyType>
     (types.len() == names.len()).then_some(types)
 }
 
-/// Ranges of equal size over the whole hash space, one per shard.
-fn even_split(shards: usize) -> Vec<KeyRange> {
-    let borders = ShardMap::even_split(shards).into_iter().zip(0..=u16::MAX);
-    borders.map(|(from, shard)| KeyRange { from, shard: ShardId(shard) }).collect()
-}
-
 fn key_ranges(
     reader: &Reader<'_>,
     kind: DistributionKind,
     key_type: KeyType,
     ranges: &[Reader<'_>],
     sharding: &Sharding,
-) -> Option<Vec<KeyRange>> {
+) -> Option<Vec<(Option<Bound>, Box<str>)>> {
     if ranges.is_empty() {
         let help = "for example `ranges = [{ shard = \"s0\" }, { from = 1000, shard = \"s1\" }]`";
         reader.error("ranges", "a `range` distribution without ranges", help);
         return None;
     }
-    let mut read: Vec<KeyRange> = Vec::with_capacity(ranges.len());
+    let mut read: Vec<(Option<Bound>, Box<str>)> = Vec::with_capacity(ranges.len());
     for range in ranges {
         let from = match range.text("from") {
             None if range.table.mention("from").is_some() => return None,
@@ -310,7 +308,7 @@ fn key_ranges(
             }
             Some(text) => Some(Bound::Value(key_value(range, "from", key_type, &text)?)),
         };
-        let shard = shard_id(range, "shard", sharding)?;
+        let shard = shard_name(range, "shard", sharding)?;
         match read.last() {
             None if from.is_some() => {
                 let help = "the first range begins at the very beginning";
@@ -319,13 +317,13 @@ fn key_ranges(
             Some(_) if from.is_none() => {
                 range.error("from", "`from` is missing", "only the first range is without");
             }
-            Some(before) if before.from >= from => {
+            Some((before, _)) if *before >= from => {
                 let help = "ranges stand in ascending order, each once";
                 range.error("from", "not larger than the `from` before", help);
             }
             _ => {}
         }
-        read.push(KeyRange { from, shard });
+        read.push((from, shard));
     }
     Some(read)
 }
@@ -335,31 +333,30 @@ fn list_values(
     key_type: KeyType,
     lists: &[Reader<'_>],
     sharding: &Sharding,
-) -> Option<Vec<(KeyValue, ShardId)>> {
+) -> Option<Vec<(KeyValue, Box<str>)>> {
     if lists.is_empty() {
         let help = "for example `lists = [{ values = [\"de\", \"fr\"], shard = \"s0\" }]`";
         reader.error("lists", "a `list` distribution without values", help);
         return None;
     }
-    let mut read: Vec<(KeyValue, ShardId)> = Vec::new();
+    let mut read: Vec<(KeyValue, Box<str>)> = Vec::new();
     for one in lists {
-        let shard = shard_id(one, "shard", sharding)?;
+        let shard = shard_name(one, "shard", sharding)?;
         for (text, span) in list(one, "values").unwrap_or_default() {
             let value = key_value(one, "values", key_type, text)?;
             if read.iter().any(|(known, _)| *known == value) {
                 let message = format!("{text:?} is named twice");
                 error_at(one, "values", span, message, "each key has one shard");
             }
-            read.push((value, shard));
+            read.push((value, shard.clone()));
         }
     }
-    read.sort();
     Some(read)
 }
 
 /// A key as it stands in the file.
 fn key_value(reader: &Reader<'_>, key: &str, key_type: KeyType, text: &str) -> Option<KeyValue> {
-    let read = KeyValue::from_text(key_type, text);
+    let read = KeyValue::from_text(key_type, text).filter(|value| fits(value, key_type));
     if read.is_none() {
         let message = format!("{text:?} is not a key of type {key_type}");
         reader.error(key, message, "a value as PostgreSQL shows it");
@@ -367,8 +364,17 @@ fn key_value(reader: &Reader<'_>, key: &str, key_type: KeyType, text: &str) -> O
     read
 }
 
+/// Whether a number is one that a column of the type can hold.
+fn fits(value: &KeyValue, key_type: KeyType) -> bool {
+    match (value, key_type) {
+        (KeyValue::Int(number), KeyType::Int2) => i16::try_from(*number).is_ok(),
+        (KeyValue::Int(number), KeyType::Int4) => i32::try_from(*number).is_ok(),
+        _ => true,
+    }
+}
+
 /// One `[[table]]`; `None` when it cannot be used.
-fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
+fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<TableParts> {
     let name = reader.text("name")?;
     let (schema, name) = name.split_once('.').unwrap_or(("public", &name));
     let usable = |part: &str| !part.is_empty() && part.len() <= MAX_NAME_BYTES;
@@ -379,7 +385,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
     let wanted = reader.text("distribution")?;
     let Some(distribution) = map.distribution(&wanted) else {
         if !map.broken.contains(&wanted) {
-            let known = map.distributions.iter().map(|known| &*known.name);
+            let known = map.parts.distributions.iter().map(|known| &*known.name);
             let message = format!("there is no distribution {wanted:?} in {:?}", map.database);
             let help = one_of(&wanted, known, "a `[[distribution]]`");
             reader.error("distribution", message, help);
@@ -387,7 +393,7 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
         return None;
     };
     let columns = list(reader, "key").unwrap_or_default();
-    let types = &map.distributions.get(distribution)?.key_types;
+    let types = &distribution.key_types;
     if columns.len() != types.len() {
         let (given, needed) = (columns.len(), types.len());
         let message = format!("{given} columns, but the key of {wanted:?} has {needed}");
@@ -404,24 +410,25 @@ fn map_table(reader: &Reader<'_>, map: &Map<'_>) -> Option<MapTable> {
             error_at(reader, "key", span, message, "different names of columns");
         }
     }
-    Some(MapTable {
+    Some(TableParts {
         schema: schema.into(),
         name: name.into(),
-        distribution,
+        distribution: wanted.into(),
+        unchecked_unique: reader.boolean("unchecked_unique"),
         key_columns: columns.iter().map(|(column, _)| column.as_str().into()).collect(),
     })
 }
 
 /// The shard named under `key`.
-fn shard_id(reader: &Reader<'_>, key: &str, sharding: &Sharding) -> Option<ShardId> {
+fn shard_name(reader: &Reader<'_>, key: &str, sharding: &Sharding) -> Option<Box<str>> {
     let name = reader.text(key)?;
-    let found = sharding.shards.iter().position(|shard| shard.name == name);
-    if found.is_none() {
+    let found = sharding.shards.iter().any(|shard| shard.name == name);
+    if !found {
         let known = sharding.shards.iter().map(|shard| shard.name.as_str());
         let message = format!("{name:?} is not a shard of the database");
         reader.error(key, message, one_of(&name, known, "it to `shards`"));
     }
-    found.and_then(|found| u16::try_from(found).ok()).map(ShardId)
+    found.then(|| name.into())
 }
 
 fn list<'a>(reader: &Reader<'a>, key: &str) -> Option<&'a [(String, Span)]> {

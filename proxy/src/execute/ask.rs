@@ -13,17 +13,17 @@ pub(super) enum Results {
     Client,
     /// Those, and one column more at the end as text.
     ClientAndHelper,
-    /// All text.
-    Text,
+    /// All binary, whatever the client asked for and however.
+    Binary,
 }
 
 /// What a Bind holds behind its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Bind<'a> {
     /// Format codes of the values: none, one for all, or one each.
     formats: Vec<i16>,
     /// Values; `None` is NULL.
-    pub(super) values: Vec<Option<&'a [u8]>>,
+    values: Vec<Option<&'a [u8]>>,
     /// Format codes of the columns.
     pub(super) results: Vec<i16>,
 }
@@ -59,8 +59,28 @@ impl<'a> Bind<'a> {
         rest.is_empty().then_some(Self { formats, values, results })
     }
 
+    /// The values of these parameters, and their types as declared.
+    pub(super) fn ordered(
+        &self,
+        order: &[u16],
+        types: &[u32],
+    ) -> Result<(Vec<Value<'a>>, Vec<u32>), SqlError> {
+        let numbers = order.iter().map(|number| usize::from(*number));
+        if numbers.clone().any(|number| number >= self.values.len()) {
+            let message = format!("bind message supplies {} parameters", self.values.len());
+            return Err(SqlError::error("08P01", message));
+        }
+        let declared = |number: usize| types.get(number).copied().unwrap_or(0);
+        let values = numbers.clone().map(|number| self.value(number)).collect();
+        Ok((values, numbers.map(declared).collect()))
+    }
+
+    fn value(&self, number: usize) -> Value<'a> {
+        (self.format(number), self.values.get(number).copied().flatten())
+    }
+
     /// The format of one value.
-    pub(super) fn format(&self, number: usize) -> i16 {
+    fn format(&self, number: usize) -> i16 {
         match self.formats[..] {
             [] => 0,
             [all] => all,
@@ -87,34 +107,20 @@ pub(super) fn put_call(
     call: &Call<'_>,
     results: Results,
 ) -> Result<(), SqlError> {
-    let Call::Portal { bind, types } = call else {
-        frame::put_query(out, sql);
-        return Ok(());
-    };
-    let bind = Bind::read(bind)?;
-    let all: Vec<u16>;
-    let order = match parameters {
-        Some(order) => order,
-        None => {
-            all = (0..bind.values.len()).filter_map(|number| u16::try_from(number).ok()).collect();
-            &all
+    let (bind, types) = match call {
+        Call::Portal { bind, types } => (Bind::read(bind)?, *types),
+        Call::Simple if results == Results::Binary => (Bind::default(), &[][..]),
+        Call::Simple => {
+            frame::put_query(out, sql);
+            return Ok(());
         }
     };
-    let value = |&number: &u16| {
-        let number = usize::from(number);
-        bind.values.get(number).map(|value| (bind.format(number), *value))
-    };
-    let Some(values) = order.iter().map(value).collect::<Option<Vec<Value<'_>>>>() else {
-        let message = format!("bind message supplies {} parameters", bind.values.len());
-        return Err(SqlError::error("08P01", message));
-    };
-    let declared = |&number: &u16| types.get(usize::from(number)).copied().unwrap_or(0);
-    let types: Vec<u32> = match parameters {
-        Some(order) => order.iter().map(declared).collect(),
-        None => types.to_vec(),
+    let (values, types) = match parameters {
+        Some(order) => bind.ordered(order, types)?,
+        None => ((0..bind.values.len()).map(|number| bind.value(number)).collect(), types.to_vec()),
     };
     let codes = match results {
-        Results::Text => Vec::new(),
+        Results::Binary => vec![1],
         Results::Client => bind.results,
         // One code, or none, goes for every column; as text, the helper is the same in both.
         Results::ClientAndHelper if bind.results.len() < 2 => bind.results,
@@ -155,8 +161,15 @@ pub(super) fn put_portal(
     frame::put(out, b'S', &[]);
 }
 
+/// Appends Parse, Describe and Sync of the unnamed statement.
+pub(super) fn put_describe(out: &mut BytesMut, sql: &[u8], types: &[u32]) {
+    put_parse(out, sql, types);
+    frame::put(out, b'D', &[b"S\0"]);
+    frame::put(out, b'S', &[]);
+}
+
 /// Appends a Parse of the unnamed statement.
-pub(super) fn put_parse(out: &mut BytesMut, sql: &[u8], types: &[u32]) {
+fn put_parse(out: &mut BytesMut, sql: &[u8], types: &[u32]) {
     let mut declared = BytesMut::with_capacity(2 + 4 * types.len());
     put_count(&mut declared, types.len());
     types.iter().for_each(|oid| declared.put_u32(*oid));

@@ -73,8 +73,14 @@ pub(super) struct Feed<'a> {
     pub(super) tag: Option<String>,
     /// The server said that it ends.
     dying: bool,
-    /// ReadyForQuery came, or the connection is lost.
+    /// Every ReadyForQuery that is owed came, or the connection is lost.
     pub(super) ended: bool,
+    /// ReadyForQuery that are owed before the last one.
+    owed: u32,
+    /// What a Describe of a statement has told, before the answer that `head` is of.
+    pub(super) described: Option<Head>,
+    /// The body of a ParameterDescription.
+    pub(super) parameters: Vec<u8>,
 }
 
 impl<'a> Feed<'a> {
@@ -97,6 +103,9 @@ impl<'a> Feed<'a> {
             tag: None,
             dying: false,
             ended: false,
+            owed: 0,
+            described: None,
+            parameters: Vec::new(),
         }
     }
 
@@ -104,6 +113,11 @@ impl<'a> Feed<'a> {
     pub(super) fn out(&mut self) -> &mut BytesMut {
         self.unflushed = true;
         &mut self.server.out
+    }
+
+    /// Bytes the server has not taken yet.
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.server.out.len()
     }
 
     /// Who the server is, for a cancel request.
@@ -117,10 +131,11 @@ impl<'a> Feed<'a> {
         Some(value)
     }
 
-    /// Makes the feed ready for another statement on the same server.
+    /// Makes the feed ready for another statement on the same server, and for a description
+    /// before it.
     pub(super) fn again(&mut self) {
         (self.head, self.tag) = (Head::Unknown, None);
-        (self.wanted_bytes, self.ended) = (0, *self.lost);
+        (self.wanted_bytes, self.ended, self.owed) = (0, *self.lost, 1);
     }
 
     /// Writes and reads as much as goes without waiting, while there is room. True when something
@@ -129,8 +144,9 @@ impl<'a> Feed<'a> {
         if self.ended || self.closed {
             return false;
         }
-        let mut moved = false;
+        let owed_bytes = self.server.out.len();
         self.write_now(cx);
+        let mut moved = self.server.out.len() < owed_bytes;
         while !self.closed && self.room(limits) > 0 {
             let Poll::Ready(result) = self.poll_read(cx, limits) else { break };
             self.closed |= !matches!(result, Ok(1..));
@@ -243,7 +259,8 @@ impl<'a> Feed<'a> {
     ) -> Result<(), Failure> {
         let body = &message[HEADER_BYTES..];
         match kind {
-            b'1' | b'2' | b'3' | b't' | b'c' => {}
+            b'1' | b'2' | b'3' | b'c' => {}
+            b't' => self.parameters = body.to_vec(),
             b'n' => self.head = Head::Nothing,
             b'T' if matches!(self.head, Head::Unknown) => match Columns::read(body) {
                 Some(columns) => self.head = Head::Rows(Box::new(columns)),
@@ -297,6 +314,11 @@ impl<'a> Feed<'a> {
 
     fn ready_came(&mut self, body: &[u8]) {
         self.server.status = body.first().copied().unwrap_or(b'I');
+        if let Some(owed) = self.owed.checked_sub(1) {
+            self.owed = owed;
+            self.described = Some(std::mem::replace(&mut self.head, Head::Unknown));
+            return;
+        }
         if !self.buf.is_empty() {
             // What came unasked behind it is for whoever reads next.
             self.server.partial = std::mem::take(&mut self.buf);

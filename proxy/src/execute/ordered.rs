@@ -80,7 +80,9 @@ impl Ordered {
         };
         let body = &feed.buf[HEADER_BYTES..row_bytes];
         let split = columns::split_last(body);
-        let Some((front, Some(helper))) = split else { return Err(key_fault(feed, malformed())) };
+        let Some((front, Some(helper))) = split else {
+            return Err(key_fault(feed, KeyFault::Malformed));
+        };
         let lane = &mut self.lanes[number];
         (lane.row_bytes, lane.front_bytes) = (row_bytes, front.len());
         if let Err(fault) = self.reader.read(helper, &mut lane.key) {
@@ -191,10 +193,6 @@ fn text_as_stored(feed: &Feed<'_>) -> bool {
     client.is_some() && (client == feed.parameter("server_encoding") || client == Some("SQL_ASCII"))
 }
 
-fn malformed() -> KeyFault {
-    KeyFault::Malformed
-}
-
 fn key_fault(feed: &Feed<'_>, fault: KeyFault) -> Failure {
     let refused = |detail: String| {
         Failure::new(
@@ -211,6 +209,7 @@ fn key_fault(feed: &Feed<'_>, fault: KeyFault) -> Failure {
             "Text is compared in the encoding of the database, and client_encoding is another."
                 .into(),
         ),
+        KeyFault::Collation => refused("Text does not sort byte by byte.".into()),
         KeyFault::Malformed => {
             shards_differ(format!("Shard \"{}\" sorts by other columns.", feed.name))
         }

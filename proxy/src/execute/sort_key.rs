@@ -11,6 +11,8 @@ pub(super) enum KeyFault {
     Type(u32),
     /// Text that reaches us in another encoding than it is ordered in.
     Encoding,
+    /// Text that is not ordered byte by byte.
+    Collation,
     /// Not what `record_send` gives, or not the same columns as in other rows.
     Malformed,
 }
@@ -75,6 +77,7 @@ impl KeyReader {
             Some(known) if *known == oid => Ok(()),
             Some(_) => Err(KeyFault::Malformed),
             None if !is_ordered(oid) => Err(KeyFault::Type(oid)),
+            None if is_text(oid) && !self.keys[number].byte_order => Err(KeyFault::Collation),
             None if is_text(oid) && !self.text_as_stored => Err(KeyFault::Encoding),
             None => {
                 self.types.push(oid);

@@ -89,7 +89,11 @@ impl Straight {
             }
             Merge::Headed => (Turns::Each { at: 0, headed: false }, Tags::First),
             Merge::Same => (Turns::First, Tags::Same),
-            _ => (Turns::Any, Tags::Sum),
+            Merge::Concat { .. }
+            | Merge::Sum
+            | Merge::Ordered { .. }
+            | Merge::Finish { .. }
+            | Merge::CopyOut { .. } => (Turns::Any, Tags::Sum),
         };
         let limits = match merge {
             Merge::Concat { limits } => *limits,
@@ -97,6 +101,12 @@ impl Straight {
         };
         let window = Window::new(limits);
         Self { turns, tags, describes, begun: false, window, has_headings: false }
+    }
+
+    /// All rows of the feeds, whose columns are known already.
+    pub(super) fn headless(feeds: &[Feed<'_>]) -> Self {
+        let merge = Merge::Concat { limits: sharding::Limits::default() };
+        Self { begun: true, ..Self::new(feeds, &merge, false) }
     }
 
     /// Passes on what one feed has, its run of rows at once. True when it had something.

@@ -93,6 +93,10 @@ families! {
         "Channels that connection listens to.";
     NOTIFICATIONS Counter "pgmanifold_notifications_total" ["database"]
         "Notifications handed to sessions: one for each session that listens to the channel.";
+    SHARD_MAP_EPOCH Gauge "pgmanifold_shard_map_epoch" ["database"]
+        "Epoch of the shard map in use; 0 while none is known.";
+    SHARD_MAP_ACKNOWLEDGED Gauge "pgmanifold_shard_map_acknowledged_epoch" ["database"]
+        "Epoch below which no statement or transaction runs any more.";
     CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
         "Bytes received from clients after login.";
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]
@@ -138,4 +142,16 @@ families! {
         "WAL the primary has flushed and the replica has not replayed.";
     REPLICA_LAG_SECONDS Gauge "pgmanifold_replica_lag_seconds" ["shard", "host"]
         "How long ago the primary was where the replica is now.";
+    TWO_PHASE_COMMITS Counter "pgmanifold_two_phase_commits_total" ["database", "outcome"]
+        "Transactions that wrote on several shards, by how their commit ended: committed, \
+         rolled_back, or unknown (the client was told so; recovery ends them).";
+    TWO_PHASE_READY Gauge "pgmanifold_two_phase_ready" ["database", "shard"]
+        "1 when the shard can take part in transactions that write on several shards: it has the \
+         schema pgm, and max_prepared_transactions is not 0.";
+    TWO_PHASE_IN_DOUBT Gauge "pgmanifold_two_phase_in_doubt" ["database", "shard"]
+        "Prepared parts of transactions on the shard that no commit of this process is about to \
+         end. They keep locks: a number that stays above 0 is an alarm.";
+    TWO_PHASE_RECOVERED Counter "pgmanifold_two_phase_recovered_total"
+        ["database", "shard", "outcome"]
+        "Prepared parts that recovery has ended: committed or rolled_back.";
 }

@@ -16,8 +16,11 @@ use crate::pool::budget::{Budget, BudgetKind, Budgets};
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
+use crate::two_phase::TwoPhase;
 use crate::wire::tls::TlsConfigError;
-use entries::{DatabaseEntry, ShardEntry, shards_of, start_database, start_shard};
+use entries::{
+    DatabaseEntry, ShardEntry, StoreEntry, shards_of, start_database, start_shard, start_store,
+};
 use hashbrown::HashMap;
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -44,6 +47,8 @@ pub struct UserPools {
     pub shard: ShardId,
     /// The sharded database, when it is one.
     pub sharded: Option<Arc<ShardedDatabase>>,
+    /// Ends transactions over several shards of it.
+    pub two_phase: Option<Arc<TwoPhase>>,
     /// The hosts.
     pub cluster: Arc<Cluster>,
     /// Newest writes under causality keys.
@@ -124,6 +129,7 @@ pub struct State {
     throttle: Arc<Throttle>,
     shards: Vec<Arc<ShardEntry>>,
     databases: HashMap<String, Arc<DatabaseEntry>>,
+    store: Option<Arc<StoreEntry>>,
     pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
 }
@@ -136,6 +142,8 @@ pub struct Surroundings<'a> {
     pub workers: usize,
     /// Gives databases their numbers.
     pub next_database_id: &'a AtomicUsize,
+    /// Name of this process in the catalog.
+    pub process_name: &'a Arc<str>,
     /// Told when something that runs on a host is lost.
     pub host_lost: &'a Arc<Notify>,
 }
@@ -187,7 +195,11 @@ impl State {
         }
         let query = secret_query(&config, &databases, &connector, around.control);
         let means = Means { ring: Arc::clone(&ring), throttle: Arc::clone(&throttle), query };
+        let sharded = databases.values().filter_map(|entry| entry.sharded.clone()).collect();
+        let store_before = old.and_then(|old| old.store.as_ref());
+        let store = start_store(&config, sharded, store_before, &connector, around);
         let next = Self {
+            store,
             frontends: Frontends::with(&config, means)?,
             config: Arc::new(config),
             connector,
@@ -207,6 +219,9 @@ impl State {
 
     /// The maps of the configuration hold from now on.
     fn declare_maps(&self) {
+        if self.store.is_some() {
+            return;
+        }
         for declared in &self.config.maps {
             let entry = self.databases.get(&declared.database);
             if let Some(sharded) = entry.and_then(|entry| entry.sharded.as_ref()) {
@@ -308,6 +323,7 @@ impl State {
             user: Arc::clone(user),
             shard: id,
             sharded: entry.sharded.clone(),
+            two_phase: entry.two_phase.clone(),
             cluster: Arc::clone(&shard.cluster),
             keys: Arc::clone(&shard.keys),
             facts: Arc::clone(&entry.facts),
@@ -350,6 +366,9 @@ impl State {
         {
             entry.facts.vacate();
             entry.hub.vacate();
+            if let Some(two_phase) = &entry.two_phase {
+                two_phase.vacate();
+            }
         }
         let (now, all) = (Instant::now(), self.all_pools());
         for pools in all.iter().filter(|pools| is_it(&pools.cluster, &pools.database)) {
@@ -365,6 +384,11 @@ impl State {
     /// All sharded databases.
     pub fn sharded(&self) -> impl Iterator<Item = &Arc<ShardedDatabase>> {
         self.databases.values().filter_map(|entry| entry.sharded.as_ref())
+    }
+
+    /// What ends transactions over several shards, of each sharded database.
+    pub fn two_phases(&self) -> impl Iterator<Item = &Arc<TwoPhase>> {
+        self.databases.values().filter_map(|entry| entry.two_phase.as_ref())
     }
 
     /// Whether clients cannot be let in without this cluster. A shard that is nobody's home is

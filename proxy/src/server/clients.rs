@@ -45,6 +45,8 @@ pub struct ClientHandle {
 #[derive(Debug, Default)]
 struct Lent {
     server: Option<Arc<ServerInfo>>,
+    /// Those of other shards that work at the same statement.
+    others: Vec<Arc<ServerInfo>>,
     /// A request waits to be sent.
     waiting: bool,
     /// It was cancelled.
@@ -59,6 +61,20 @@ impl ClientHandle {
         let mut lent = lock(&self.lent);
         lent.server = Some(Arc::clone(server));
         lent.cancelled = false;
+    }
+
+    /// Notes the servers that work at a statement of several shards.
+    pub fn lend_all(&self, servers: Vec<Arc<ServerInfo>>) {
+        let mut lent = lock(&self.lent);
+        let mut servers = servers.into_iter();
+        lent.server = servers.next();
+        lent.others = servers.collect();
+        lent.cancelled = false;
+    }
+
+    /// Notes that a cancel request was sent to the leased server at an earlier time.
+    pub fn lent_cancelled(&self) {
+        lock(&self.lent).cancelled = true;
     }
 
     /// Notes that a request of the session waits to be sent: for a server, or for the server to be
@@ -85,19 +101,20 @@ impl ClientHandle {
     pub fn take_back(&self) -> bool {
         let mut lent = lock(&self.lent);
         lent.server = None;
+        lent.others = Vec::new();
         std::mem::take(&mut lent.cancelled)
     }
 
-    /// The server a cancel request must go to. A request that was not sent yet is cancelled here.
-    pub fn cancel_target(&self) -> Option<Arc<ServerInfo>> {
+    /// The servers a cancel request must go to. A request that was not sent yet is cancelled here.
+    pub fn cancel_targets(&self) -> Vec<Arc<ServerInfo>> {
         let mut lent = lock(&self.lent);
         if lent.waiting {
             lent.request_cancelled = true;
             self.cancelled_waiting.notify_one();
-            return None;
+            return Vec::new();
         }
         lent.cancelled |= lent.server.is_some();
-        lent.server.clone()
+        lent.server.iter().chain(&lent.others).cloned().collect()
     }
 
     /// True when the session is to end as soon as it is idle.

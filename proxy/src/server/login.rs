@@ -381,11 +381,13 @@ async fn pass_cancel(shared: &Shared, key: &CancelKey) {
 /// Cancels what a client of this process runs; false when the key is of none.
 pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
     let Some(handle) = shared.clients.find(key) else { return false };
-    if let Some(server) = handle.cancel_target()
-        && let Some(server_key) = &server.cancel
-        && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
-    {
-        tracing::warn!(client = handle.id, host = %server.host.address, %error, "cancel failed");
+    for server in handle.cancel_targets() {
+        if let Some(server_key) = &server.cancel
+            && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
+        {
+            tracing::warn!(client = handle.id, host = %server.host.address, %error,
+                "cancel failed");
+        }
     }
     true
 }

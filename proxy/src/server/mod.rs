@@ -87,6 +87,8 @@ pub struct Shared {
     draining: AtomicBool,
     workers: usize,
     next_database_id: AtomicUsize,
+    /// Name of this process in the catalog.
+    process_name: Arc<str>,
     /// Told when something that runs on a host is lost.
     host_lost: Arc<Notify>,
 }
@@ -156,10 +158,12 @@ impl Proxy {
         let next_database_id = AtomicUsize::new(0);
         let workers = config.general.workers;
         let host_lost = Arc::default();
+        let process_name = process_name(&config);
         let around = Surroundings {
             control: &control,
             workers,
             next_database_id: &next_database_id,
+            process_name: &process_name,
             host_lost: &host_lost,
         };
         let state = State::build(config, None, &around)?;
@@ -176,6 +180,7 @@ impl Proxy {
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
             workers,
             next_database_id,
+            process_name,
             host_lost,
         });
         let listeners = accept::bind_all(&config)?;
@@ -248,6 +253,7 @@ impl Proxy {
             control: &self.control,
             workers: self.shared.workers,
             next_database_id: &self.shared.next_database_id,
+            process_name: &self.shared.process_name,
             host_lost: &self.shared.host_lost,
         };
         let next = State::build(config, Some(&old), &around)?;
@@ -313,6 +319,16 @@ impl Drop for Proxy {
             self.finish(StopMode::Now);
         }
     }
+}
+
+/// Name of this process among all that use the same catalog.
+fn process_name(config: &Config) -> Arc<str> {
+    if let Some(name) = &config.general.name {
+        return name.as_str().into();
+    }
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host}:{}:{:08x}", std::process::id(), rand::random::<u32>()).into()
 }
 
 fn start_http(

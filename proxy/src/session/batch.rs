@@ -109,6 +109,7 @@ impl Session {
             Survey::Incomplete => return Ok(Some(Stop::NeedBytes.into())),
             Survey::Target { target, plan, repeatable } => (target, plan, repeatable),
         };
+        self.begin_own_transaction(rest, planner)?;
         match self.place(target, &plan) {
             Ok(()) => {
                 self.keep_for_repeat(&rest[..repeatable], plan.effect);

@@ -38,7 +38,7 @@ impl Session {
             return Ok(self.refuse_batch(name_taken(name)));
         }
         let statement = self.statement(name, definition);
-        let facts_version = self.pools.facts.facts().version();
+        let facts_version = self.plan_version();
         let origin = (!name.is_empty()).then(|| Arc::new(Origin::new(self.stamp())));
         let prepared = Prepared { statement: Arc::clone(&statement), plan, facts_version, origin };
         let local = self.local_command(&prepared.plan).is_some() || self.calls(&prepared.plan);
@@ -49,6 +49,11 @@ impl Session {
             self.keep(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
+        }
+        if self.shards.is_some()
+            && let Some(step) = self.place_parse(name, &prepared, rest)?
+        {
+            return Ok(step);
         }
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);
@@ -94,6 +99,12 @@ impl Session {
         };
         if let Some(call) = &call {
             prepared = call.prepared(&prepared);
+        }
+        if self.shards.is_some()
+            && self.local_command(&prepared.plan).is_none()
+            && let Some(step) = self.place_bind(portal, values, &prepared, call.is_some())?
+        {
+            return Ok(step);
         }
         if let Some(error) = self.refused(&prepared.plan, true) {
             return Ok(self.refuse_batch(error));
@@ -169,6 +180,9 @@ impl Session {
                 self.describe_local(&command, Some(binary));
                 return Ok(Step::Done);
             }
+            if self.describe_control(name) {
+                return Ok(Step::Done);
+            }
             if self.failed_without_server() {
                 return Ok(self.refuse_batch(unknown_portal(name)));
             }
@@ -192,6 +206,9 @@ impl Session {
         }
         if let Some(command) = self.local_command(&prepared.plan) {
             self.describe_local(command, None);
+            return Ok(Step::Done);
+        }
+        if self.describe_control_statement(&prepared.plan) {
             return Ok(Step::Done);
         }
         let told = prepared.origin.as_ref().and_then(|origin| origin.parameters_alone());
@@ -231,6 +248,9 @@ impl Session {
         if let Some(command) = self.find_local_portal(portal) {
             return Ok(self.run_local_portal(&command));
         }
+        if let Some(step) = self.place_execute(portal, limit) {
+            return Ok(step);
+        }
         if self.failed_without_server() {
             return Ok(self.refuse_batch(unknown_portal(portal)));
         }
@@ -238,6 +258,7 @@ impl Session {
             return Ok(step);
         }
         self.before_execute();
+        self.note_execute();
         self.send_expecting(message, Expect::Execute);
         if std::mem::take(&mut self.copy_bound) {
             self.copy_in = CopyIn::Asked;
@@ -253,6 +274,8 @@ impl Session {
             return Ok(Step::Done);
         } else if self.find_local_portal(name).is_some() {
             self.local_portal = None;
+        } else if self.close_portal(name) {
+            // No server has it.
         } else if self.lease.is_some() {
             self.batch_open = true;
             self.send_expecting(message, Expect::Close);
@@ -283,6 +306,9 @@ impl Session {
             && let Some(stop) = self.before_sync()
         {
             return stop.into();
+        }
+        if let Some(step) = self.place_sync() {
+            return step;
         }
         self.skip_to_sync = false;
         self.batch_open = false;
@@ -378,7 +404,7 @@ impl Session {
     pub(super) fn find(&mut self, name: &[u8], planner: &mut Planner) -> Option<Prepared> {
         let known = if name.is_empty() { self.unnamed.as_ref() } else { self.find_named(name) };
         let mut known = known?.clone();
-        let facts_version = self.pools.facts.facts().version();
+        let facts_version = self.plan_version();
         if known.facts_version != facts_version {
             known.plan = self.plan(known.statement.text(), planner);
             known.facts_version = facts_version;

@@ -3,13 +3,21 @@
 
 use super::reply::{Fate, Outgoing, fate, lost};
 use super::{Prepared, Session};
-use crate::backend::connection::Expect;
+use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
 use crate::backend::prepared::Statement;
 use crate::metrics::Origin;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame::{self, HEADER_BYTES};
 use std::sync::Arc;
+
+/// Keys were moved to another shard since the map was read that the statement went by.
+fn moved(body: &[u8]) -> SqlError {
+    let said = frame::error_field(body, b'M').unwrap_or_default();
+    SqlError::error("40001", "rows of the statement were moved to another shard")
+        .detail(format!("{said} (PGM01)."))
+        .hint("Repeat the transaction.")
+}
 
 impl Session {
     /// An error: what stands before the next Sync will not be answered.
@@ -55,6 +63,7 @@ impl Session {
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),
+                    false if sqlstate == "PGM01" && self.shards.is_some() => Some(moved(body)),
                     false => self.lost_value(sqlstate, frame::error_field(body, b'R')),
                 };
                 if let Some(error) = &instead {
@@ -80,6 +89,11 @@ impl Session {
         let server = &mut **lease;
         loop {
             match server.expect.front() {
+                // The client's own Sync is still to come.
+                Some(Expect::Hidden(Hidden::Sync)) => {
+                    self.skip_to_sync = true;
+                    break;
+                }
                 Some(Expect::Sync | Expect::Hidden(_) | Expect::Poison(_)) => break,
                 Some(Expect::Evict(statement)) => kept.extend(statement.clone()),
                 Some(Expect::Parse { statement, name }) => {

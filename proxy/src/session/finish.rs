@@ -71,6 +71,9 @@ impl Session {
         if visible {
             self.transaction_ended(last);
         }
+        if visible && last && !self.batch_open {
+            self.leave_statement_on_shards();
+        }
         // After a message of ours a request of the client waits for this very server.
         let answered = visible || !self.draining;
         if last && answered && !self.batch_open && !self.holds_ready() {
@@ -80,7 +83,7 @@ impl Session {
 
     /// Notes what the transaction did. `last` is false while further requests are under way: what
     /// they write is not covered by a mark of now.
-    fn transaction_ended(&mut self, last: bool) {
+    pub(super) fn transaction_ended(&mut self, last: bool) {
         if self.knobs.end_transaction(!self.rolled_back) {
             self.follow_keep_server();
         }
@@ -152,7 +155,8 @@ impl Session {
         if !lease.is_clean() {
             return;
         }
-        if self.pins.session_pooling() {
+        let unread = self.shards.is_some() && self.settings_dirty;
+        if self.pins.session_pooling() && !unread {
             self.set_state(ClientState::Idle);
             return;
         }
@@ -192,7 +196,7 @@ impl Session {
     }
 
     /// Closes the server's connection.
-    fn drop_server(&mut self) -> Option<Lease> {
+    pub(super) fn drop_server(&mut self) -> Option<Lease> {
         self.handle.take_back();
         self.lease.take()
     }
@@ -243,6 +247,9 @@ impl Session {
             return Some(Event::Close(Some(error)));
         }
         let error = SqlError { severity: Severity::Error, ..error };
+        if in_transaction {
+            self.abandon_others();
+        }
         if idle && in_transaction {
             self.virtual_transaction = Virtual::Lost(Box::new(error));
             return None;
@@ -328,6 +335,11 @@ impl Session {
         }
         if let Some(lease) = self.lease.take() {
             self.leave_server(lease).await;
+        }
+        while self.go_to_next_lease() {
+            if let Some(lease) = self.lease.take() {
+                self.leave_server(lease).await;
+            }
         }
         let goodbye = async {
             let _ = poll_fn(|cx| match self.poll_write_client(cx) {

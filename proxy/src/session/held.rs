@@ -188,6 +188,24 @@ impl Pins {
         self.change(held);
     }
 
+    /// Those of a session that has nothing on its server.
+    pub(super) fn emptied(&self) -> Self {
+        Self {
+            metrics: Arc::clone(&self.metrics),
+            handle: Arc::clone(&self.handle),
+            session_pooling: self.session_pooling,
+            held: Reasons::default(),
+            doubtful: false,
+            look_failed: false,
+            unread: false,
+        }
+    }
+
+    /// Shows these reasons to those who look at the session from elsewhere.
+    pub(super) fn publish(&self) {
+        self.handle.pins.set(self.held);
+    }
+
     fn change(&mut self, held: Reasons) {
         if held == self.held {
             return;

@@ -75,6 +75,36 @@ pub const KNOBS: &[Knob] = &[
                for what transaction pooling cannot do.",
     },
     Knob {
+        name: "shard",
+        values: "a shard's name, empty for none",
+        default: "empty",
+        places: Places::Everywhere,
+        help: "Statements run on this shard as they are: nothing is spread, rewritten or refused.",
+    },
+    Knob {
+        name: "key",
+        values: "a shard key, or `distribution:key`; empty for none",
+        default: "empty",
+        places: Places::Everywhere,
+        help: "Statements run, as they are, on the shard that has this key.",
+    },
+    Knob {
+        name: "partial_results",
+        values: "`on`, `off`",
+        default: "`off`",
+        places: Places::Session,
+        help: "Reads over several shards, outside of transactions, leave out the rows of shards \
+               that cannot be reached, and say so in a NOTICE.",
+    },
+    Knob {
+        name: "float_exact",
+        values: "`on`, `off`",
+        default: "`on`",
+        places: Places::Session,
+        help: "Sums and averages of floating-point numbers over several shards are refused: their \
+               last digits depend on the order of rows.",
+    },
+    Knob {
         name: "lsn",
         values: "a token",
         default: "",
@@ -104,6 +134,10 @@ struct Values {
     max_lag: Option<Duration>,
     min_lsn: Option<Token>,
     keep_server: bool,
+    shard: Option<Box<str>>,
+    key: Option<Box<str>>,
+    partial_results: bool,
+    float_exact: bool,
 }
 
 /// The `pgm.` settings of one session, with what they were when the transaction began.
@@ -129,6 +163,10 @@ impl Knobs {
             max_lag: None,
             min_lsn: None,
             keep_server: false,
+            shard: None,
+            key: None,
+            partial_results: false,
+            float_exact: true,
         };
         Self { now: defaults.clone(), defaults, at_begin: None, below_local: None }
     }
@@ -186,6 +224,20 @@ impl Knobs {
                     Some(text) => parse_bool(text).ok_or_else(|| bad_value(name, text))?,
                 }
             }
+            "shard" => next.shard = optional(name, value, bounded)?,
+            "key" => next.key = optional(name, value, bounded)?,
+            "partial_results" => {
+                next.partial_results = match value {
+                    None => self.defaults.partial_results,
+                    Some(text) => parse_bool(text).ok_or_else(|| bad_value(name, text))?,
+                }
+            }
+            "float_exact" => {
+                next.float_exact = match value {
+                    None => self.defaults.float_exact,
+                    Some(text) => parse_bool(text).ok_or_else(|| bad_value(name, text))?,
+                }
+            }
             "lsn" => return Err(SqlError::error("55P02", "parameter \"pgm.lsn\" is read only")),
             _ => return Err(unknown(name)),
         }
@@ -224,7 +276,11 @@ impl Knobs {
                 self.now.max_lag.map_or_else(String::new, |lag| format!("{}ms", lag.as_millis()))
             }
             "min_lsn" => self.now.min_lsn.as_ref().map_or_else(String::new, ToString::to_string),
-            KEEP_SERVER => if self.now.keep_server { "on" } else { "off" }.to_owned(),
+            KEEP_SERVER => on_off(self.now.keep_server),
+            "shard" => self.now.shard.as_deref().unwrap_or_default().to_owned(),
+            "key" => self.now.key.as_deref().unwrap_or_default().to_owned(),
+            "partial_results" => on_off(self.now.partial_results),
+            "float_exact" => on_off(self.now.float_exact),
             _ => return Err(unknown(name)),
         })
     }
@@ -240,6 +296,26 @@ impl Knobs {
     /// Whether the session keeps its server.
     pub fn keep_server(&self) -> bool {
         self.now.keep_server
+    }
+
+    /// The shard statements run on.
+    pub fn shard(&self) -> Option<&str> {
+        self.now.shard.as_deref()
+    }
+
+    /// The shard key whose shard statements run on.
+    pub fn shard_key(&self) -> Option<&str> {
+        self.now.key.as_deref()
+    }
+
+    /// Whether reads over several shards leave out those that cannot be reached.
+    pub fn partial_results(&self) -> bool {
+        self.now.partial_results
+    }
+
+    /// Whether sums of floating-point numbers over several shards are refused.
+    pub fn float_exact(&self) -> bool {
+        self.now.float_exact
     }
 
     /// Where reads run.
@@ -284,6 +360,14 @@ fn optional<T>(
         None | Some("") => Ok(None),
         Some(text) => parse(text).map(Some).ok_or_else(|| bad_value(name, text)),
     }
+}
+
+fn bounded(text: &str) -> Option<Box<str>> {
+    (text.len() <= KEY_BYTES_MAX).then(|| text.into())
+}
+
+fn on_off(value: bool) -> String {
+    if value { "on" } else { "off" }.to_owned()
 }
 
 /// As PostgreSQL reads a boolean.

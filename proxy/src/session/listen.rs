@@ -272,6 +272,7 @@ impl Session {
             Effect::Write | Effect::Ddl | Effect::Copy | Effect::Unknown => true,
         };
         writes
+            && self.is_home()
             && self.listens()
             && self.lease.as_ref().is_some_and(|lease| {
                 lease.info.cancel.is_some() && !self.pools.hub.is_certain(&lease.info)

@@ -57,6 +57,12 @@ fn columns(command: &LocalCommand) -> Vec<String> {
     }
 }
 
+fn one_server_only(name: &str) -> SqlError {
+    SqlError::error("PGM03", format!("pgm.{name} is not possible over shards"))
+        .detail("A token says how far one server's log has come, and every shard has a log.")
+        .hint("A session always sees what it has written itself.")
+}
+
 fn shown(command: &LocalCommand, rows: Vec<Vec<String>>) -> Answer {
     Answer::Rows(columns(command), rows, "SHOW".to_owned())
 }
@@ -99,6 +105,9 @@ impl Session {
 
     /// Answers ReadyForQuery.
     pub(super) fn answer_ready(&mut self) {
+        if self.lease.is_none() && self.virtual_status() == b'I' {
+            self.leave_statement_on_shards();
+        }
         // A server that is kept for the session does not know of a transaction that only we do.
         let status = match (self.virtual_status(), &self.lease) {
             (b'I', Some(lease)) => lease.status,
@@ -200,6 +209,11 @@ impl Session {
                     self.listening_channels()?.into_iter().map(|name| vec![name]).collect();
                 let tag = format!("SELECT {}", rows.len());
                 Ok(Answer::Rows(columns(command), rows, tag))
+            }
+            LocalCommand::Set { name, .. } | LocalCommand::Show { name }
+                if self.shards.is_some() && matches!(&**name, "lsn" | "min_lsn") =>
+            {
+                Err(one_server_only(name))
             }
             LocalCommand::Set { name, value, local, reset } => {
                 let in_transaction = match &self.lease {

@@ -40,6 +40,7 @@ mod restore;
 mod reuse;
 mod sequences;
 pub mod settings;
+mod shards;
 mod waiting;
 
 use crate::backend::prepared::Statement;
@@ -61,6 +62,7 @@ use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::Plan;
 use place::Placement;
 use settings::Settings;
+use shards::Shards;
 use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -127,6 +129,8 @@ enum Event {
     Token,
     /// The connection that listens for all must answer first.
     Hub,
+    /// Several shards must do something.
+    Shards(Box<shards::Work>),
     /// The session is over; the error, if any, is for the client.
     Close(Option<SqlError>),
 }
@@ -153,6 +157,9 @@ pub struct Session {
     output: BytesMut,
     lease: Option<Lease>,
     pools: Arc<UserPools>,
+    /// What a session of a sharded database has beside any other. What belongs to one shard's
+    /// server is exchanged with it (`shards::bench`).
+    shards: Option<Box<Shards>>,
     shared: Arc<Shared>,
     worker: Arc<Worker>,
     handle: Arc<ClientHandle>,
@@ -279,6 +286,9 @@ impl Session {
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
         let handle = Arc::clone(begin.guards.registration.handle());
+        let everywhere =
+            || begin.shared.shard_pools(&begin.pools.database.name, &begin.guards.user);
+        let shards = Shards::new(&begin.pools, everywhere);
         let pins = Pins::new(&begin.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
             client: begin.client,
@@ -286,6 +296,7 @@ impl Session {
             output: begin.output,
             lease: None,
             pools: begin.pools,
+            shards,
             shared: begin.shared,
             worker: begin.worker,
             handle,
@@ -364,6 +375,12 @@ impl Session {
                 }
                 Event::Token => Box::pin(self.take_token()).await,
                 Event::Hub => Box::pin(self.wait_for_hub()).await,
+                Event::Shards(work) => {
+                    if let Some(Event::Close(error)) = Box::pin(self.run_work(*work)).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
+                }
                 Event::Close(error) => {
                     Box::pin(self.close(error)).await;
                     return;

@@ -61,7 +61,7 @@ impl Session {
             self.metrics.timeout(TimeoutKind::Query);
             tracing::info!(client = self.handle.id, database = %self.pools.database.name,
                 timeout = ?timeouts.query, "canceling statement due to query timeout");
-            if let Some(server) = self.handle.cancel_target() {
+            for server in self.handle.cancel_targets() {
                 tokio::spawn(async move {
                     let Some(key) = &server.cancel else { return };
                     if let Err(error) = server.connector.send_cancel(&server.host, key).await {
@@ -95,6 +95,15 @@ impl Session {
         SqlError::error("57014", "canceling statement due to query timeout")
             .detail(setting("query_timeout_ms", database.timeouts.query, &database.name))
             .hint("Raise query_timeout_ms, or make the statement faster.")
+    }
+
+    /// Why a session ends whose transaction took too long.
+    pub(super) fn transaction_timed_out(&mut self) -> SqlError {
+        let timeouts = self.pools.database.timeouts;
+        match self.end_for(TimeoutKind::Transaction, &timeouts) {
+            Event::Close(Some(error)) => error,
+            _ => SqlError::fatal("25P04", "terminating connection due to transaction timeout"),
+        }
     }
 
     /// True when the error at hand is the end of a statement we have cancelled.

@@ -111,7 +111,7 @@ impl Session {
         if fits
             && free
             && !Arc::ptr_eq(&lease.settings, &self.settings)
-            && !self.pins.any()
+            && (self.shards.is_some() || !self.pins.any())
             && let Some(lease) = self.lease.take()
         {
             return self.attach(lease);
@@ -221,7 +221,9 @@ impl Session {
     pub(super) fn attach(&mut self, mut lease: Lease) -> Placed {
         self.set_state(ClientState::Active);
         self.handle.lend(&lease.info);
-        self.pools.hub.uses(&lease.info, self.handle.id, lease.heard_after);
+        if self.is_home() {
+            self.pools.hub.uses(&lease.info, self.handle.id, lease.heard_after);
+        }
         self.server_tainted = false;
         let sql = if Arc::ptr_eq(&lease.settings, &self.settings) {
             None
@@ -344,6 +346,9 @@ impl Session {
     pub(super) fn follow_reload(&mut self) {
         if self.pools.is_current() {
             return;
+        }
+        if self.shards.is_some() {
+            return self.follow_reload_on_shards();
         }
         let pools = &self.pools;
         let Some(next) = self.shared.user_pools(&pools.database.name, &self.guards.user) else {

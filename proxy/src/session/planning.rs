@@ -4,6 +4,7 @@
 use super::redacted::redacted;
 use super::{Prepared, Session};
 use pgmanifold_router::fingerprint::Scan;
+use pgmanifold_router::lexer::Token;
 use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::plan_cache::PlanCache;
 use pgmanifold_router::planner;
@@ -16,6 +17,9 @@ const SCRATCH_BYTES: usize = 32 * 1024;
 
 /// Plans kept per worker and database.
 const PLAN_CACHE_ENTRIES: usize = 10_000;
+
+/// Bits of a map's epoch that tell plans apart.
+const EPOCH_BITS: u32 = 24;
 
 /// The scanner and the plan caches of one worker.
 pub(super) struct Planner {
@@ -41,7 +45,23 @@ pub(super) fn unplanned(reason: &'static str) -> Plan {
     Plan { effect: Effect::Unknown, reason: reason.into(), statements: 1, ..Plan::default() }
 }
 
+impl Planner {
+    /// The literals of the text planned last, where all of them are known.
+    pub(super) fn literals(&self) -> Option<&[Token]> {
+        (self.scan.cacheable() && self.scan.lifts_all()).then(|| self.scan.literals())
+    }
+}
+
 impl Session {
+    /// What plans depend on beside the text and how it is read.
+    pub(super) fn plan_version(&self) -> u64 {
+        let facts = self.pools.facts.facts().version();
+        match &self.shards {
+            None => facts,
+            Some(shards) => facts << EPOCH_BITS | shards.epoch() & ((1 << EPOCH_BITS) - 1),
+        }
+    }
+
     /// The plan of a text: from the cache, or made now.
     pub(super) fn plan(&self, text: &[u8], planner: &mut Planner) -> Arc<Plan> {
         let facts = self.pools.facts.facts();
@@ -59,12 +79,16 @@ impl Session {
         }
         let cache = caches[index]
             .get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
-        let context = facts.version() << 3 | dialect.bits();
+        let context = self.plan_version() << 3 | dialect.bits();
         let scanned = scan.scan(text, dialect).is_ok() && scan.cacheable();
         if scanned && let Some(plan) = cache.get(scan, context) {
             return plan;
         }
-        let plan = Arc::new(planner::plan(text, &facts, dialect));
+        let mut plan = planner::plan(text, &facts, dialect);
+        if let Some(shards) = &self.shards {
+            plan.placing = Some(Box::new(shards.place(text, &plan, &facts, dialect)));
+        }
+        let plan = Arc::new(plan);
         if scanned && plan.cacheable {
             cache.insert(scan, context, Arc::clone(&plan));
         }

@@ -2,6 +2,7 @@
 
 use super::knobs::Scope;
 use super::planning::{Planner, unplanned};
+use super::shards::Answer;
 use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
@@ -21,6 +22,8 @@ pub(super) enum Step {
     Done,
     /// It stays where it is; reading stops.
     Stop(Stop),
+    /// It was taken; the relay must stop.
+    Take(Event),
 }
 
 impl From<Stop> for Step {
@@ -68,6 +71,7 @@ impl Session {
             match self.take_message(header.kind, &rest[..header.total], rest, planner) {
                 Ok(Step::Done) => at += header.total,
                 Ok(Step::Stop(stop)) => return (at, stop),
+                Ok(Step::Take(event)) => return (at + header.total, Stop::Event(event)),
                 Err(error) => return (at, protocol_violation(error)),
             }
         }
@@ -94,6 +98,7 @@ impl Session {
         planner: &mut Planner,
     ) -> Taken {
         let body = &message[HEADER_BYTES..];
+        self.take_map();
         match kind {
             b'X' => return Ok(Stop::Event(Event::Close(None)).into()),
             b'S' | b'H' if self.copy_in == CopyIn::Running => return Ok(Step::Done),
@@ -144,6 +149,11 @@ impl Session {
         if let Some(call) = &call {
             plan = Arc::clone(&call.plan);
         }
+        if self.shards.is_some()
+            && let Some(step) = self.control(text, &plan, Answer::Query)
+        {
+            return Ok(step);
+        }
         if let Some(error) = self.refused(&plan, false) {
             return Ok(self.refuse_query(error));
         }
@@ -155,6 +165,12 @@ impl Session {
         if let Some(step) = self.answer_without_server(text, &plan) {
             self.metrics.query(RouteKind::Local, self.started.elapsed());
             return Ok(step);
+        }
+        if self.shards.is_some() {
+            let lifted = if call.is_none() { planner.literals() } else { None };
+            if let Some(step) = self.place_query(text, &plan, lifted, call.is_some()) {
+                return Ok(step);
+            }
         }
         let route = self.route(&plan);
         if let Err(step) = self.place(route.target, &plan) {
@@ -197,6 +213,9 @@ impl Session {
         let mut plan = unplanned("function call message");
         plan.session.settings = true;
         plan.session.probes = true;
+        if let Some(step) = self.turn_home() {
+            return step;
+        }
         if let Err(step) = self.place(Target::Primary, &plan) {
             return match step {
                 Ok(stop) => stop.into(),
@@ -246,18 +265,28 @@ impl Session {
         Some(Step::Done)
     }
 
-    fn may_defer_begin(&self) -> bool {
+    pub(super) fn may_defer_begin(&self) -> bool {
         self.pools.database.pool_mode == PoolMode::Transaction && !self.pins.any()
     }
 
     fn end_virtual(&mut self, tag: &str) {
+        self.end_virtual_silently(tag);
+        self.answer_complete(tag);
+    }
+
+    /// The same, answered as an Execute.
+    pub(super) fn end_virtual_in_batch(&mut self, tag: &str) {
+        self.end_virtual_silently(tag);
+        self.answer(|out| frame::put_command_complete(out, tag));
+    }
+
+    fn end_virtual_silently(&mut self, tag: &str) {
         self.virtual_transaction = Virtual::None;
         self.rest();
         if self.knobs.end_transaction(tag == "COMMIT") {
             self.follow_keep_server();
         }
         self.listening_ends(tag == "COMMIT");
-        self.answer_complete(tag);
     }
 
     /// CommandComplete and ReadyForQuery.
@@ -278,6 +307,12 @@ impl Session {
             return Some(
                 SqlError::error("0A000", "pgm settings cannot be mixed with other statements")
                     .hint("Send SET, RESET or SHOW pgm.* as a query of its own."),
+            );
+        }
+        if self.shards.is_none() && (plan.hints.shard.is_some() || plan.hints.key.is_some()) {
+            return Some(
+                SqlError::error("22023", "the database has no shards")
+                    .hint("Leave out the hints shard and key."),
             );
         }
         let mode = self.pools.database.pool_mode;
@@ -490,7 +525,7 @@ fn starts(text: &[u8]) -> bool {
     first.is_some_and(|token| token.text(text).eq_ignore_ascii_case(b"start"))
 }
 
-fn chains(text: &[u8]) -> bool {
+pub(super) fn chains(text: &[u8]) -> bool {
     text.to_ascii_lowercase().windows(5).any(|word| word == b"chain")
 }
 

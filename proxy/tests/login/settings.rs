@@ -23,7 +23,6 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
     let monitor = MonitorLogin { user: "m".into(), password: None, database: "m".into() };
     let hosts = hosts.into_iter().map(Arc::new).collect();
     Config {
-        maps: Default::default(),
         general: General {
             workers: 1,
             log_level: "info".into(),
@@ -44,7 +43,14 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             failures: FailureLimits { limit: 0, window: second },
         },
         users,
-        shards: vec![Arc::new(Shard { name: "main".into(), hosts, monitor, health, failover })],
+        shards: vec![Arc::new(Shard {
+            name: "main".into(),
+            hosts,
+            recovery: monitor.clone(),
+            monitor,
+            health,
+            failover,
+        })],
         databases: vec![],
         maps: vec![],
         catalog: None,

@@ -164,9 +164,9 @@ impl<'a> Levels<'a> {
                 level
             }
             Body::Branches(branches, operators) => {
-                let all = operators.iter().all(|operator| {
-                    operator.all && operator.kind == super::query::SetKind::Union
-                });
+                let all = operators
+                    .iter()
+                    .all(|operator| operator.all && operator.kind == super::query::SetKind::Union);
                 let levels: Vec<Level> =
                     branches.iter().map(|branch| self.query(branch, parent)).collect();
                 let mut level = united(levels, all);
@@ -297,8 +297,7 @@ impl<'a> Levels<'a> {
 
     /// Whether rows of `to` only matter with rows of `from` of the same key.
     fn flows(&self, from: usize, to: usize) -> bool {
-        let (Some(first), Some(second)) =
-            (self.references.base(from), self.references.base(to))
+        let (Some(first), Some(second)) = (self.references.base(from), self.references.base(to))
         else {
             return false;
         };
@@ -343,7 +342,8 @@ impl<'a> Levels<'a> {
         for fact in self.reader.facts(filter) {
             match fact {
                 Fact::Limited(column, limited) => {
-                    if let Found::Key { columns, above: 0, .. } = self.references.find(scope, &column)
+                    if let Found::Key { columns, above: 0, .. } =
+                        self.references.find(scope, &column)
                     {
                         columns.iter().for_each(|key| self.references.limit(*key, &limited));
                     }
@@ -360,7 +360,12 @@ impl<'a> Levels<'a> {
 
     /// Two columns are equal at a join, or in WHERE. `restricts` says whether rows under a leaf
     /// that do not meet the condition are left out.
-    fn equal(&mut self, found: (Found, Found), node: Option<usize>, restricts: &dyn Fn(usize) -> bool) {
+    fn equal(
+        &mut self,
+        found: (Found, Found),
+        node: Option<usize>,
+        restricts: &dyn Fn(usize) -> bool,
+    ) {
         let (
             Found::Key { columns: first, leaf: x, above: i },
             Found::Key { columns: second, leaf: y, above: j },
@@ -456,7 +461,9 @@ impl<'a> Levels<'a> {
         let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
         let mut keys = Vec::new();
         for root in roots.unwrap_or_default() {
-            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_))) && qualifier.is_none() {
+            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_)))
+                && qualifier.is_none()
+            {
                 // Joins may merge columns.
                 continue;
             }
@@ -469,7 +476,11 @@ impl<'a> Levels<'a> {
                 }
                 match &reference.source {
                     Source::Sharded(table) => keys.extend(
-                        table.key_columns.iter().enumerate().map(|(i, k)| (k.clone(), vec![(leaf, i)])),
+                        table
+                            .key_columns
+                            .iter()
+                            .enumerate()
+                            .map(|(i, k)| (k.clone(), vec![(leaf, i)])),
                     ),
                     Source::Derived(inner) => keys.extend(inner.iter().cloned()),
                     Source::Same | Source::On(_) => {}

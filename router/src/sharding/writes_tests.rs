@@ -6,9 +6,9 @@
 //! several, what they are sent.
 
 use super::{Bound, Catalog, Choice, Placing, Values, choose, copy_plan, place, spread};
+use crate::facts::Facts;
 use crate::golden::{shards_facts, shards_map};
 use crate::lexer::{Dialect, Lexer, Token};
-use crate::facts::Facts;
 use crate::plan::Plan;
 use crate::planner::plan;
 use crate::shard_map::ShardMap;

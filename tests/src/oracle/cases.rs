@@ -155,8 +155,23 @@ fn parameter(text: &str, declare: bool, encode: bool) -> Parameter {
     Parameter { declared, binary: encode, value }
 }
 
+/// `\t`, `\r` and `\\` are what they are in Rust; any other backslash stays.
 fn unescape(text: &str) -> String {
-    text.replace("\\t", "\t").replace("\\r", "\r")
+    let mut plain = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let escaped = match rest.peek() {
+            Some('t') if c == '\\' => Some('\t'),
+            Some('r') if c == '\\' => Some('\r'),
+            Some('\\') if c == '\\' => Some('\\'),
+            _ => None,
+        };
+        if escaped.is_some() {
+            rest.next();
+        }
+        plain.push(escaped.unwrap_or(c));
+    }
+    plain
 }
 
 /// What a case showed.
@@ -190,18 +205,18 @@ pub async fn run(
         }
         let mut outcome = run_case(&mut pair, case).await;
         pair.reconnect().await;
-        if case.tables {
-            match tables::compare(shards, &names) {
-                Ok(digests) if digests == fresh => {}
-                Ok(_) => shop::reset(shards),
-                Err(what) => {
-                    outcome = Outcome::Fault(match outcome {
-                        Outcome::Golden(_) => what,
-                        Outcome::Fault(first) => first + &what,
-                    });
-                    shop::reset(shards);
-                }
-            }
+        let compared = match case.tables {
+            true => tables::compare(shards, &names),
+            false => tables::compare_copies(shards, &names).map(|()| Vec::new()),
+        };
+        if let Err(what) = &compared {
+            outcome = Outcome::Fault(match outcome {
+                Outcome::Golden(_) => what.clone(),
+                Outcome::Fault(first) => first + what,
+            });
+        }
+        if compared != Ok(fresh.clone()) {
+            shop::reset(shards);
         }
         match outcome {
             Outcome::Golden(found) => {

@@ -1,6 +1,13 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod map;
+mod catalog_sql;
+mod chaos;
+mod hash;
+mod oracle;
+mod session;
+mod two_phase;
 
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;

@@ -11,6 +11,7 @@ use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
 use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
 use super::state::STATE_KEYS;
+use super::two_phase::{RECOVERY_KEYS, TWO_PHASE_KEYS};
 use super::{Absent, Key, Kind, Reload, Section};
 
 pub(super) const HOUR_MS: u64 = 3_600_000;
@@ -298,6 +299,7 @@ pub const SHARD: Section = Section {
             ),
         ],
         FAILOVER_KEYS,
+        RECOVERY_KEYS,
         HOST_OPTIONS,
     ],
     nested: &[&HOST],
@@ -353,6 +355,7 @@ pub const DATABASE: Section = Section {
         POOL_KEYS,
         STATE_KEYS,
         NOTIFY_KEYS,
+        TWO_PHASE_KEYS,
     ],
     nested: &[],
 };
@@ -362,7 +365,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS, TWO_PHASE_KEYS],
     nested: &[],
 };
 

@@ -23,8 +23,8 @@ pub struct DeclaredMap {
     pub database: String,
     /// Its map; the epoch is 1.
     pub map: Arc<ShardMap>,
-    /// By index of the map's tables: unique constraints without the key are accepted.
-    pub unchecked_unique: Vec<bool>,
+    /// Distributions by hash whose ranges the file does not name.
+    pub even: Vec<String>,
 }
 
 /// Where shard maps come from, when it is not the file.

@@ -14,7 +14,7 @@ fn record(values: &[(u32, Option<&[u8]>)]) -> Vec<u8> {
 }
 
 fn reader(keys: &[(bool, bool)]) -> KeyReader {
-    let key = |&(descending, nulls_first)| SortKey { descending, nulls_first };
+    let key = |&(descending, nulls_first)| SortKey { descending, nulls_first, byte_order: true };
     KeyReader::new(&keys.iter().map(key).collect::<Vec<_>>(), true)
 }
 
@@ -32,10 +32,13 @@ fn what_is_no_key_is_refused() {
     assert_eq!(read(&mut one(), &[(TEXT, Some(b"a\0b"))]), Err(KeyFault::Malformed));
     assert_eq!(read(&mut one(), &[]), Err(KeyFault::Malformed));
     assert_eq!(read(&mut one(), &[(INT4, None), (INT4, None)]), Err(KeyFault::Malformed));
+    let mut collated = one();
+    collated.keys[0].byte_order = false;
+    assert_eq!(read(&mut collated, &[(VARCHAR, None)]), Err(KeyFault::Collation));
     let mut same = one();
     assert!(read(&mut same, &[(INT4, None)]).is_ok());
     assert_eq!(read(&mut same, &[(INT8, None)]), Err(KeyFault::Malformed), "another type");
-    let mut foreign = KeyReader::new(&[SortKey { descending: false, nulls_first: false }], false);
+    let mut foreign = KeyReader::new(&reader(&[(false, false)]).keys, false);
     assert_eq!(read(&mut foreign, &[(TEXT, Some(b"a"))]), Err(KeyFault::Encoding));
     assert!(read(&mut foreign, &[(INT4, None)]).is_ok());
     let mut key = Vec::new();

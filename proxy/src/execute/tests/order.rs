@@ -46,7 +46,7 @@ pub(super) async fn every_type_is_ordered_as_by_postgres(rig: &Rig, servers: &mu
         for (descending, nulls_first) in
             [(false, false), (false, true), (true, false), (true, true)]
         {
-            let key = SortKey { descending, nulls_first };
+            let key = SortKey { descending, nulls_first, byte_order: true };
             let sql = ranked(kind, values, key);
             check(servers, &mut whole, &sql, key).await;
         }
@@ -57,7 +57,8 @@ pub(super) async fn every_type_is_ordered_as_by_postgres(rig: &Rig, servers: &mu
             "select 1, encode(record_send(row(array[v::{kind}])), 'hex')
              from unnest(string_to_array('{values}', ' ')) v"
         );
-        let merge = merge(vec![SortKey { descending: false, nulls_first: false }]);
+        let merge =
+            merge(vec![SortKey { descending: false, nulls_first: false, byte_order: true }]);
         let (result, _) = ask(servers, &everywhere(&refused, merge), Call::Simple).await;
         let error = result.expect_err("arrays are not ordered").error;
         assert_eq!(error.sqlstate, "PGM03");
@@ -88,8 +89,10 @@ fn ranked(kind: &str, values: &str, key: SortKey) -> String {
 
 async fn check(servers: &mut [Server], whole: &mut Server, ranking: &str, key: SortKey) {
     let rows = exec::run(whole, ranking).await.expect(ranking).expect("some");
-    let mut spread =
-        everywhere("", merge(vec![key, SortKey { descending: true, nulls_first: false }]));
+    let mut spread = everywhere(
+        "",
+        merge(vec![key, SortKey { descending: true, nulls_first: false, byte_order: true }]),
+    );
     for part in &mut spread.parts {
         let order = clause(key);
         part.sql = format!(

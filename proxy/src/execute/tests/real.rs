@@ -1,7 +1,7 @@
 //! Every merge on real servers, and what happens when one of them fails.
 
-use super::order;
 use super::rig::{Received, Rig, ask, each, everywhere, participants};
+use super::{combined, copied_in, copied_out, order};
 use crate::backend::connection::Server;
 use crate::backend::exec;
 use crate::execute::{Call, ClientSide, Limits, run};
@@ -38,6 +38,11 @@ async fn merges_on_real_servers() {
     an_error_stops_the_others(&mut servers).await;
     a_client_that_leaves_stops_all(&mut servers).await;
     order::every_type_is_ordered_as_by_postgres(&rig, &mut servers).await;
+    combined::answers_are_computed_of_all_rows(&mut servers).await;
+    combined::types_are_carried_as_they_are(&rig, &mut servers).await;
+    combined::statements_are_described(&mut servers).await;
+    copied_out::data_is_one_stream(&mut servers).await;
+    copied_in::data_is_split_as_one_server_reads_it(&rig, &mut servers).await;
     a_server_that_dies_is_lost(&rig, &mut servers).await;
 }
 
@@ -83,7 +88,7 @@ async fn values_reach_every_part(servers: &mut [Server]) {
 }
 
 fn ordered(offset: u64, limit: Option<u64>) -> Merge {
-    let keys = vec![SortKey { descending: true, nulls_first: true }];
+    let keys = vec![SortKey { descending: true, nulls_first: true, byte_order: true }];
     Merge::Ordered { keys, limits: sharding::Limits { offset, limit } }
 }
 
@@ -109,7 +114,7 @@ async fn large_answers_are_whole(servers: &mut [Server]) {
     let sql = "select i, repeat('x', (i * 7919) % 3000), encode(record_send(row(i)), 'hex')
                from generate_series(1, 3000) i";
     let merge = Merge::Ordered {
-        keys: vec![SortKey { descending: false, nulls_first: false }],
+        keys: vec![SortKey { descending: false, nulls_first: false, byte_order: true }],
         limits: sharding::Limits::default(),
     };
     let (tag, received) = good(servers, everywhere(sql, merge), Call::Simple).await;

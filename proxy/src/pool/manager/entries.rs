@@ -4,9 +4,10 @@
 use super::Surroundings;
 use crate::backend::connect::Connector;
 use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
-use crate::config::model::{Database, Shard};
+use crate::config::model::{CatalogServers, Config, Database, Shard};
 use crate::notify::Hub;
-use crate::shard_map::ShardedDatabase;
+use crate::shard_map::{MapStore, ShardedDatabase};
+use crate::two_phase::{Place, Scope, TwoPhase};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::runtime::Handle;
@@ -59,12 +60,15 @@ pub(super) struct DatabaseEntry {
     /// By `ShardId`; one alone when it is not sharded.
     pub(super) shards: Vec<Arc<ShardEntry>>,
     pub(super) sharded: Option<Arc<ShardedDatabase>>,
+    /// Ends its transactions, when it is sharded.
+    pub(super) two_phase: Option<Arc<TwoPhase>>,
     /// The home shard's.
     pub(super) cluster: Arc<Cluster>,
     pub(super) facts: Arc<FactsStore>,
     pub(super) hub: Arc<Hub>,
     _refresh: Background,
     _listener: Background,
+    _recovery: Option<Background>,
 }
 
 impl DatabaseEntry {
@@ -75,6 +79,43 @@ impl DatabaseEntry {
         };
         *self.database == *database && self.shards.iter().zip(shards).all(same)
     }
+}
+
+/// What keeps the maps of all sharded databases.
+#[derive(Debug)]
+pub(super) struct StoreEntry {
+    catalog: Arc<CatalogServers>,
+    databases: Vec<Arc<ShardedDatabase>>,
+    _store: Background,
+}
+
+/// Keeps the maps of these databases, when there is a catalog.
+pub(super) fn start_store(
+    config: &Config,
+    mut databases: Vec<Arc<ShardedDatabase>>,
+    before: Option<&Arc<StoreEntry>>,
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> Option<Arc<StoreEntry>> {
+    let catalog = config.catalog.as_ref().filter(|_| !databases.is_empty())?;
+    databases.sort_by(|a, b| a.name().cmp(b.name()));
+    let same = |entry: &&Arc<StoreEntry>| {
+        let pairs = entry.databases.iter().zip(&databases);
+        entry.catalog == *catalog
+            && entry.databases.len() == databases.len()
+            && pairs.into_iter().all(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    if let Some(before) = before.filter(same) {
+        return Some(Arc::clone(before));
+    }
+    let store = MapStore {
+        catalog: Arc::clone(catalog),
+        databases: databases.clone(),
+        process: Arc::clone(around.process_name),
+        connector: Arc::clone(connector),
+    };
+    let store = Background::spawn(around.control, |stopped| store.run(stopped.wait()));
+    Some(Arc::new(StoreEntry { catalog: Arc::clone(catalog), databases, _store: store }))
 }
 
 pub(super) fn start_shard(
@@ -132,8 +173,14 @@ pub(super) fn start_database(
         let (hub, connector) = (Arc::clone(&hub), Arc::clone(connector));
         async move { hub.run(connector, stopped.wait()).await }
     });
+    let two_phase = two_phase(database, &shards, connector, around);
+    let recovery = two_phase.clone().map(|two_phase| {
+        Background::spawn(around.control, |stopped| two_phase.run(stopped.wait()))
+    });
     Some(DatabaseEntry {
         id,
+        two_phase,
+        _recovery: recovery,
         database: Arc::clone(database),
         sharded,
         cluster: Arc::clone(&shard.cluster),
@@ -143,4 +190,27 @@ pub(super) fn start_database(
         _listener: listener,
         shards,
     })
+}
+
+/// What ends transactions over several shards.
+fn two_phase(
+    database: &Database,
+    shards: &[Arc<ShardEntry>],
+    connector: &Arc<Connector>,
+    around: &Surroundings<'_>,
+) -> Option<Arc<TwoPhase>> {
+    let sharding = database.sharding.as_ref()?;
+    let place = |entry: &Arc<ShardEntry>| Place {
+        name: entry.shard.name.as_str().into(),
+        cluster: Arc::clone(&entry.cluster),
+        login: entry.shard.recovery.clone(),
+    };
+    let scope = Scope {
+        database: database.name.as_str().into(),
+        server_database: database.server_database.clone(),
+        shards: shards.iter().map(place).collect(),
+        preferred_home: sharding.home,
+        times: database.two_phase,
+    };
+    Some(TwoPhase::new(scope, Arc::clone(connector), around.control.clone()))
 }

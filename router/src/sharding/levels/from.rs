@@ -2,8 +2,8 @@
 //! say of keys.
 
 use super::{
-    Alias, Fact, Found, From, JoinKind, Level, Levels, MAX_REFERENCES, Meaning, Named,
-    Node, On, Reference, Refusal, Relation, Rows, Source, Using,
+    Alias, Fact, Found, From, JoinKind, Level, Levels, MAX_REFERENCES, Meaning, Named, Node, On,
+    Reference, Refusal, Relation, Rows, Source, Using,
 };
 use crate::facts::schema::{Column, Lookup};
 use crate::sharding::schema::Called;
@@ -182,8 +182,8 @@ impl<'a> Levels<'a> {
                 _ => &[],
             },
         };
-        let columns: Option<Vec<Box<str>>> = (!known.is_empty())
-            .then(|| known.iter().map(|column| column.name.clone()).collect());
+        let columns: Option<Vec<Box<str>>> =
+            (!known.is_empty()).then(|| known.iter().map(|column| column.name.clone()).collect());
         let alias_name = alias.and_then(|alias| alias.name.clone());
         let renamed = alias.is_some_and(|alias| alias.columns.is_some());
         let name = alias_name.or_else(|| Some(relation.name.clone()));
@@ -329,4 +329,3 @@ impl<'a> Levels<'a> {
         }
     }
 }
-

@@ -51,5 +51,19 @@ macro_rules! files {
 }
 
 files! {
+    aggregates,
+    changes,
+    copy,
+    cursors,
+    ddl,
+    inserts,
+    joins,
+    key_types,
+    limits,
+    ordering,
+    reads_writes,
+    several,
+    shapes,
+    upserts,
     which_shard,
 }

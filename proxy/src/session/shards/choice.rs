@@ -1,0 +1,347 @@
+//! Owns the choice of shards for one execution: by the session's or the statement's own word, or
+//! else by what the router reads in the statement and its values.
+
+use super::super::request::Step;
+use super::super::{Event, Session, Stop};
+use super::log::Replay;
+use super::run::{Call, Spread, Work};
+use super::turn::work;
+use super::{refused, values};
+use crate::wire::error::SqlError;
+use pgmanifold_router::key::KeyValue;
+use pgmanifold_router::lexer::Token;
+use pgmanifold_router::plan::{Effect, Plan};
+use pgmanifold_router::planner::is_custom_name;
+use pgmanifold_router::shard_map::{DistributionKind, ShardId, ShardMap};
+use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, Placing, Values};
+use std::sync::Arc;
+
+/// Where a statement goes.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// To the server at hand, or any.
+    Here,
+    /// To this shard, as it is.
+    To(ShardId),
+    /// To several, in ascending order.
+    Several(Vec<ShardId>),
+    /// It is a COPY whose rows are spread.
+    CopyIn,
+    /// It changes the session, on every shard that takes part in the transaction.
+    Session,
+}
+
+impl Session {
+    /// Where one execution of a statement goes. `lifted` are the literals of the text, where they
+    /// are known.
+    ///
+    /// # Errors
+    /// It must not run.
+    pub(super) fn way(
+        &self,
+        text: &[u8],
+        plan: &Plan,
+        lifted: Option<&[Token]>,
+        bound: Option<&Bound<'_>>,
+    ) -> Result<Way, SqlError> {
+        let Some(shards) = &self.shards else { return Ok(Way::Here) };
+        let map = shards.map.as_ref().ok_or_else(|| shards.sharded.no_map())?;
+        if let Some(shard) = self.asked_shard(plan, map)? {
+            return Ok(Way::To(shard));
+        }
+        let placing = match plan.placing.as_deref() {
+            None => return Ok(Way::To(map.home)),
+            Some(Placing::Refused(refusal)) => {
+                return Err(refused(refusal));
+            }
+            Some(Placing::Transaction) => return Ok(Way::Here),
+            Some(Placing::Session) => return Ok(Way::Session),
+            Some(Placing::CopyIn) => return Ok(Way::CopyIn),
+            Some(placing) => placing,
+        };
+        if matches!(placing, Placing::Anywhere) && changes_settings(plan) {
+            return Ok(Way::Session);
+        }
+        let read;
+        let literals = match lifted {
+            Some(lifted) => lifted,
+            None if values::needs_literals(placing) => {
+                read = values::literals(text, self.dialect);
+                &read
+            }
+            None => &[],
+        };
+        let values = Values { sql: text, literals, dialect: self.dialect, bound };
+        match sharding::choose(placing, map, &values) {
+            Ok(Choice::One(shard)) => Ok(Way::To(shard)),
+            Ok(Choice::Any | Choice::None) => Ok(self.any_shard()),
+            Ok(Choice::Several(shards)) => match *shards.as_slice() {
+                [one] => Ok(Way::To(one)),
+                _ => Ok(Way::Several(shards)),
+            },
+            Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+
+    /// Every shard would answer the same: one that takes part already, or the one at hand.
+    fn any_shard(&self) -> Way {
+        if self.lease.as_ref().is_some_and(|lease| lease.status != b'I') {
+            return Way::Here;
+        }
+        self.participants().first().map_or(Way::Here, |shard| Way::To(*shard))
+    }
+
+    /// The shard the statement or the session asks for by name or key.
+    ///
+    /// # Errors
+    /// There is none.
+    fn asked_shard(&self, plan: &Plan, map: &ShardMap) -> Result<Option<ShardId>, SqlError> {
+        let (hints, knobs) = (&plan.hints, &self.knobs);
+        let hinted = hints.shard.is_some() || hints.key.is_some();
+        let shard = if hinted { hints.shard.as_deref() } else { knobs.shard() };
+        if let Some(name) = shard {
+            let found = map.shards.iter().position(|known| **known == *name);
+            let found = found.and_then(|index| u16::try_from(index).ok());
+            return match found {
+                Some(index) => Ok(Some(ShardId(index))),
+                None => Err(SqlError::error("22023", format!("there is no shard \"{name}\""))
+                    .hint(format!("Shards: {}.", map.shards.join(", ")))),
+            };
+        }
+        let key = if hinted { hints.key.as_deref() } else { knobs.shard_key() };
+        key.map(|key| shard_of_key(map, key)).transpose()
+    }
+
+    /// To be called for a simple query that is neither answered here nor transaction control.
+    /// `None` when it goes on to the server at hand.
+    pub(in crate::session) fn place_query(
+        &mut self,
+        text: &[u8],
+        plan: &Arc<Plan>,
+        lifted: Option<&[Token]>,
+        calls: bool,
+    ) -> Option<Step> {
+        self.shards.as_ref()?;
+        if plan.statements == 0 || plan.transaction.is_some() || self.has_failed_here() {
+            return None;
+        }
+        // The request waited for a server, which it was refused.
+        if self.refused.is_some() {
+            return None;
+        }
+        let way = match self.way(text, plan, lifted, None) {
+            Ok(way) => way,
+            Err(error) => return Some(self.refuse_query(error)),
+        };
+        if calls && matches!(way, Way::Several(_) | Way::CopyIn) {
+            return Some(self.refuse_query(call_refused()));
+        }
+        match way {
+            Way::Here => None,
+            Way::To(to) => self.turn_query(plan, to),
+            Way::Session => {
+                self.set_everywhere(plan, || Replay::Text(text.into())).map(|result| match result {
+                    Ok(stop) => stop.into(),
+                    Err(error) => self.refuse_query(error),
+                })
+            }
+            Way::Several(shards) => Some(self.spread_query(text, plan, &shards, lifted)),
+            Way::CopyIn => Some(match self.leave_for_work() {
+                Ok(()) => take(Work::CopyIn { text: text.into(), plan: Arc::clone(plan) }),
+                Err(Ok(stop)) => stop.into(),
+                Err(Err(error)) => self.refuse_query(error),
+            }),
+        }
+    }
+
+    fn turn_query(&mut self, plan: &Plan, to: ShardId) -> Option<Step> {
+        if let Err(error) = self.check_second_writer(plan, to) {
+            return Some(self.refuse_query(error));
+        }
+        match self.turn(to) {
+            Ok(()) => {
+                self.note_unrepeatable(plan);
+                None
+            }
+            Err(Ok(stop)) => Some(stop.into()),
+            Err(Err(error)) => Some(self.refuse_query(error)),
+        }
+    }
+
+    fn spread_query(
+        &mut self,
+        text: &[u8],
+        plan: &Arc<Plan>,
+        shards: &[ShardId],
+        lifted: Option<&[Token]>,
+    ) -> Step {
+        match self.leave_for_work() {
+            Ok(()) => {}
+            Err(Ok(stop)) => return stop.into(),
+            Err(Err(error)) => return self.refuse_query(error),
+        }
+        match self.spread(text, plan, shards, lifted, None) {
+            Ok(spread) => take(Work::Spread(Arc::new(Spread {
+                plan: Arc::clone(plan),
+                spread,
+                call: Call::Simple,
+            }))),
+            Err(error) => self.refuse_query(error),
+        }
+    }
+
+    /// What each shard is sent.
+    ///
+    /// # Errors
+    /// The statement cannot be spread.
+    pub(super) fn spread(
+        &self,
+        text: &[u8],
+        plan: &Plan,
+        shards: &[ShardId],
+        lifted: Option<&[Token]>,
+        bound: Option<&Bound<'_>>,
+    ) -> Result<sharding::Spread, SqlError> {
+        let known = self.shards.as_ref();
+        let map = known.and_then(|known| known.map.as_ref());
+        let (Some(map), Some(placing)) = (map, plan.placing.as_deref()) else {
+            return Err(SqlError::error("XX000", "a statement of several shards has no map"));
+        };
+        let facts = self.pools.facts.facts();
+        let read;
+        let literals = match lifted {
+            Some(lifted) => lifted,
+            None => {
+                read = values::literals(text, self.dialect);
+                &read
+            }
+        };
+        let values = Values { sql: text, literals, dialect: self.dialect, bound };
+        let catalog = Catalog { map, facts: &facts };
+        sharding::spread(placing, shards, catalog, &values).map_err(|refusal| refused(&refusal))
+    }
+
+    /// Makes sure that nothing is owed and nothing half done before several shards are seated.
+    pub(super) fn leave_for_work(&mut self) -> super::super::place::Placed {
+        let map = self.shards.as_ref().and_then(|shards| shards.map.clone());
+        let left = self.leave_here();
+        if let Some(shards) = &mut self.shards {
+            shards.map = map;
+        }
+        left
+    }
+
+    /// A statement that changes the session: in a transaction all participants run it, and those
+    /// that join later. `None` when it goes on to the server at hand.
+    pub(super) fn set_everywhere(
+        &mut self,
+        plan: &Plan,
+        replay: impl FnOnce() -> Replay,
+    ) -> Option<Result<Stop, SqlError>> {
+        if !self.in_transaction() {
+            self.discard_others(plan);
+            return None;
+        }
+        if self.owes_answers() {
+            return Some(Ok(Stop::Drain));
+        }
+        let others = self.has_parked_participant();
+        let shards = self.shards.as_mut()?;
+        let replay = replay();
+        if others && !std::mem::take(&mut shards.others_did) {
+            return Some(Ok(work(Work::Others(replay, Arc::new(plan.clone())))));
+        }
+        if let Some(log) = &mut shards.log {
+            log.add(replay);
+        }
+        None
+    }
+
+    /// Outside of transactions the session's settings follow from server to server; what DISCARD
+    /// ALL throws away is thrown away everywhere.
+    fn discard_others(&mut self, plan: &Plan) {
+        let all = plan.session.drops_prepared && plan.session.unlistens_all;
+        let Some(shards) = self.shards.as_mut().filter(|_| all) else { return };
+        shards.parked.iter_mut().flatten().for_each(|bench| bench.discard());
+        self.pins.publish();
+    }
+
+    /// A statement that goes to one shard and changes parameters there cannot be repeated on
+    /// others.
+    pub(super) fn note_unrepeatable(&mut self, plan: &Plan) {
+        let changes = changes_settings(plan) || plan.session.probes;
+        if let Some(log) = self.shards.as_mut().and_then(|shards| shards.log.as_mut())
+            && changes
+        {
+            log.close("a statement that also reads or writes tables may have set parameters");
+        }
+    }
+
+    /// The transaction has failed on the server at hand, or before there was one.
+    pub(super) fn has_failed_here(&self) -> bool {
+        use super::super::Virtual;
+        matches!(self.virtual_transaction, Virtual::Failed(_) | Virtual::Lost(_))
+            || self
+                .lease
+                .as_ref()
+                .is_some_and(|lease| lease.status == b'E' && lease.expect.is_empty())
+    }
+}
+
+/// The statement sets parameters, for the session or the transaction.
+fn changes_settings(plan: &Plan) -> bool {
+    let session = &plan.session;
+    let own = |name: &str| is_custom_name(name);
+    session.settings
+        || session.local_settings
+        || session.names_bound
+        || session.setting_names.iter().any(|name| own(name))
+}
+
+/// A statement that was taken, and runs on several shards.
+pub(super) fn take(work: Work) -> Step {
+    Step::Take(Event::Shards(Box::new(work)))
+}
+
+/// `distribution:value`, or the value alone where only one distribution has keys.
+fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
+    let keyed = |kind| !matches!(kind, DistributionKind::Reference | DistributionKind::Single);
+    let named = key.split_once(':').and_then(|(name, value)| {
+        let found = map.distributions.iter().position(|known| *known.name == *name)?;
+        Some((found, value))
+    });
+    let mut candidates = map.distributions.iter().enumerate().filter(|(_, d)| keyed(d.kind));
+    let (index, value) = match (named, candidates.next(), candidates.next()) {
+        (Some(named), ..) => named,
+        (None, Some((only, _)), None) => (only, key),
+        _ => {
+            let names: Vec<&str> = map.distributions.iter().map(|known| &*known.name).collect();
+            return Err(SqlError::error("22023", "the key does not name its distribution")
+                .hint(format!("Write distribution:key. Distributions: {}.", names.join(", "))));
+        }
+    };
+    let bad = |message: String| SqlError::error("22023", message);
+    let Some(distribution) = map.distributions.get(index).filter(|known| keyed(known.kind)) else {
+        return Err(bad("this distribution has no keys".into()));
+    };
+    let [ty] = *distribution.key_types.as_slice() else {
+        return Err(bad("a key of several columns cannot be given as text".into()));
+    };
+    let value = KeyValue::from_text(ty, value)
+        .ok_or_else(|| bad(format!("invalid key for type {ty}: \"{value}\"")))?;
+    map.shard_of(index, &[value]).ok_or_else(|| SqlError::error("PGM04", "no shard has this key"))
+}
+
+pub(super) fn call_refused() -> SqlError {
+    SqlError::error("PGM03", "cannot EXECUTE a statement over several shards by its name")
+        .detail("It was prepared by protocol, and would need several shards.")
+        .hint("Bind and execute it by protocol, as it was prepared.")
+}
+
+/// Whether a plan may write, as far as transactions over several shards are concerned.
+pub(super) fn may_write(plan: &Plan) -> bool {
+    match plan.effect {
+        Effect::Read | Effect::Transaction | Effect::SessionState => false,
+        Effect::Write | Effect::Ddl | Effect::Copy | Effect::Unknown => true,
+    }
+}

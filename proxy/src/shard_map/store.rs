@@ -1,0 +1,284 @@
+//! Owns the keeping of maps: reads them from the catalog, takes newer ones into use, keeps a copy
+//! on disk, and reports which epoch is in use. What the catalog's rows mean belongs to `rows`.
+//!
+//! A map is never replaced by an older one, or by one of another catalog: both can only be a
+//! mistake (a restored backup, a changed address), and statements under a map that is too old
+//! would run on the wrong shards. It is said in the log until somebody mends it.
+
+use super::copy::{self, Copy};
+use super::link::Link;
+use super::rows;
+use super::{CATALOG_TIMEOUT, ShardedDatabase};
+use crate::backend::connect::Connector;
+use crate::cluster::control::ControlError;
+use crate::config::model::CatalogServers;
+use pgmanifold_router::catalog::Loaded;
+use pgmanifold_router::shard_map::{MapParts, ShardMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How the connection calls itself in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "pgmanifold map";
+/// First and longest pause between attempts to reach the catalog.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Period of looking whether older maps are still in use, while one is.
+const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Keeps the maps of all sharded databases of a process.
+pub(crate) struct MapStore {
+    /// Where they come from.
+    pub(crate) catalog: Arc<CatalogServers>,
+    /// Whose maps.
+    pub(crate) databases: Vec<Arc<ShardedDatabase>>,
+    /// Name of this process.
+    pub(crate) process: Arc<str>,
+    /// The way to the catalog.
+    pub(crate) connector: Arc<Connector>,
+}
+
+/// What the loop remembers.
+#[derive(Default)]
+struct Memory {
+    /// Name and epoch of the newest maps, also of those that were not taken.
+    epochs: Vec<(String, u64)>,
+    /// The copy on disk was looked at, or is not needed.
+    restored: bool,
+    /// What was last said of a problem, so that it is said once.
+    last_error: Option<String>,
+    /// The last report, by database: epoch seen and acknowledged.
+    reported: Vec<(u64, u64)>,
+}
+
+impl MapStore {
+    /// Keeps the maps new until `shutdown` completes. To be run on the control runtime.
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
+        let mut memory = Memory::default();
+        tokio::select! {
+            () = shutdown => {}
+            () = self.keep(&mut memory) => {}
+        }
+    }
+
+    async fn keep(&self, memory: &mut Memory) {
+        let mut pause = RETRY_MIN;
+        loop {
+            match timeout(CATALOG_TIMEOUT, self.begin(memory)).await {
+                Ok(Ok(link)) => {
+                    pause = RETRY_MIN;
+                    let error = self.serve(&link, memory).await;
+                    self.complain(memory, &error.0);
+                }
+                Ok(Err(error)) => self.complain(memory, &error.0),
+                Err(_) => {
+                    let limit_ms = CATALOG_TIMEOUT.as_millis();
+                    self.complain(memory, &format!("not answered within {limit_ms} ms"));
+                }
+            }
+            if !memory.restored {
+                memory.restored = true;
+                self.restore(memory).await;
+            }
+            self.databases.iter().for_each(|database| database.set_tried());
+            tokio::time::sleep(pause + pause.mul_f32(rand::random::<f32>() / 4.0)).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Connects, listens, and loads for the first time: what changes after that is heard.
+    async fn begin(&self, memory: &mut Memory) -> Result<Link, ControlError> {
+        let link = Link::to_catalog(&self.connector, &self.catalog, APPLICATION_NAME).await?;
+        rows::listen(&link.client).await?;
+        self.load(&link, memory).await?;
+        memory.restored = true;
+        self.databases.iter().for_each(|database| database.set_tried());
+        if memory.last_error.take().is_some() {
+            tracing::info!("the catalog is read again");
+        }
+        memory.reported.clear();
+        Ok(link)
+    }
+
+    /// Works until the connection fails; says why.
+    async fn serve(&self, link: &Link, memory: &mut Memory) -> ControlError {
+        let mut looked = Instant::now();
+        loop {
+            let waits = self.databases.iter().any(|one| one.acknowledged_epoch() < one.epoch());
+            let rest = self.catalog.poll_interval.saturating_sub(looked.elapsed());
+            let pause = if waits { rest.min(ACKNOWLEDGE_INTERVAL) } else { rest };
+            let heard = timeout(pause, link.heard.notified()).await.is_ok();
+            let due = heard || looked.elapsed() >= self.catalog.poll_interval;
+            let step = async {
+                if due {
+                    self.look(link, memory).await?;
+                }
+                self.report(link, memory, due).await
+            };
+            match timeout(CATALOG_TIMEOUT, step).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error,
+                Err(_) => {
+                    let limit_ms = CATALOG_TIMEOUT.as_millis();
+                    return ControlError(format!("not answered within {limit_ms} ms"));
+                }
+            }
+            if due {
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Loads when an epoch is another than that of the map in use.
+    async fn look(&self, link: &Link, memory: &mut Memory) -> Result<(), ControlError> {
+        let epochs = rows::epochs(&link.client).await?;
+        let known = |name: &str| {
+            let found = memory.epochs.iter().find(|(known, _)| known == name);
+            found.map(|(_, epoch)| *epoch)
+        };
+        if epochs.iter().any(|(name, epoch)| known(name) != Some(*epoch)) {
+            self.load(link, memory).await?;
+        }
+        Ok(())
+    }
+
+    async fn load(&self, link: &Link, memory: &mut Memory) -> Result<(), ControlError> {
+        let loaded = rows::load(&link.client).await?;
+        if self.take(&loaded, memory) {
+            self.save(loaded).await;
+        }
+        Ok(())
+    }
+
+    /// Takes what is newer into use; false when nothing was.
+    fn take(&self, loaded: &Loaded, memory: &mut Memory) -> bool {
+        let catalog = &loaded.catalog;
+        let others = self.databases.iter().filter_map(|database| database.source());
+        if let Some(before) = others.into_iter().find(|before| *before != catalog) {
+            tracing::error!(
+                before,
+                now = catalog,
+                "the catalog is another one than before: its maps are not taken"
+            );
+            return false;
+        }
+        let mut taken = false;
+        for database in &self.databases {
+            let found = loaded.maps.iter().find(|(name, _)| name == database.name());
+            let Some((_, parts)) = found else {
+                tracing::error!(database = database.name(), "the catalog has no map of it");
+                continue;
+            };
+            let map = match fit(parts, database) {
+                Ok(map) => map,
+                Err(reason) => {
+                    tracing::error!(database = database.name(), reason, "shard map not taken");
+                    continue;
+                }
+            };
+            let (epoch, before) = (map.epoch, database.epoch());
+            database.set_source(catalog);
+            if database.take(Arc::new(map)) {
+                tracing::info!(database = database.name(), epoch, "shard map taken into use");
+                taken = true;
+            } else if epoch < before {
+                tracing::error!(
+                    database = database.name(),
+                    epoch,
+                    before,
+                    "the catalog's shard map is older than the one in use: it is not taken"
+                );
+            }
+        }
+        let maps = loaded.maps.iter();
+        memory.epochs = maps.map(|(name, parts)| (name.clone(), parts.epoch)).collect();
+        taken
+    }
+
+    /// Tells the catalog which epochs are in use, when that has changed or it is `due`.
+    async fn report(
+        &self,
+        link: &Link,
+        memory: &mut Memory,
+        due: bool,
+    ) -> Result<(), ControlError> {
+        let now: Vec<(u64, u64)> = self
+            .databases
+            .iter()
+            // In this order: what is acknowledged is never more than what was seen.
+            .map(|one| (one.acknowledged_epoch(), one.epoch()))
+            .map(|(acknowledged, seen)| (seen, acknowledged))
+            .collect();
+        if !due && memory.reported == now {
+            return Ok(());
+        }
+        for (database, (seen, acknowledged)) in self.databases.iter().zip(&now) {
+            let name = database.name();
+            rows::report(&link.client, &self.process, name, *seen, *acknowledged).await?;
+        }
+        memory.reported = now;
+        Ok(())
+    }
+
+    async fn save(&self, loaded: Loaded) {
+        let Some(path) = self.catalog.state_file.clone() else { return };
+        let own = |name: &str| self.databases.iter().any(|database| database.name() == name);
+        let maps = loaded.maps.into_iter().filter(|(name, _)| own(name));
+        let maps = maps.filter_map(|(name, parts)| Some((name, ShardMap::build(parts).ok()?)));
+        let copy = Copy { catalog: loaded.catalog, maps: maps.collect() };
+        let shown = path.display().to_string();
+        let written = tokio::task::spawn_blocking(move || copy::write(&path, &copy)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(file = shown, %error, "the copy of the shard maps cannot be written");
+        }
+    }
+
+    /// Takes the copy on disk into use, as long as there is nothing better.
+    async fn restore(&self, memory: &mut Memory) {
+        let Some(path) = self.catalog.state_file.clone() else { return };
+        let shown = path.display().to_string();
+        let read = tokio::task::spawn_blocking(move || copy::read(&path)).await;
+        match read {
+            Ok(Ok(Some(copy))) => {
+                tracing::warn!(file = shown, "shard maps are taken from the copy on disk");
+                let maps = copy.maps.into_iter().map(|(name, map)| (name, map.parts())).collect();
+                self.take(&Loaded { catalog: copy.catalog, maps }, memory);
+                // What the catalog says is looked at when it can be asked again.
+                memory.epochs.clear();
+            }
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => {
+                tracing::error!(file = shown, error, "the copy of the shard maps is not usable");
+            }
+        }
+    }
+
+    fn complain(&self, memory: &mut Memory, error: &str) {
+        if memory.last_error.as_deref() != Some(error) {
+            tracing::warn!(error, "the catalog of shard maps cannot be read");
+        }
+        memory.last_error = Some(error.to_owned());
+    }
+}
+
+/// The map with its shards numbered as the configuration numbers them.
+pub(super) fn fit(parts: &MapParts, database: &ShardedDatabase) -> Result<ShardMap, String> {
+    let own = database.shards().iter().map(|shard| shard.name.as_str());
+    let names: Vec<&str> = own.take(parts.shards.len()).collect();
+    if let Some(strange) = parts.shards.iter().find(|name| !names.contains(&&***name)) {
+        let names = names.join(", ");
+        return Err(format!(
+            "it has a shard {strange:?}, but the configuration begins with: {names}"
+        ));
+    }
+    let home = database.shard_name(database.home());
+    if *parts.home != *home {
+        return Err(format!("its home is {:?}, but the configuration's {home:?}", parts.home));
+    }
+    let shards = names.into_iter().map(Box::from).collect();
+    ShardMap::build(MapParts { shards, ..parts.clone() }).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        errors.join("; ")
+    })
+}
