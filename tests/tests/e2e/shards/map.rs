@@ -20,13 +20,13 @@ const SCHEMA: &str = "\
      create table notes (customer bigint, text text)";
 
 /// Shards whose map comes from a catalog.
-struct Mapped {
-    shards: Shards,
+pub(super) struct Mapped {
+    pub(super) shards: Shards,
     /// The server with the catalog.
     server: Arc<PgCluster>,
     /// The database with the catalog.
     catalog: String,
-    config: ConfigText,
+    pub(super) config: ConfigText,
     section: String,
     file: PathBuf,
 }
@@ -38,7 +38,19 @@ impl Mapped {
             .hash("customer", &["bigint"])
             .table("orders", &["customer"])
             .table("notes", &["customer"]);
-        let mut options = Options::new(test).tables(layout, SCHEMA);
+        let mapped = Mapped::unapplied(Options::new(test).tables(layout, SCHEMA), server, "").await;
+        let output = mapped.succeeds(&["apply"]).await;
+        assert!(output.contains("+ table public.orders: customer (customer)"), "{output}");
+        assert!(output.ends_with("the map has epoch 1\n"), "{output}");
+        mapped
+    }
+
+    /// The catalog has no map yet; `more` is added to the configuration.
+    pub(super) async fn unapplied(
+        mut options: Options,
+        server: Option<Arc<PgCluster>>,
+        more: &str,
+    ) -> Mapped {
         options.without_proxy = true;
         let shards = Shards::start(options, |config| config).await;
         let server = server.unwrap_or_else(|| shards.servers.oracle.clone());
@@ -48,14 +60,11 @@ impl Mapped {
              tls_mode = \"disable\"\npoll_interval_ms = 2000\n",
             server.primary.address().to_string()
         );
-        let config = shards.config.clone().section(&section);
+        let config = shards.config.clone().section(&section).section(more);
         let file = scratch_file(&format!("{}.toml", shards.database));
         std::fs::write(&file, config.text()).expect("the configuration file");
         let mapped = Mapped { shards, server, catalog, config, section, file };
         mapped.succeeds(&["init", "--user", "postgres"]).await;
-        let output = mapped.succeeds(&["apply"]).await;
-        assert!(output.contains("+ table public.orders: customer (customer)"), "{output}");
-        assert!(output.ends_with("the map has epoch 1\n"), "{output}");
         mapped
     }
 
@@ -83,7 +92,7 @@ impl Mapped {
         output
     }
 
-    fn proxy(&self, config: &ConfigText) -> Fixture {
+    pub(super) fn proxy(&self, config: &ConfigText) -> Fixture {
         let home = self.shards.servers.shards[0].clone();
         Fixture::with_config(home, self.shards.database.clone(), config)
     }
@@ -93,12 +102,12 @@ impl Mapped {
         proxy.metric(&format!("pgmanifold_shard_map_epoch{{database=\"{database}\"}}"))
     }
 
-    async fn wait_epoch(&self, proxy: &Fixture, epoch: f64) {
+    pub(super) async fn wait_epoch(&self, proxy: &Fixture, epoch: f64) {
         eventually("the map is in use", LIMIT, async || self.epoch(proxy) == epoch).await;
     }
 
     /// Name, seen and acknowledged epoch of each process.
-    fn reports(&self) -> Vec<Vec<Option<String>>> {
+    pub(super) fn reports(&self) -> Vec<Vec<Option<String>>> {
         let sql = "select name, seen_epoch, acked_epoch from pgm.proxy order by name";
         self.server.primary.query_in(&self.catalog, sql).expect("the catalog answers")
     }
