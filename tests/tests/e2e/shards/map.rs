@@ -7,7 +7,7 @@ use pgmanifold_tests::fixture::Fixture;
 use pgmanifold_tests::process::{binary, scratch_file};
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
-use pgmanifold_tests::{eventually, run};
+use pgmanifold_tests::{client, eventually, run};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,13 +171,25 @@ fn the_copy_on_disk_serves_while_the_catalog_is_down() {
         server.primary.stop(Stop::Immediate).expect("the catalog stops");
         let proxy = mapped.proxy(&with_copy);
         mapped.wait_epoch(&proxy, 1.0).await;
-        let without = mapped.proxy(&mapped.config);
+        let plain = format!(
+            "[[database]]\nname = \"plain\"\nshard = \"s1\"\nserver_database = {:?}\n",
+            mapped.shards.database
+        );
+        let without = mapped.proxy(&mapped.config.clone().section(&plain));
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(mapped.epoch(&without), 0.0, "neither catalog nor copy");
+        let sharded = without.client().await;
+        let sql = "select count(*) from orders";
+        let error = sharded.simple_query(sql).await.expect_err("no map is known");
+        println!("without a map: {}", client::text(&error));
+        assert_eq!(client::code(&error), "PGM05");
+        let plain = client::connect(&without.address, USER, "plain").await;
+        assert_eq!(client::value(&plain, sql).await, "0", "nothing is missing here");
 
         // What changes while nobody looks is seen afterwards.
         server.primary.start().expect("the catalog starts");
         mapped.wait_epoch(&without, 1.0).await;
+        assert_eq!(client::value(&sharded, sql).await, "0", "the session goes on");
         mapped.succeeds(&["split", "--distribution", "customer", "--at", "5"]).await;
         mapped.wait_epoch(&proxy, 2.0).await;
         mapped.wait_epoch(&without, 2.0).await;
