@@ -4,7 +4,9 @@ mod cases;
 mod map;
 mod map_change;
 mod catalog_sql;
+mod chaos;
 mod hash;
+mod oracle;
 mod session;
 mod two_phase;
 
