@@ -36,7 +36,10 @@ impl<'a> Levels<'a> {
             }
             From::Join { kind, on, left, right, alias } => {
                 let left = self.from_item(left, scope);
+                // LATERAL sees what stands before it in the same join.
+                self.roots(scope).push(left);
                 let right = self.from_item(right, scope);
+                self.roots(scope).pop();
                 let using = match on {
                     On::Natural => Using::Natural,
                     On::Using(columns) => Using::Columns(columns.clone()),
@@ -55,6 +58,11 @@ impl<'a> Levels<'a> {
                 node
             }
         }
+    }
+
+    fn roots(&mut self, scope: usize) -> &mut Vec<usize> {
+        let found = self.references.scopes.get_mut(scope);
+        &mut found.expect("invariant: a scope is made before its items").roots
     }
 
     fn join_condition(
