@@ -88,7 +88,11 @@ impl Changing {
                 let database = &changing.mapped.shards.database;
                 let config = client::config(&proxy.address, USER, database);
                 let Ok(client) = client::try_connect(&config).await else { return false };
-                client.simple_query("select count(*) from marks").await.is_ok()
+                let sql = "insert into events (customer, batch) values (1, 0), (2, 0)";
+                let begun = client.batch_execute("begin").await;
+                let tried = client.batch_execute(sql).await;
+                let tried = tried.inspect_err(|error| println!("{}", text(error)));
+                begun.is_ok() && tried.is_ok()
             })
             .await;
         }
