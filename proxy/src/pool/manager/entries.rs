@@ -164,6 +164,9 @@ pub(super) fn start_database(
     if let Some(max_lag) = database.max_replica_lag {
         shards.iter().for_each(|shard| shard.cluster.require_lag_resolution(max_lag));
     }
+    if sharded.is_some() {
+        facts.with_schema();
+    }
     let refresh = Background::spawn(around.control, |stopped| {
         let (facts, connector) = (Arc::clone(&facts), Arc::clone(connector));
         async move { facts.run(connector, stopped.wait()).await }
