@@ -255,11 +255,8 @@ impl Session {
         let names: Vec<&str> = missing.iter().map(|(shard, _)| shards.name(*shard)).collect();
         let detail = missing.first().and_then(|(_, error)| error.detail.clone());
         let message = format!("partial result: without shards {}", names.join(", "));
-        let notice = SqlError {
-            severity: Severity::Notice,
-            detail,
-            ..SqlError::error("PGM05", message)
-        };
+        let notice =
+            SqlError { severity: Severity::Notice, detail, ..SqlError::error("PGM05", message) };
         notice.encode(&mut self.output);
     }
 
