@@ -13,9 +13,18 @@ use std::time::Duration;
 const SCHEMA: &str = "create table item (id int primary key, body text);";
 
 async fn start(name: &str) -> Shards {
+    start_with(Options::new(name), |config| config).await
+}
+
+async fn start_with(options: Options, adjust: impl FnOnce(ConfigText) -> ConfigText) -> Shards {
     let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
-    let options = Options::new(name).tables(layout, SCHEMA);
-    Shards::start(options, |config| config).await
+    let shards = Shards::start(options.tables(layout, SCHEMA), adjust).await;
+    let client = shards.client().await;
+    eventually("the catalog is known", Duration::from_secs(15), async || {
+        client.simple_query("delete from item").await.is_ok()
+    })
+    .await;
+    shards
 }
 
 /// A statement for one shard, as it is.
@@ -391,9 +400,7 @@ fn copy_and_statements_outside_of_transactions() {
 #[test]
 fn timeouts_hold_over_shards() {
     run(60, async {
-        let options = Options::new("timeouts")
-            .tables(Layout::new().hash("item", &["integer"]).table("item", &["id"]), SCHEMA);
-        let shards = Shards::start(options, |config| {
+        let shards = start_with(Options::new("timeouts"), |config| {
             config.pool("query_timeout_ms = 500").pool("idle_transaction_timeout_ms = 800")
         })
         .await;
@@ -412,11 +419,10 @@ fn timeouts_hold_over_shards() {
 #[test]
 fn a_dead_shard_fails_only_what_needs_it() {
     run(120, async {
-        let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
-        let mut options = Options::new("dead").tables(layout, SCHEMA);
+        let mut options = Options::new("dead");
         options.private = true;
         let soon = |config: ConfigText| config.shard("failover_wait_ms = 300");
-        let shards = Shards::start(options, soon).await;
+        let shards = start_with(options, soon).await;
         let mut raw = shards.raw().await;
         play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
         let mut open = shards.raw().await;
@@ -453,10 +459,9 @@ fn a_dead_shard_fails_only_what_needs_it() {
 #[test]
 fn a_session_reads_what_it_wrote_on_every_shard() {
     run(120, async {
-        let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
-        let mut options = Options::new("own_reads").tables(layout, SCHEMA);
+        let mut options = Options::new("own_reads");
         options.replicas = 1;
-        let shards = Shards::start(options, |config| config).await;
+        let shards = start_with(options, |config| config).await;
         let mut raw = shards.raw().await;
         for round in 0..30_u32 {
             for shard in 0..3 {
