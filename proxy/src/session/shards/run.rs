@@ -113,8 +113,8 @@ impl Task<'_> {
                 execute::run(parts, spread, &call, client, &limits).await
             }
             Self::Copy { text, plan, map } => {
-                let _ = (text, plan, map);
-                Err(Failure::new(SqlError::error("PGM03", "cannot COPY into a sharded table")))
+                let copy = execute::CopyIn { sql: text, plan, map };
+                execute::copy_in(parts, copy, client, &limits).await
             }
         }
     }
