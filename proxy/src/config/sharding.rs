@@ -155,11 +155,7 @@ impl<'a> Map<'a> {
                 return None;
             }
         };
-        Some(DeclaredMap {
-            database: self.database.to_owned(),
-            map,
-            even: self.even,
-        })
+        Some(DeclaredMap { database: self.database.to_owned(), map, even: self.even })
     }
 }
 

@@ -160,7 +160,8 @@ impl Admin {
             let login = self.login.as_ref().unwrap_or(&shard.monitor);
             let database = &self.database.server_database;
             let hosts = &shard.hosts;
-            match Link::to_primary(&self.connector, hosts, login, database, APPLICATION_NAME).await {
+            match Link::to_primary(&self.connector, hosts, login, database, APPLICATION_NAME).await
+            {
                 Ok(link) => {
                     servers.push(ShardServer { name: shard.name.clone(), client: link.client });
                 }

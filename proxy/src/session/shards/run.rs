@@ -13,8 +13,8 @@ use crate::pool::Lease;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use pgmanifold_router::plan::Plan;
-use pgmanifold_router::sharding;
 use pgmanifold_router::shard_map::ShardId;
+use pgmanifold_router::sharding;
 use std::sync::Arc;
 
 /// What stops the relay.
@@ -192,20 +192,13 @@ impl Session {
         let names: Vec<&str> = missing.iter().map(|(shard, _)| shards.name(*shard)).collect();
         let detail = missing.first().and_then(|(_, error)| error.detail.clone());
         let message = format!("partial result: without shards {}", names.join(", "));
-        let notice = SqlError {
-            severity: Severity::Notice,
-            detail,
-            ..SqlError::error("PGM05", message)
-        };
+        let notice =
+            SqlError { severity: Severity::Notice, detail, ..SqlError::error("PGM05", message) };
         notice.encode(&mut self.output);
     }
 
     /// Runs a statement on shards that are seated.
-    async fn execute(
-        &mut self,
-        spread: &sharding::Spread,
-        call: &Call,
-    ) -> Result<Done, Failed> {
+    async fn execute(&mut self, spread: &sharding::Spread, call: &Call) -> Result<Done, Failed> {
         let shards: Vec<ShardId> = spread.parts.iter().map(|part| part.shard).collect();
         let call = match call {
             Call::Simple => execute::Call::Simple,

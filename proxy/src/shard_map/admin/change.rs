@@ -347,7 +347,12 @@ mod tests {
         let mut old = parts();
         old.distributions[0].ranges = vec![(None, "s1".into())];
         let even = ["customer".to_owned()];
-        let next = merge(&old, MapParts::new(&["s0", "s1"]).hash("customer", &[KeyType::Int8]), &even, false);
+        let next = merge(
+            &old,
+            MapParts::new(&["s0", "s1"]).hash("customer", &[KeyType::Int8]),
+            &even,
+            false,
+        );
         assert_eq!(next.distributions[0].ranges, [(None, "s1".into())]);
         assert_eq!((next.distributions.len(), next.tables.len()), (2, 1), "the others too");
         let next = merge(&old, parts(), &[], true);

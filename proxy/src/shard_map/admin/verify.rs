@@ -188,12 +188,7 @@ fn misplaced(count: &Count, found: &mut Verified) {
 }
 
 /// A unique constraint without the key holds on each shard alone.
-fn unique(
-    map: &ShardMap,
-    table: &Table,
-    shape: &Shape,
-    found: &mut Verified,
-) {
+fn unique(map: &ShardMap, table: &Table, shape: &Shape, found: &mut Verified) {
     let spread = map.distribution(table).kind;
     let is_whole = matches!(spread, DistributionKind::Reference | DistributionKind::Single);
     if is_whole || table.unchecked_unique {
@@ -227,7 +222,9 @@ fn differences(
     let (one, other) = (lines(one), lines(other));
     let only = |these: &[String], those: &[String], shard: &str| -> Vec<String> {
         let missing = these.iter().filter(|line| !those.contains(line));
-        missing.map(|line| format!("{name} differs: only on {shard}: {}", line.trim_end())).collect()
+        missing
+            .map(|line| format!("{name} differs: only on {shard}: {}", line.trim_end()))
+            .collect()
     };
     let mut all = only(&one, &other, first);
     all.extend(only(&other, &one, second));
@@ -273,7 +270,8 @@ async fn shape(server: &ShardServer, table: &Table) -> Result<Option<Shape>, Adm
     if columns.is_empty() {
         return Ok(None);
     }
-    let text = |row: &[Option<String>], at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+    let text =
+        |row: &[Option<String>], at: usize| row.get(at).cloned().flatten().unwrap_or_default();
     let columns = columns.iter().map(|row| Column {
         name: text(row, 0),
         type_name: text(row, 1),

@@ -313,6 +313,36 @@ fn one_writer_needs_no_second_phase() {
     });
 }
 
+/// A shard that has gone back behind a decided commit is told of.
+#[test]
+fn a_lost_part_is_an_alarm() {
+    run(60, async {
+        let (shards, commits) = start("lost", false).await;
+        let process = commits.process(INTERVAL, RESOLVE);
+        let transaction = commits.begin(&insert(&[0, 1], 1)).await;
+        commits.relays[1].arm(3, When::Before);
+        let mut commit = Box::pin(transaction.commit(&process));
+        tokio::select! {
+            result = &mut commit => panic!("{}", told(&result)),
+            () = commits.relays[1].stopped() => {}
+        }
+        // As after a failover to a replica that was behind.
+        let part = "select gid from pg_prepared_xacts where database = current_database()";
+        let rows = shards.shard(1).query_in(&shards.database, part).expect("a part");
+        let part = rows[0][0].as_deref().expect("a name");
+        let forget = format!("rollback prepared '{part}'");
+        shards.shard(1).query_in(&shards.database, &forget).expect("it is rolled back");
+        commits.relays[1].resume();
+        let committed = commit.await.expect("it is decided");
+        assert_eq!(committed.unfinished.len(), 1);
+        eventually("it is counted", Duration::from_secs(10), async || {
+            let text = process.metrics();
+            text.lines().any(|line| line.contains("outcome=\"lost\"} 1") && line.contains("s1"))
+        })
+        .await;
+    });
+}
+
 /// A coordinator that sleeps too long finds its transaction rolled back, and says so.
 #[test]
 fn a_late_coordinator_aborts() {
