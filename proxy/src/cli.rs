@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 clean, 1 failed while running, 2 wrong usage or configuration.
 
+mod map;
 mod route;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +47,8 @@ enum Command {
         #[arg(long)]
         plain: bool,
     },
+    /// Look at the shard map, and change it.
+    Map(map::Arguments),
     /// Say where statements would go and why, without a server.
     ///
     /// Knows PostgreSQL's own functions only: a statement that calls a function of
@@ -64,6 +67,7 @@ pub(crate) fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config, plain } => check(&config, plain),
+        Command::Map(arguments) => map::run(&arguments),
         Command::Route(arguments) => route::run(&arguments),
         Command::Demo { for_seconds } => pgmanifold::demo::run(for_seconds),
     }
@@ -154,6 +158,8 @@ mod tests {
             Command::Demo { for_seconds: Some(5) }
         ));
         assert!(parse("pgmanifold run --config a.toml").is_ok());
+        assert!(parse("pgmanifold map show --format json --config a.toml").is_ok());
+        assert!(parse("pgmanifold map split --distribution d --at -5 --config a").is_ok());
         assert!(parse("pgmanifold route --config a.toml -").is_ok());
         assert_eq!(parse("pgmanifold run").unwrap_err().exit_code(), i32::from(USAGE));
     }

@@ -148,7 +148,10 @@ fn read_row(
             let value = value(distribution, text)?;
             distribution.values.push((value, (*shard).into()));
         }
-        ("table", [Some(schema), Some(name), Some(distribution), Some(unchecked), columns @ ..]) => {
+        (
+            "table",
+            [Some(schema), Some(name), Some(distribution), Some(unchecked), columns @ ..],
+        ) => {
             parts.tables.push(TableParts {
                 schema: (*schema).into(),
                 name: (*name).into(),

@@ -93,6 +93,10 @@ families! {
         "Channels that connection listens to.";
     NOTIFICATIONS Counter "pgmanifold_notifications_total" ["database"]
         "Notifications handed to sessions: one for each session that listens to the channel.";
+    SHARD_MAP_EPOCH Gauge "pgmanifold_shard_map_epoch" ["database"]
+        "Epoch of the shard map in use; 0 while none is known.";
+    SHARD_MAP_ACKNOWLEDGED Gauge "pgmanifold_shard_map_acknowledged_epoch" ["database"]
+        "Epoch below which no statement or transaction runs any more.";
     CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
         "Bytes received from clients after login.";
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]

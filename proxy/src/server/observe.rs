@@ -27,6 +27,12 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
         }
+        for sharded in state.sharded() {
+            let labels = [sharded.name()];
+            samples.gauge(&table::SHARD_MAP_EPOCH, &labels, sharded.epoch() as f64);
+            let acknowledged = sharded.acknowledged_epoch() as f64;
+            samples.gauge(&table::SHARD_MAP_ACKNOWLEDGED, &labels, acknowledged);
+        }
         for hub in state.hubs() {
             collect_hub(hub, samples);
         }

@@ -71,7 +71,7 @@ impl Session {
         if visible {
             self.transaction_ended(last);
         }
-        if last && !self.batch_open {
+        if visible && last && !self.batch_open {
             self.leave_statement_on_shards();
         }
         // After a message of ours a request of the client waits for this very server.

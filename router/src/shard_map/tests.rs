@@ -272,7 +272,8 @@ proptest! {
 
     #[test]
     fn changes_leave_no_gap_and_touch_nothing_else(
-        changes in proptest::collection::vec((0_usize..2, any::<u8>(), any::<i64>(), any::<u16>()), 1..40),
+        changes in proptest::collection::vec(
+            (0_usize..2, any::<u8>(), any::<i64>(), any::<u16>()), 1..40),
         keys in proptest::collection::vec(any::<i64>(), 1..50),
     ) {
         let mut map = map();

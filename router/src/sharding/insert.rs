@@ -1,6 +1,9 @@
 //! Owns INSERT: the shard of each of its rows, and its splitting when they have several.
 
+use super::insert_select::{self, Filled};
 use super::integrity::{self, Change};
+use super::levels::Rows;
+use super::modify::defaults_in;
 use super::named::{Kind, Refused, expressions};
 use super::operand::{self, find_word, literal_numbers, split};
 use super::row::{shard_of, unknown_key};
@@ -31,6 +34,16 @@ struct Insert<'a> {
     end: usize,
 }
 
+/// Where new rows come from.
+enum Source<'a> {
+    Rows(Insert<'a>),
+    Query {
+        columns: Vec<&'a Column>,
+        /// Where it begins.
+        at: usize,
+    },
+}
+
 /// ON CONFLICT.
 struct Conflict {
     /// Between the parentheses of its target.
@@ -43,11 +56,7 @@ struct Conflict {
 }
 
 /// Where the rows of an INSERT go.
-pub(super) fn place(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     if !text.is(at.start + 1, "into") {
         return Err(misread("INSERT"));
     }
@@ -55,13 +64,20 @@ pub(super) fn place(
     let named = name.find(catalog)?;
     match (named.kind, named.relation) {
         (Kind::Sharded(table), Some(relation)) => {
-            let insert = read(text, at, name.end, table, relation)?;
-            let keys = keys(text, &insert)?;
-            check(text, &insert, catalog)?;
-            Ok(Placing::Rows { distribution: table.distribution, keys })
+            match read(text, at.clone(), name.end, table, relation)? {
+                Source::Rows(insert) => {
+                    let keys = keys(text, &insert)?;
+                    check(text, &insert, catalog)?;
+                    Ok(Placing::Rows { distribution: table.distribution, keys })
+                }
+                Source::Query { columns, at: start } => {
+                    let filled = Filled { table, relation, columns: &columns };
+                    insert_select::place(text, start..at.end, &filled, catalog)
+                }
+            }
         }
         (Kind::Reference(table), Some(relation)) => {
-            let insert = read(text, at.clone(), name.end, table, relation)?;
+            let insert = read_rows(text, at.clone(), name.end, table, relation)?;
             check_reference(text, &insert)?;
             reference::place(text, name.end..at.end, relation, catalog)
         }
@@ -83,7 +99,7 @@ pub(super) fn spread(
     let (Kind::Sharded(table), Some(relation)) = (named.kind, named.relation) else {
         return Err(misread("INSERT"));
     };
-    let insert = read(text, at.clone(), name.end, table, relation)?;
+    let insert = read_rows(text, at.clone(), name.end, table, relation)?;
     if keys.len() != insert.rows.len() {
         return Err(misread("INSERT"));
     }
@@ -106,6 +122,42 @@ pub(super) fn spread(
         _ => Merge::Sum,
     };
     Ok(Spread { parts, merge, writes: true, original: values.sql.to_vec() })
+}
+
+/// The rows of an INSERT of several shards' rows that has a query.
+pub(super) fn query_rows(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+) -> Refused<Rows> {
+    let name = read_name(text, at.start + 2)?;
+    let named = name.find(catalog)?;
+    let (Kind::Sharded(table), Some(relation)) = (named.kind, named.relation) else {
+        return Err(misread("INSERT"));
+    };
+    match read(text, at.clone(), name.end, table, relation)? {
+        Source::Query { columns, at: start } => {
+            let filled = Filled { table, relation, columns: &columns };
+            insert_select::rows(text, start..at.end, &filled, catalog)
+        }
+        Source::Rows(_) => Err(misread("INSERT")),
+    }
+}
+
+/// Checks what stands after the query of an INSERT.
+pub(super) fn conflict_and_returning(
+    text: &Text<'_>,
+    at: Range<usize>,
+    filled: &Filled<'_>,
+    catalog: Catalog<'_>,
+) -> Refused<()> {
+    let returning = find_word(text, at.clone(), &["returning"]).unwrap_or(at.end);
+    expressions(text, returning..at.end, catalog)?;
+    if at.start == returning {
+        return Ok(());
+    }
+    let conflict = read_conflict(text, at.start..returning)?;
+    check_conflict(text, filled.table, filled.relation, &conflict, catalog)
 }
 
 fn part(
@@ -162,13 +214,26 @@ fn same_places(text: &Text<'_>, insert: &Insert<'_>) -> Refused<()> {
     Ok(())
 }
 
-fn read<'a>(
+fn read_rows<'a>(
     text: &Text<'_>,
     at: Range<usize>,
     name_end: usize,
     table: &'a Table,
     relation: &'a Relation,
 ) -> Refused<Insert<'a>> {
+    match read(text, at, name_end, table, relation)? {
+        Source::Rows(insert) => Ok(insert),
+        Source::Query { .. } => Err(from_query(relation)),
+    }
+}
+
+fn read<'a>(
+    text: &Text<'_>,
+    at: Range<usize>,
+    name_end: usize,
+    table: &'a Table,
+    relation: &'a Relation,
+) -> Refused<Source<'a>> {
     let mut here = name_end;
     if text.is(here, "as") {
         here += 2;
@@ -192,7 +257,7 @@ fn read<'a>(
         return Err(missing_key(table));
     }
     if !text.is(here, "values") {
-        return Err(from_query(relation));
+        return Ok(Source::Query { columns, at: here });
     }
     let mut rows = Vec::new();
     here += 1;
@@ -216,7 +281,7 @@ fn read<'a>(
         false => None,
     };
     let returning = returning_at.map(|from| from + 1..at.end);
-    Ok(Insert { table, relation, columns, rows, conflict, returning, end: at.end })
+    Ok(Source::Rows(Insert { table, relation, columns, rows, conflict, returning, end: at.end }))
 }
 
 /// The columns of a list, in its order.
@@ -306,7 +371,7 @@ fn check(text: &Text<'_>, insert: &Insert<'_>, catalog: Catalog<'_>) -> Refused<
         expressions(text, returning.clone(), catalog)?;
     }
     match &insert.conflict {
-        Some(conflict) => check_conflict(text, insert, conflict, catalog),
+        Some(conflict) => check_conflict(text, insert.table, insert.relation, conflict, catalog),
         None => Ok(()),
     }
 }
@@ -333,12 +398,13 @@ fn defaulted<'a>(text: &Text<'_>, insert: &Insert<'a>) -> Vec<&'a Column> {
 /// A conflict must be found by the shard that has the row.
 fn check_conflict(
     text: &Text<'_>,
-    insert: &Insert<'_>,
+    table: &Table,
+    relation: &Relation,
     conflict: &Conflict,
     catalog: Catalog<'_>,
 ) -> Refused<()> {
-    let key = &insert.table.key_columns;
-    let unique = &insert.relation.unique;
+    let key = &table.key_columns;
+    let unique = &relation.unique;
     let found = match (&conflict.target, &conflict.constraint) {
         (Some(target), _) => {
             let columns: Vec<Box<str>> = split(text, target.clone())
@@ -365,6 +431,9 @@ fn check_conflict(
     if let Some(set) = &conflict.set {
         for item in split(text, set.clone()) {
             check_assignment(text, item, key)?;
+        }
+        for column in defaults_in(text, set.clone(), relation)? {
+            integrity::check_sequence(catalog, relation, column)?;
         }
         expressions(text, set.clone(), catalog)?;
     }
@@ -399,6 +468,11 @@ fn check_reference(text: &Text<'_>, insert: &Insert<'_>) -> Refused<()> {
     for column in defaulted(text, insert) {
         reference::check_default(insert.relation, column)?;
     }
+    if let Some(set) = insert.conflict.as_ref().and_then(|conflict| conflict.set.clone()) {
+        for column in defaults_in(text, set, insert.relation)? {
+            reference::check_default(insert.relation, column)?;
+        }
+    }
     Ok(())
 }
 
@@ -420,10 +494,10 @@ fn no_column(relation: &Relation, column: &str) -> Box<Refusal> {
     Box::new(refusal)
 }
 
-fn from_query(relation: &Relation) -> Box<Refusal> {
+pub(super) fn from_query(relation: &Relation) -> Box<Refusal> {
     Box::new(
         Refusal::new("insert-select", format!("{} cannot be filled from a query", relation.name))
-            .detail("The rows of INSERT … SELECT have keys that are not known.")
-            .hint("Read the rows first and insert them with VALUES or COPY."),
+            .detail("The shard key of its rows is not that of the rows they are made from.")
+            .hint("Select the shard key of a co-located table by its name, or use VALUES or COPY."),
     )
 }

@@ -45,8 +45,10 @@ pub(super) struct Touched {
     pub(super) sharded: Option<(Box<str>, Box<str>)>,
     /// A reference table.
     pub(super) reference: Option<Box<str>>,
-    /// Tables that live on one shard which is not home.
-    pub(super) elsewhere: Option<ShardId>,
+    /// Shards that are not home and have a table of their own here.
+    pub(super) elsewhere: Vec<ShardId>,
+    /// A table of the home shard.
+    pub(super) home: bool,
     /// A word that runs SQL nobody sees.
     pub(super) unseen: Option<Box<str>>,
 }
@@ -153,7 +155,11 @@ pub(super) fn touched(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
             found.unseen.get_or_insert_with(|| "a U& identifier".into());
         }
         let Some(name) = text.name(at).filter(|_| text.is_identifier(at)) else { continue };
-        note(&mut found, catalog, &name);
+        let schema = match text.kind_before(at) {
+            Some(TokenKind::Dot) => at.checked_sub(2).and_then(|at| text.name(at)),
+            _ => None,
+        };
+        note(&mut found, catalog, schema.as_deref(), &name);
         if is_call_at(text, at) && runs_text(&name) {
             found.unseen.get_or_insert_with(|| name.as_ref().into());
         }
@@ -161,20 +167,26 @@ pub(super) fn touched(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
     found
 }
 
-fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
-    if is_sharded_name(catalog, name) {
+fn note(found: &mut Touched, catalog: Catalog<'_>, schema: Option<&str>, name: &str) {
+    let facts = catalog.facts.schema();
+    let exact = schema.and_then(|schema| facts.relation(schema, name));
+    let is = |wanted: &dyn Fn(Kind<'_>) -> bool| match exact {
+        Some(relation) => wanted(kind_of(catalog, relation)),
+        None => any_of(catalog, name, wanted),
+    };
+    if is(&|kind| matches!(kind, Kind::Sharded(_) | Kind::Mixed)) {
         found.sharded.get_or_insert_with(|| (name.into(), name.into()));
-    } else if is_reference_name(catalog, name) {
+    } else if is(&|kind| matches!(kind, Kind::Reference(_))) {
         found.reference.get_or_insert_with(|| name.into());
     }
-    for table in catalog.map.tables.iter().filter(|table| *table.name == *name) {
-        if let Kind::On(shard) = of_table(catalog, table)
-            && shard != catalog.map.home
-        {
-            found.elsewhere = Some(shard);
+    let home = catalog.map.home;
+    found.home |= is(&|kind| kind == Kind::On(home));
+    let elsewhere = catalog.map.all().filter(|shard| *shard != home);
+    for shard in elsewhere.filter(|shard| is(&|kind| kind == Kind::On(*shard))) {
+        if !found.elsewhere.contains(&shard) {
+            found.elsewhere.push(shard);
         }
     }
-    let facts = catalog.facts.schema();
     if found.sharded.is_none() {
         match facts.reaches(name, |inner| is_sharded_name(catalog, inner)) {
             Some("EXECUTE") => {
@@ -191,9 +203,9 @@ fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
 pub(super) fn has_sharded_word(catalog: Catalog<'_>, sql: &[u8]) -> bool {
     let lower = sql.to_ascii_lowercase();
     let known = catalog.facts.schema();
-    let children = known
-        .all()
-        .filter(|relation| matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed));
+    let children = known.all().filter(|relation| {
+        matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed)
+    });
     let names = catalog.map.tables.iter().map(|table| &table.name);
     let reaching = known
         .mentioning()
@@ -209,11 +221,35 @@ fn is_call_at(text: &Text<'_>, at: usize) -> bool {
     text.is_kind(at + 1, TokenKind::OpenParen) && is_call(text, at)
 }
 
+/// Whether the tables that sub-selects name have been looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// They have.
+    Read,
+    /// Only reference tables may be named.
+    References,
+}
+
 /// Checks expressions that every shard computes for itself: they may use nothing but their row,
 /// constants and reference tables.
-pub(super) fn expressions(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
-    let is_query = |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
-    let has_query = at.clone().any(is_query);
+pub(super) fn expressions(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+) -> Refused<()> {
+    expressions_of(text, at, catalog, Tables::References)
+}
+
+/// The same, when the tables in it are looked at elsewhere.
+pub(super) fn expressions_of(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+    tables: Tables,
+) -> Refused<()> {
+    let is_query =
+        |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
+    let has_query = tables == Tables::References && at.clone().any(is_query);
     for at in at {
         match text.kind(at) {
             Some(TokenKind::UnicodeIdentifier | TokenKind::Other) => {
@@ -231,7 +267,9 @@ pub(super) fn expressions(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_
                 let is_type = text.raw_before(at) == b"::"
                     || text.word_before(at) == "as"
                     || text.is_kind(at + 1, TokenKind::String);
-                if is_call_at(text, at) {
+                if text.is(at, "insert") && text.word_before(at) == "then" {
+                    // MERGE … THEN INSERT (columns)
+                } else if is_call_at(text, at) {
                     call(text, at, &name, catalog)?;
                 } else if is_column(text, at) || is_type {
                     // `row.name` may be a call, and a domain may have a check.
@@ -324,9 +362,7 @@ pub(super) fn reaches_nothing(name: &str, catalog: Catalog<'_>) -> Refused<()> {
         Err(Box::new(
             Refusal::new("function-reads-tables", format!("{name} cannot run on every shard"))
                 .detail(why)
-                .hint(
-                    "Functions over sharded tables may use their arguments and reference tables.",
-                ),
+                .hint("Functions over sharded tables may use their arguments and reference tables."),
         ))
     };
     let Some(reached) = facts.reached(name) else {
@@ -362,7 +398,8 @@ pub(super) fn sequences_are_apart(catalog: Catalog<'_>) -> bool {
 }
 
 fn sequence(function: &str) -> Box<Refusal> {
-    let mut refusal = Refusal::new("sequence", format!("{function}() cannot be used over shards"));
+    let mut refusal =
+        Refusal::new("sequence", format!("{function}() cannot be used over shards"));
     refusal.detail = Some("Every shard has a sequence of its own.".into());
     refusal.hint = Some(SEQUENCE_HINT.into());
     Box::new(refusal)
@@ -392,9 +429,7 @@ fn missing(table: &Table) -> Box<Refusal> {
 fn ambiguous(name: &str) -> Box<Refusal> {
     Box::new(
         Refusal::new("ambiguous-table", format!("table name \"{name}\" is ambiguous"))
-            .detail(
-                "Several schemas have a table of this name, and they are not on the same shards.",
-            )
+            .detail("Several schemas have a table of this name, and they are not on the same shards.")
             .hint("Write its schema before it."),
     )
 }

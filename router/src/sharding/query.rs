@@ -420,7 +420,7 @@ fn group_by(text: &Text<'_>, at: Span) -> Read<GroupBy> {
 }
 
 /// Reads every sub-select in a range of tokens.
-pub(super) fn find_nested(
+pub(crate) fn find_nested(
     text: &Text<'_>,
     at: Span,
     clause: Clause,

@@ -7,8 +7,6 @@ use crate::shard_map::{ShardId, ShardMap};
 
 /// SQLSTATE of rows that no shard would have.
 const NO_SHARD: &str = "PGM04";
-/// Most columns of a key that are looked up without allocation.
-const KEY_COLUMNS: usize = 4;
 
 /// The shard of a row with this key.
 pub(super) fn shard_of(
@@ -20,18 +18,21 @@ pub(super) fn shard_of(
     let Some(known) = map.distributions.get(distribution) else {
         return Err(Box::new(Refusal::new("map", "the shard map has changed")));
     };
-    let mut key: Vec<KeyValue> = Vec::with_capacity(KEY_COLUMNS);
-    for (operand, ty) in operands.iter().zip(&known.key_types) {
-        match read(*operand, *ty, values) {
-            Reading::Value(value) => key.push(value),
-            Reading::Null => {
-                return Err(no_shard("null-key", "the shard key of a new row is null"));
-            }
-            Reading::Unknown => return Err(unknown_key()),
+    let value = |operand: Operand, ty: KeyType| match read(operand, ty, values) {
+        Reading::Value(value) => Ok(value),
+        Reading::Null => Err(no_shard("null-key", "the shard key of a new row is null")),
+        Reading::Unknown => Err(unknown_key()),
+    };
+    let shard = match (operands, known.key_types.as_slice()) {
+        ([operand], [ty]) => map.shard_of(distribution, &[value(*operand, *ty)?]),
+        (operands, types) => {
+            let pairs = operands.iter().zip(types);
+            let key: Refused<Vec<KeyValue>> =
+                pairs.map(|(operand, ty)| value(*operand, *ty)).collect();
+            map.shard_of(distribution, &key?)
         }
-    }
-    map.shard_of(distribution, &key)
-        .ok_or_else(|| no_shard("no-shard", "no shard has the key of a new row"))
+    };
+    shard.ok_or_else(|| no_shard("no-shard", "no shard has the key of a new row"))
 }
 
 /// What an operand says of a column of the key.

@@ -32,10 +32,12 @@ pub(super) fn place(
                 .hint("Run it for one shard with SET pgm.shard."),
         ));
     }
-    let home = catalog.map.home;
-    match touched.elsewhere {
-        // What else it names may live on the home shard.
-        Some(shard) => Ok(Placing::On(shard)),
-        None => Ok(Placing::On(home)),
+    match (&*touched.elsewhere, touched.home) {
+        ([], _) => Ok(Placing::On(catalog.map.home)),
+        ([shard], false) => Ok(Placing::On(*shard)),
+        _ => Err(Box::new(
+            Refusal::new("tables-apart", "the statement's tables live on different shards")
+                .hint("Read one of them first, or place the tables on one shard."),
+        )),
     }
 }

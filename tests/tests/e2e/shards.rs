@@ -4,6 +4,8 @@ mod cases;
 mod catalog_sql;
 mod chaos;
 mod hash;
+mod map;
+mod oracle;
 mod session;
 mod two_phase;
 

@@ -64,7 +64,7 @@ impl World {
 
     fn newest_primary(&self) -> usize {
         let primaries = (0..self.hosts.len()).filter(|&index| self.hosts[index].primary);
-        primaries.max_by_key(|&index| self.hosts[index].timeline).unwrap()
+        primaries.max_by_key(|&index| self.hosts[index].timeline).expect("hosts")
     }
 
     fn step(&mut self) {

@@ -90,14 +90,20 @@ impl Session {
         loop {
             let target = self.route(plan).target;
             let placed: Placed = self.place(target, plan);
+            let done = placed.is_ok();
             match placed {
-                Ok(()) => {
-                    self.settle().await?;
-                    return Ok(());
+                Ok(()) | Err(Ok(Stop::Drain | Stop::NeedBytes | Stop::CopyAsked)) => {
+                    // The statement waits for this very server: it is not given back.
+                    self.draining = true;
+                    let settled = self.settle().await;
+                    self.draining = false;
+                    settled?;
                 }
                 Err(Ok(Stop::Event(event))) => self.wait_for_seat(event).await?,
-                Err(Ok(Stop::Drain | Stop::NeedBytes | Stop::CopyAsked)) => self.settle().await?,
                 Err(Err(error)) => return Err(Unseated::Refused(error)),
+            }
+            if done {
+                return Ok(());
             }
         }
     }

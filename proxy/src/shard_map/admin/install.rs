@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 pub async fn install(admin: &Admin) -> Result<Vec<String>, AdminError> {
     let mut done = Vec::new();
     let servers = admin.shards().await?;
-    // Whoever watches a shard also ends what others have left behind on it.
-    let roles: BTreeSet<&str> = admin.sharding.shards.iter().map(|s| &*s.monitor.user).collect();
+    // They end what others have left behind.
+    let roles: BTreeSet<&str> = admin.sharding.shards.iter().map(|s| &*s.recovery.user).collect();
     let roles: Vec<&str> = roles.into_iter().collect();
     for (server, number) in servers.iter().zip(0..) {
         server.run(&shard_schema::install(number, &roles)).await?;
