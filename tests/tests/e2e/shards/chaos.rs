@@ -84,17 +84,18 @@ fn kills_never_split_a_transaction() {
 
 impl Chaos {
     async fn start() -> Chaos {
-        let layout = Layout::new();
+        let layout = Layout::new()
+            .hash("number", &["bigint"])
+            .table("accounts", &["id"])
+            .table("moves", &["id"])
+            .table("entries", &["id"]);
         let mut options = Options::new("chaos").tables(layout, SCHEMA);
         (options.private, options.without_proxy) = (true, true);
         let shards = Shards::start(options, adjust).await;
-        for number in 0..SHARDS {
-            let sql = format!(
-                "insert into accounts select g, {BALANCE} from generate_series(1, {ACCOUNTS}) g \
-                 where g % 3 = {number}"
-            );
-            shards.shard(number).query_in(&shards.database, &sql).expect("accounts");
-        }
+        let accounts = format!(
+            "select g::bigint as id, {BALANCE} as balance from generate_series(1, {ACCOUNTS}) g"
+        );
+        shards.fill("accounts", &accounts);
         let config = shards.config.text();
         let mut proxies = Vec::new();
         for number in 0..2 {
