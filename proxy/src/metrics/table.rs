@@ -153,5 +153,7 @@ families! {
          end. They keep locks: a number that stays above 0 is an alarm.";
     TWO_PHASE_RECOVERED Counter "pgmanifold_two_phase_recovered_total"
         ["database", "shard", "outcome"]
-        "Prepared parts that recovery has ended: committed or rolled_back.";
+        "Prepared parts that recovery has ended: committed, rolled_back, or lost: the commit was \
+         decided, and the shard has gone back to an earlier state (a failover to a replica that \
+         was behind). Each lost one is an alarm.";
 }
