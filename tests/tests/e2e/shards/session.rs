@@ -1,10 +1,10 @@
 //! Sessions of sharded databases: statements of one session and one transaction on several shards.
 
+use pgmanifold_tests::eventually;
 use pgmanifold_tests::raw::{Raw, bind, describe, execute, parse, query, sync};
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
-use pgmanifold_tests::eventually;
 use std::time::Duration;
 
 const SCHEMA: &str = "create table item (id int primary key, body text);";
@@ -120,7 +120,9 @@ fn settings_follow_from_shard_to_shard() {
     run(60, async {
         let shards = start("settings").await;
         let mut raw = shards.raw().await;
-        let show = |shard| on(shard, "select current_setting('my.x', true) || current_setting('work_mem')");
+        let show = |shard| {
+            on(shard, "select current_setting('my.x', true) || current_setting('work_mem')")
+        };
         let shown = async |raw: &mut Raw| {
             let mut all = Vec::new();
             for shard in 0..3 {
@@ -276,7 +278,10 @@ fn statements_of_all_shards_are_one_statement() {
         assert!(answer.contains(" 23502 ") && answer.ends_with("Z I\n"), "{answer}");
         let texts = ["begin", broken, "select 1", "commit"].map(str::to_owned);
         let answer = play(&mut raw, &texts).await;
-        assert!(answer.contains(" 25P02 ") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
+        assert!(
+            answer.contains(" 25P02 ") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"),
+            "{answer}"
+        );
         let bodies = shards.on_shards("select id || body from item");
         let found: Vec<_> = bodies.iter().map(|rows| rows[0][0].as_deref().unwrap()).collect();
         assert_eq!(found, ["1y", "2y", "3y"]);
