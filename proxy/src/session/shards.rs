@@ -11,6 +11,7 @@
 //!                       └──► several ────► Work ──► every shard seated ──► executed ──► answered
 //! ```
 
+mod apart;
 mod batch;
 mod bench;
 mod choice;

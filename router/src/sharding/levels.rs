@@ -62,6 +62,14 @@ pub(crate) struct Block {
     pub(crate) at: usize,
     pub(crate) rows: Rows,
     pub(crate) scope: usize,
+    grouping: Grouping,
+}
+
+impl Block {
+    /// The rows of its answer, LIMIT aside.
+    pub(crate) fn level_rows(&self) -> Rows {
+        self.grouping.rows(self.rows.clone())
+    }
 }
 
 /// A query of WITH that can be seen.
@@ -94,9 +102,13 @@ pub(crate) struct Levels<'a> {
     /// The first relation that is not known.
     pub(crate) unknown: Option<Box<str>>,
     pub(crate) blocks: Vec<Block>,
+    /// Rows of the query read last, LIMIT aside.
+    pub(crate) united_rows: Rows,
     visible: Vec<Visible>,
     /// Levels of leaves that are sub-selects, by reference.
     inner: Vec<(usize, Level)>,
+    /// Names of relations behind references.
+    tables: Vec<(usize, Option<Box<str>>, Box<str>)>,
     /// References that are LATERAL.
     lateral: Vec<usize>,
 }
@@ -122,8 +134,10 @@ impl<'a> Levels<'a> {
             refusal: None,
             unknown: None,
             blocks: Vec::new(),
+            united_rows: Rows::Same,
             visible: Vec::new(),
             inner: Vec::new(),
+            tables: Vec::new(),
             lateral: Vec::new(),
         }
     }
@@ -162,6 +176,7 @@ impl<'a> Levels<'a> {
             }
         };
         self.visible.truncate(outside);
+        self.united_rows = level.rows.clone();
         if query.limit.is_some() || query.offset.is_some() {
             level.keys.clear();
             level.only.clear();
@@ -218,8 +233,9 @@ impl<'a> Levels<'a> {
         for (_, _, inner) in &nested {
             rows = self.with_nested(rows, inner);
         }
-        self.blocks.push(Block { at: select.at.start, rows: rows.clone(), scope });
         let grouping = Grouping::read(self, select, query, scope);
+        let at = select.at.start;
+        self.blocks.push(Block { at, rows: rows.clone(), scope, grouping: grouping.clone() });
         let mut bases: Vec<usize> =
             nested.iter().flat_map(|(_, _, inner)| inner.bases.iter().copied()).collect();
         bases.extend(self.bases_of(scope));
@@ -401,6 +417,11 @@ impl<'a> Levels<'a> {
                 }
             }
         }
+    }
+
+    /// Reads a table that is named alone.
+    pub(crate) fn table(&mut self, relation: &Relation) {
+        self.relation(relation);
     }
 
     /// The columns of a SELECT that conditions on its rows may be taken to.
