@@ -203,9 +203,9 @@ fn note(found: &mut Touched, catalog: Catalog<'_>, schema: Option<&str>, name: &
 pub(super) fn has_sharded_word(catalog: Catalog<'_>, sql: &[u8]) -> bool {
     let lower = sql.to_ascii_lowercase();
     let known = catalog.facts.schema();
-    let children = known
-        .all()
-        .filter(|relation| matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed));
+    let children = known.all().filter(|relation| {
+        matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed)
+    });
     let names = catalog.map.tables.iter().map(|table| &table.name);
     let reaching = known
         .mentioning()
@@ -232,7 +232,11 @@ pub(super) enum Tables {
 
 /// Checks expressions that every shard computes for itself: they may use nothing but their row,
 /// constants and reference tables.
-pub(super) fn expressions(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
+pub(super) fn expressions(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+) -> Refused<()> {
     expressions_of(text, at, catalog, Tables::References)
 }
 
@@ -243,7 +247,8 @@ pub(super) fn expressions_of(
     catalog: Catalog<'_>,
     tables: Tables,
 ) -> Refused<()> {
-    let is_query = |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
+    let is_query =
+        |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
     let has_query = tables == Tables::References && at.clone().any(is_query);
     for at in at {
         match text.kind(at) {
@@ -357,9 +362,7 @@ pub(super) fn reaches_nothing(name: &str, catalog: Catalog<'_>) -> Refused<()> {
         Err(Box::new(
             Refusal::new("function-reads-tables", format!("{name} cannot run on every shard"))
                 .detail(why)
-                .hint(
-                    "Functions over sharded tables may use their arguments and reference tables.",
-                ),
+                .hint("Functions over sharded tables may use their arguments and reference tables."),
         ))
     };
     let Some(reached) = facts.reached(name) else {
@@ -395,7 +398,8 @@ pub(super) fn sequences_are_apart(catalog: Catalog<'_>) -> bool {
 }
 
 fn sequence(function: &str) -> Box<Refusal> {
-    let mut refusal = Refusal::new("sequence", format!("{function}() cannot be used over shards"));
+    let mut refusal =
+        Refusal::new("sequence", format!("{function}() cannot be used over shards"));
     refusal.detail = Some("Every shard has a sequence of its own.".into());
     refusal.hint = Some(SEQUENCE_HINT.into());
     Box::new(refusal)
@@ -425,9 +429,7 @@ fn missing(table: &Table) -> Box<Refusal> {
 fn ambiguous(name: &str) -> Box<Refusal> {
     Box::new(
         Refusal::new("ambiguous-table", format!("table name \"{name}\" is ambiguous"))
-            .detail(
-                "Several schemas have a table of this name, and they are not on the same shards.",
-            )
+            .detail("Several schemas have a table of this name, and they are not on the same shards.")
             .hint("Write its schema before it."),
     )
 }

@@ -1,10 +1,10 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
+mod map;
 mod catalog_sql;
 mod chaos;
 mod hash;
-mod map;
 mod oracle;
 mod session;
 mod two_phase;
