@@ -234,10 +234,7 @@ mod tests {
             ("/* pgm: */", "empty hint"),
             ("/* pgm: foo */", "unknown hint \"foo\""),
             ("/* pgm: host=3 */", "unknown hint \"host\""),
-            (
-                "/* pgm: shard=a, key=3 */",
-                "hints \"shard\" and \"key\" cannot stand together",
-            ),
+            ("/* pgm: shard=a, key=3 */", "hints \"shard\" and \"key\" cannot stand together"),
             ("/* pgm: role=master */", "role must be primary, replica or auto, not \"master\""),
             ("/* pgm: max_lag=5m */", "max_lag must be a number of ms or s, not \"5m\""),
             (

@@ -3,8 +3,8 @@
 //! Pure: SQL text and catalog facts come in, values that can be printed come out. No sockets, no
 //! clock, no async, no environment, no globals; what changes over time is an argument.
 
-pub mod dtx;
 pub mod catalog;
+pub mod dtx;
 pub mod facts;
 pub mod fingerprint;
 pub mod golden;

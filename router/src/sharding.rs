@@ -19,26 +19,32 @@ mod aggregates;
 mod copy_in;
 mod ctes;
 mod ddl;
+mod array;
+mod choose;
 mod conditions;
+mod copy_out;
 mod emit;
 mod expression;
 mod finish;
 mod insert;
 mod insert_select;
 mod integrity;
-mod modify;
 mod levels;
 mod merge;
+mod modify;
 mod named;
 mod operand;
+mod place;
 mod print;
 pub(crate) mod query;
 mod reference;
 mod references;
 mod row;
-mod several;
 mod schema;
+mod select;
+mod several;
 mod splice;
+mod spread;
 mod statement;
 mod target;
 mod unsharded;
@@ -292,8 +298,7 @@ pub struct SortKey {
 
 /// What a statement means to the shards, whatever its values are.
 pub fn place(sql: &[u8], plan: &Plan, catalog: Catalog<'_>, dialect: Dialect) -> Placing {
-    let _ = (sql, plan, dialect);
-    Placing::On(catalog.map.home)
+    place::place(sql, plan, catalog, dialect)
 }
 
 /// The shards an execution needs.
@@ -305,11 +310,7 @@ pub fn choose(
     map: &ShardMap,
     values: &Values<'_>,
 ) -> Result<Choice, Box<Refusal>> {
-    let _ = values;
-    match placing {
-        Placing::On(shard) => Ok(Choice::One(*shard)),
-        _ => Ok(Choice::One(map.home)),
-    }
+    choose::choose(placing, map, values)
 }
 
 /// What each of these shards is sent, and how their answers become one.
@@ -322,8 +323,7 @@ pub fn spread(
     catalog: Catalog<'_>,
     values: &Values<'_>,
 ) -> Result<Spread, Box<Refusal>> {
-    let _ = (placing, shards, catalog, values);
-    Err(Box::new(Refusal::new("statement", "the statement needs several shards")))
+    spread::spread(placing, shards, catalog, values)
 }
 
 impl Refusal {

@@ -7,6 +7,8 @@
 pub mod answer;
 pub mod cases;
 pub mod compare;
+pub mod generate;
+pub mod hunt;
 pub mod pair;
 pub mod request;
 pub mod shop;

@@ -115,6 +115,11 @@ impl<'a> Feed<'a> {
         &mut self.server.out
     }
 
+    /// Bytes the server has not taken yet.
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.server.out.len()
+    }
+
     /// Who the server is, for a cancel request.
     pub(super) fn info(&self) -> Arc<ServerInfo> {
         Arc::clone(&self.server.info)
@@ -139,8 +144,9 @@ impl<'a> Feed<'a> {
         if self.ended || self.closed {
             return false;
         }
-        let mut moved = false;
+        let owed_bytes = self.server.out.len();
         self.write_now(cx);
+        let mut moved = self.server.out.len() < owed_bytes;
         while !self.closed && self.room(limits) > 0 {
             let Poll::Ready(result) = self.poll_read(cx, limits) else { break };
             self.closed |= !matches!(result, Ok(1..));

@@ -2,6 +2,7 @@
 //! that the tests play themselves.
 
 mod combined;
+mod copied_in;
 mod copied_out;
 mod order;
 mod played;

@@ -11,6 +11,14 @@ use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame::{self, HEADER_BYTES};
 use std::sync::Arc;
 
+/// Keys were moved to another shard since the map was read that the statement went by.
+fn moved(body: &[u8]) -> SqlError {
+    let said = frame::error_field(body, b'M').unwrap_or_default();
+    SqlError::error("40001", "rows of the statement were moved to another shard")
+        .detail(format!("{said} (PGM01)."))
+        .hint("Repeat the transaction.")
+}
+
 impl Session {
     /// An error: what stands before the next Sync will not be answered.
     pub(super) fn take_error(
@@ -55,6 +63,7 @@ impl Session {
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),
+                    false if sqlstate == "PGM01" && self.shards.is_some() => Some(moved(body)),
                     false => self.lost_value(sqlstate, frame::error_field(body, b'R')),
                 };
                 if let Some(error) = &instead {

@@ -57,6 +57,12 @@ fn columns(command: &LocalCommand) -> Vec<String> {
     }
 }
 
+fn one_server_only(name: &str) -> SqlError {
+    SqlError::error("PGM03", format!("pgm.{name} is not possible over shards"))
+        .detail("A token says how far one server's log has come, and every shard has a log.")
+        .hint("A session always sees what it has written itself.")
+}
+
 fn shown(command: &LocalCommand, rows: Vec<Vec<String>>) -> Answer {
     Answer::Rows(columns(command), rows, "SHOW".to_owned())
 }
@@ -203,6 +209,11 @@ impl Session {
                     self.listening_channels()?.into_iter().map(|name| vec![name]).collect();
                 let tag = format!("SELECT {}", rows.len());
                 Ok(Answer::Rows(columns(command), rows, tag))
+            }
+            LocalCommand::Set { name, .. } | LocalCommand::Show { name }
+                if self.shards.is_some() && matches!(&**name, "lsn" | "min_lsn") =>
+            {
+                Err(one_server_only(name))
             }
             LocalCommand::Set { name, value, local, reset } => {
                 let in_transaction = match &self.lease {

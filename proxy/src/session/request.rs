@@ -310,8 +310,10 @@ impl Session {
             );
         }
         if self.shards.is_none() && (plan.hints.shard.is_some() || plan.hints.key.is_some()) {
-            return Some(SqlError::error("22023", "the database has no shards")
-                .hint("Leave out the hints shard and key."));
+            return Some(
+                SqlError::error("22023", "the database has no shards")
+                    .hint("Leave out the hints shard and key."),
+            );
         }
         let mode = self.pools.database.pool_mode;
         let spans = plan.has_transaction_control || plan.transaction.is_some();

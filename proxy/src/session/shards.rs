@@ -11,6 +11,7 @@
 //!                       └──► several ────► Work ──► every shard seated ──► executed ──► answered
 //! ```
 
+mod apart;
 mod batch;
 mod bench;
 mod choice;
@@ -39,8 +40,8 @@ use log::Log;
 use pgmanifold_router::facts::Facts;
 use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::Plan;
-use pgmanifold_router::sharding::{self, Catalog, Placing, Refusal};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::sharding::{self, Catalog, Placing, Refusal};
 use portals::Portals;
 use std::sync::Arc;
 
@@ -112,7 +113,13 @@ impl Shards {
     }
 
     /// What a statement means to the shards.
-    pub(super) fn place(&self, sql: &[u8], plan: &Plan, facts: &Facts, dialect: Dialect) -> Placing {
+    pub(super) fn place(
+        &self,
+        sql: &[u8],
+        plan: &Plan,
+        facts: &Facts,
+        dialect: Dialect,
+    ) -> Placing {
         match &self.map {
             Some(map) => sharding::place(sql, plan, Catalog { map, facts }, dialect),
             None => {
@@ -165,9 +172,10 @@ impl Session {
     /// Takes up what the session has on another shard where it has a server.
     pub(super) fn go_to_next_lease(&mut self) -> bool {
         let Some(shards) = &self.shards else { return false };
-        let next = (0u16..).map(ShardId).zip(&shards.parked).find(|(_, bench)| {
-            bench.as_ref().is_some_and(|bench| bench.lease.is_some())
-        });
+        let next = (0u16..)
+            .map(ShardId)
+            .zip(&shards.parked)
+            .find(|(_, bench)| bench.as_ref().is_some_and(|bench| bench.lease.is_some()));
         let Some((shard, _)) = next else { return false };
         self.exchange(shard);
         true
@@ -195,9 +203,12 @@ impl Session {
     fn has_failed_anywhere(&self) -> bool {
         matches!(self.virtual_transaction, Virtual::Failed(_) | Virtual::Lost(_))
             || self.lease.as_ref().is_some_and(|lease| lease.status == b'E')
-            || self.shards.iter().flat_map(|shards| &shards.parked).flatten().any(|bench| {
-                bench.lease.as_ref().is_some_and(|lease| lease.status == b'E')
-            })
+            || self
+                .shards
+                .iter()
+                .flat_map(|shards| &shards.parked)
+                .flatten()
+                .any(|bench| bench.lease.as_ref().is_some_and(|lease| lease.status == b'E'))
     }
 
     /// The shards that take part in the transaction, in ascending order.

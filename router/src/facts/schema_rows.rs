@@ -30,7 +30,7 @@ impl SchemaFacts {
                 let new = self.read_column(row)?;
                 if let Some(default) = &new.default {
                     let (schema, table) = (column(0, "schema")?, column(1, "table")?);
-                    self.mention(schema, table, default, Reading::Calls);
+                    self.mention(schema, table, default, Reading::Default);
                 }
                 if let Some(relation) = self.of_row(kind, row)? {
                     relation.columns.push(new);

@@ -165,15 +165,16 @@ impl<'a> Reader<'a> {
     fn any_of(&self, branches: &[Span]) -> Option<Fact> {
         let mut of: Option<(Named, Vec<Operand>, Vec<KeyType>)> = None;
         for branch in branches {
-            let found = self.facts_without_or(branch.clone()).into_iter().find_map(|fact| match fact
-            {
-                Fact::Limited(column, Limited { condition: Condition::OneOf(operands), casts })
-                    if of.as_ref().is_none_or(|(known, ..)| *known == column) =>
-                {
-                    Some((column, operands, casts))
-                }
-                _ => None,
-            })?;
+            let found =
+                self.facts_without_or(branch.clone()).into_iter().find_map(|fact| match fact {
+                    Fact::Limited(
+                        column,
+                        Limited { condition: Condition::OneOf(operands), casts },
+                    ) if of.as_ref().is_none_or(|(known, ..)| *known == column) => {
+                        Some((column, operands, casts))
+                    }
+                    _ => None,
+                })?;
             match &mut of {
                 None => of = Some(found),
                 Some((_, operands, casts)) => {
@@ -211,12 +212,12 @@ impl<'a> Reader<'a> {
             }
             return self.equality(left, right, facts);
         }
-        let (column, constant, mirrored) = match (self.column(left.clone()), self.column(right.clone()))
-        {
-            (Some(column), None) => (column, self.constant(right), false),
-            (None, Some(column)) => (column, self.constant(left), true),
-            _ => return,
-        };
+        let (column, constant, mirrored) =
+            match (self.column(left.clone()), self.column(right.clone())) {
+                (Some(column), None) => (column, self.constant(right), false),
+                (None, Some(column)) => (column, self.constant(left), true),
+                _ => return,
+            };
         let Some((operand, casts)) = constant else { return };
         let condition = match (operator, mirrored) {
             (b"<" | b"<=", false) | (b">" | b">=", true) => Condition::Between(None, Some(operand)),
@@ -355,7 +356,8 @@ impl<'a> Reader<'a> {
             return;
         }
         let and = right.clone().find(|&at| self.text.is(at, "and"));
-        let (Some(and), Some(column)) = (and, self.column(query::unwrapped(self.text, left))) else {
+        let (Some(and), Some(column)) = (and, self.column(query::unwrapped(self.text, left)))
+        else {
             return;
         };
         let (from, to) = (self.constant(right.start..and), self.constant(and + 1..right.end));

@@ -10,6 +10,7 @@ use crate::facts::schema::{Column, Origin, Relation};
 use crate::key::{KeyType, literal_text};
 use crate::lexer::{Dialect, TokenKind};
 use crate::planner::{Text, split as statements};
+use std::fmt;
 use std::ops::Range;
 
 /// Form of the data.
@@ -53,6 +54,25 @@ pub struct CopyPlan {
     pub escape: u8,
     /// The first line is no row, and goes to every shard.
     pub header: bool,
+}
+
+/// One line, as in `Csv, 3 columns, key 1 bigint, delimiter ',', null "", header`.
+impl fmt::Display for CopyPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} columns", self.format, self.columns)?;
+        for key in &self.keys {
+            write!(f, ", key {} {}", key.at, key.ty)?;
+        }
+        if self.format != CopyFormat::Binary {
+            write!(f, ", delimiter {:?}", char::from(self.delimiter))?;
+            write!(f, ", null {:?}", String::from_utf8_lossy(&self.null))?;
+        }
+        if self.format == CopyFormat::Csv {
+            let (quote, escape) = (char::from(self.quote), char::from(self.escape));
+            write!(f, ", quote {quote:?}, escape {escape:?}")?;
+        }
+        f.write_str(if self.header { ", header" } else { "" })
+    }
 }
 
 /// Where the data of a COPY goes.
@@ -209,11 +229,7 @@ fn check_columns(
 }
 
 /// Fills in what the format has by default, and refuses what the splitting cannot know.
-fn finished(
-    mut plan: CopyPlan,
-    key_columns: &[Box<str>],
-    options: Options,
-) -> Refused<CopyPlan> {
+fn finished(mut plan: CopyPlan, key_columns: &[Box<str>], options: Options) -> Refused<CopyPlan> {
     let _ = key_columns;
     if options.dialect.is_none() {
         return Ok(plan);
@@ -363,8 +379,11 @@ fn impossible(option: &str) -> Box<Refusal> {
 
 fn without_key(relation: &Relation, key: &str) -> Box<Refusal> {
     Box::new(
-        Refusal::new("missing-key", format!("the lines of COPY have no shard key for {}", relation.name))
-            .detail(format!("Column {key} is not among them, or not of a type that is known."))
-            .hint("Name the column of the shard key in the list of columns."),
+        Refusal::new(
+            "missing-key",
+            format!("the lines of COPY have no shard key for {}", relation.name),
+        )
+        .detail(format!("Column {key} is not among them, or not of a type that is known."))
+        .hint("Name the column of the shard key in the list of columns."),
     )
 }

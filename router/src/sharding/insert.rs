@@ -3,6 +3,7 @@
 use super::insert_select::{self, Filled};
 use super::integrity::{self, Change};
 use super::levels::Rows;
+use super::modify::defaults_in;
 use super::named::{Kind, Refused, expressions};
 use super::operand::{self, find_word, literal_numbers, split};
 use super::row::{shard_of, unknown_key};
@@ -55,11 +56,7 @@ struct Conflict {
 }
 
 /// Where the rows of an INSERT go.
-pub(super) fn place(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     if !text.is(at.start + 1, "into") {
         return Err(misread("INSERT"));
     }
@@ -435,6 +432,9 @@ fn check_conflict(
         for item in split(text, set.clone()) {
             check_assignment(text, item, key)?;
         }
+        for column in defaults_in(text, set.clone(), relation)? {
+            integrity::check_sequence(catalog, relation, column)?;
+        }
         expressions(text, set.clone(), catalog)?;
     }
     match &conflict.filter {
@@ -467,6 +467,11 @@ fn check_assignment(text: &Text<'_>, item: Range<usize>, key: &[Box<str>]) -> Re
 fn check_reference(text: &Text<'_>, insert: &Insert<'_>) -> Refused<()> {
     for column in defaulted(text, insert) {
         reference::check_default(insert.relation, column)?;
+    }
+    if let Some(set) = insert.conflict.as_ref().and_then(|conflict| conflict.set.clone()) {
+        for column in defaults_in(text, set, insert.relation)? {
+            reference::check_default(insert.relation, column)?;
+        }
     }
     Ok(())
 }

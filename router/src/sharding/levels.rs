@@ -62,6 +62,14 @@ pub(crate) struct Block {
     pub(crate) at: usize,
     pub(crate) rows: Rows,
     pub(crate) scope: usize,
+    grouping: Grouping,
+}
+
+impl Block {
+    /// The rows of its answer, LIMIT aside.
+    pub(crate) fn level_rows(&self) -> Rows {
+        self.grouping.rows(self.rows.clone())
+    }
 }
 
 /// A query of WITH that can be seen.
@@ -94,9 +102,13 @@ pub(crate) struct Levels<'a> {
     /// The first relation that is not known.
     pub(crate) unknown: Option<Box<str>>,
     pub(crate) blocks: Vec<Block>,
+    /// Rows of the query read last, LIMIT aside.
+    pub(crate) united_rows: Rows,
     visible: Vec<Visible>,
     /// Levels of leaves that are sub-selects, by reference.
     inner: Vec<(usize, Level)>,
+    /// Names of relations behind references.
+    tables: Vec<(usize, Option<Box<str>>, Box<str>)>,
     /// References that are LATERAL.
     lateral: Vec<usize>,
 }
@@ -122,8 +134,10 @@ impl<'a> Levels<'a> {
             refusal: None,
             unknown: None,
             blocks: Vec::new(),
+            united_rows: Rows::Same,
             visible: Vec::new(),
             inner: Vec::new(),
+            tables: Vec::new(),
             lateral: Vec::new(),
         }
     }
@@ -150,9 +164,9 @@ impl<'a> Levels<'a> {
                 level
             }
             Body::Branches(branches, operators) => {
-                let all = operators.iter().all(|operator| {
-                    operator.all && operator.kind == super::query::SetKind::Union
-                });
+                let all = operators
+                    .iter()
+                    .all(|operator| operator.all && operator.kind == super::query::SetKind::Union);
                 let levels: Vec<Level> =
                     branches.iter().map(|branch| self.query(branch, parent)).collect();
                 let mut level = united(levels, all);
@@ -162,6 +176,7 @@ impl<'a> Levels<'a> {
             }
         };
         self.visible.truncate(outside);
+        self.united_rows = level.rows.clone();
         if query.limit.is_some() || query.offset.is_some() {
             level.keys.clear();
             level.only.clear();
@@ -218,8 +233,9 @@ impl<'a> Levels<'a> {
         for (_, _, inner) in &nested {
             rows = self.with_nested(rows, inner);
         }
-        self.blocks.push(Block { at: select.at.start, rows: rows.clone(), scope });
         let grouping = Grouping::read(self, select, query, scope);
+        let at = select.at.start;
+        self.blocks.push(Block { at, rows: rows.clone(), scope, grouping: grouping.clone() });
         let mut bases: Vec<usize> =
             nested.iter().flat_map(|(_, _, inner)| inner.bases.iter().copied()).collect();
         bases.extend(self.bases_of(scope));
@@ -281,8 +297,7 @@ impl<'a> Levels<'a> {
 
     /// Whether rows of `to` only matter with rows of `from` of the same key.
     fn flows(&self, from: usize, to: usize) -> bool {
-        let (Some(first), Some(second)) =
-            (self.references.base(from), self.references.base(to))
+        let (Some(first), Some(second)) = (self.references.base(from), self.references.base(to))
         else {
             return false;
         };
@@ -327,7 +342,8 @@ impl<'a> Levels<'a> {
         for fact in self.reader.facts(filter) {
             match fact {
                 Fact::Limited(column, limited) => {
-                    if let Found::Key { columns, above: 0, .. } = self.references.find(scope, &column)
+                    if let Found::Key { columns, above: 0, .. } =
+                        self.references.find(scope, &column)
                     {
                         columns.iter().for_each(|key| self.references.limit(*key, &limited));
                     }
@@ -344,7 +360,12 @@ impl<'a> Levels<'a> {
 
     /// Two columns are equal at a join, or in WHERE. `restricts` says whether rows under a leaf
     /// that do not meet the condition are left out.
-    fn equal(&mut self, found: (Found, Found), node: Option<usize>, restricts: &dyn Fn(usize) -> bool) {
+    fn equal(
+        &mut self,
+        found: (Found, Found),
+        node: Option<usize>,
+        restricts: &dyn Fn(usize) -> bool,
+    ) {
         let (
             Found::Key { columns: first, leaf: x, above: i },
             Found::Key { columns: second, leaf: y, above: j },
@@ -398,6 +419,11 @@ impl<'a> Levels<'a> {
         }
     }
 
+    /// Reads a table that is named alone.
+    pub(crate) fn table(&mut self, relation: &Relation) {
+        self.relation(relation);
+    }
+
     /// The columns of a SELECT that conditions on its rows may be taken to.
     fn exposed(
         &self,
@@ -435,7 +461,9 @@ impl<'a> Levels<'a> {
         let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
         let mut keys = Vec::new();
         for root in roots.unwrap_or_default() {
-            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_))) && qualifier.is_none() {
+            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_)))
+                && qualifier.is_none()
+            {
                 // Joins may merge columns.
                 continue;
             }
@@ -448,7 +476,11 @@ impl<'a> Levels<'a> {
                 }
                 match &reference.source {
                     Source::Sharded(table) => keys.extend(
-                        table.key_columns.iter().enumerate().map(|(i, k)| (k.clone(), vec![(leaf, i)])),
+                        table
+                            .key_columns
+                            .iter()
+                            .enumerate()
+                            .map(|(i, k)| (k.clone(), vec![(leaf, i)])),
                     ),
                     Source::Derived(inner) => keys.extend(inner.iter().cloned()),
                     Source::Same | Source::On(_) => {}

@@ -4,7 +4,7 @@
 use super::conditions::{self, Reader};
 use super::integrity::{self, Change};
 use super::levels::{Levels, Rows};
-use super::modify::{as_query, changed, checked};
+use super::modify::{as_query, changed, checked, defaults_in};
 use super::named::{Kind, Refused, Tables, expressions_of};
 use super::operand::{self, find_word, literal_numbers, split};
 use super::references::Found;
@@ -150,6 +150,9 @@ fn sharded(
                     return Err(update_of_key());
                 }
                 integrity::check(catalog, table, relation, Change::Update(&columns))?;
+                for column in defaults_in(text, then + 3..branch.end, relation)? {
+                    integrity::check_sequence(catalog, relation, column)?;
+                }
             }
             "delete" => integrity::check(catalog, table, relation, Change::Delete)?,
             "do" => {}

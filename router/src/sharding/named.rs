@@ -155,7 +155,11 @@ pub(super) fn touched(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
             found.unseen.get_or_insert_with(|| "a U& identifier".into());
         }
         let Some(name) = text.name(at).filter(|_| text.is_identifier(at)) else { continue };
-        note(&mut found, catalog, &name);
+        let schema = match text.kind_before(at) {
+            Some(TokenKind::Dot) => at.checked_sub(2).and_then(|at| text.name(at)),
+            _ => None,
+        };
+        note(&mut found, catalog, schema.as_deref(), &name);
         if is_call_at(text, at) && runs_text(&name) {
             found.unseen.get_or_insert_with(|| name.as_ref().into());
         }
@@ -163,23 +167,26 @@ pub(super) fn touched(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
     found
 }
 
-fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
-    if is_sharded_name(catalog, name) {
+fn note(found: &mut Touched, catalog: Catalog<'_>, schema: Option<&str>, name: &str) {
+    let facts = catalog.facts.schema();
+    let exact = schema.and_then(|schema| facts.relation(schema, name));
+    let is = |wanted: &dyn Fn(Kind<'_>) -> bool| match exact {
+        Some(relation) => wanted(kind_of(catalog, relation)),
+        None => any_of(catalog, name, wanted),
+    };
+    if is(&|kind| matches!(kind, Kind::Sharded(_) | Kind::Mixed)) {
         found.sharded.get_or_insert_with(|| (name.into(), name.into()));
-    } else if is_reference_name(catalog, name) {
+    } else if is(&|kind| matches!(kind, Kind::Reference(_))) {
         found.reference.get_or_insert_with(|| name.into());
     }
-    for table in catalog.map.tables.iter().filter(|table| *table.name == *name) {
-        if let Kind::On(shard) = of_table(catalog, table)
-            && shard != catalog.map.home
-            && !found.elsewhere.contains(&shard)
-        {
+    let home = catalog.map.home;
+    found.home |= is(&|kind| kind == Kind::On(home));
+    let elsewhere = catalog.map.all().filter(|shard| *shard != home);
+    for shard in elsewhere.filter(|shard| is(&|kind| kind == Kind::On(*shard))) {
+        if !found.elsewhere.contains(&shard) {
             found.elsewhere.push(shard);
         }
     }
-    let facts = catalog.facts.schema();
-    let home = Kind::On(catalog.map.home);
-    found.home |= any_of(catalog, name, |kind| kind == home);
     if found.sharded.is_none() {
         match facts.reaches(name, |inner| is_sharded_name(catalog, inner)) {
             Some("EXECUTE") => {
@@ -260,7 +267,9 @@ pub(super) fn expressions_of(
                 let is_type = text.raw_before(at) == b"::"
                     || text.word_before(at) == "as"
                     || text.is_kind(at + 1, TokenKind::String);
-                if is_call_at(text, at) {
+                if text.is(at, "insert") && text.word_before(at) == "then" {
+                    // MERGE … THEN INSERT (columns)
+                } else if is_call_at(text, at) {
                     call(text, at, &name, catalog)?;
                 } else if is_column(text, at) || is_type {
                     // `row.name` may be a call, and a domain may have a check.

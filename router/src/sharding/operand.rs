@@ -67,7 +67,9 @@ pub(super) fn read(
             // A number cast to a text, or the other way round, is another value.
             let number = matches!(kind, TokenKind::Integer | TokenKind::Number);
             let fits = cast.is_none_or(|cast| {
-                cast == wanted || cast.is_int() && wanted.is_int() || cast.is_text() && wanted.is_text()
+                cast == wanted
+                    || cast.is_int() && wanted.is_int()
+                    || cast.is_text() && wanted.is_text()
             });
             let at = u16::try_from(*literals.get(value)?).ok()?;
             (fits && number == (number && wanted.is_int()))

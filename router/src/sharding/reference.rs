@@ -12,16 +12,53 @@ use std::ops::Range;
 
 /// Functions whose answer depends on nothing but their arguments.
 const SURE: &[&str] = &[
-    "abs", "btrim", "ceil", "ceiling", "char_length", "concat", "decode", "encode", "floor",
-    "initcap", "length", "lower", "lpad", "ltrim", "md5", "mod", "power", "regexp_replace",
-    "repeat", "replace", "reverse", "round", "rpad", "rtrim", "sha256", "sign", "sqrt", "strpos",
-    "substr", "translate", "trunc", "upper",
+    "abs",
+    "btrim",
+    "ceil",
+    "ceiling",
+    "char_length",
+    "concat",
+    "decode",
+    "encode",
+    "floor",
+    "initcap",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "mod",
+    "power",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "round",
+    "rpad",
+    "rtrim",
+    "sha256",
+    "sign",
+    "sqrt",
+    "strpos",
+    "substr",
+    "translate",
+    "trunc",
+    "upper",
 ];
 
 /// Words that are a value of the moment or of the session.
 const OF_THE_MOMENT: &[&str] = &[
-    "current_catalog", "current_date", "current_role", "current_schema", "current_time",
-    "current_timestamp", "current_user", "localtime", "localtimestamp", "session_user", "user",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "localtime",
+    "localtimestamp",
+    "session_user",
+    "user",
     "system_user",
 ];
 
@@ -105,7 +142,9 @@ pub(super) fn check_default(relation: &Relation, column: &Column) -> Refused<()>
         Origin::Plain => column.default.as_deref().is_some_and(|default| !is_constant(default)),
     };
     match own {
-        true => Err(differs(relation, &format!("Column {} has a default of its own.", column.name))),
+        true => {
+            Err(differs(relation, &format!("Column {} has a default of its own.", column.name)))
+        }
         false => Ok(()),
     }
 }
@@ -164,9 +203,9 @@ pub(super) fn check_values(
         let decoded = literal_text(token, values.sql, values.dialect);
         !numeric && decoded.is_none_or(|text| names_moment(text.as_bytes()))
     });
-    let in_bound = values.bound.is_some_and(|bound| {
-        bound.values.iter().flatten().any(|value| names_moment(value))
-    });
+    let in_bound = values
+        .bound
+        .is_some_and(|bound| bound.values.iter().flatten().any(|value| names_moment(value)));
     match in_literal || in_bound {
         true => Err(differs(relation, "A value names the current moment.")),
         false => Ok(()),

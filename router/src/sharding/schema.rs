@@ -37,9 +37,8 @@ impl<'a> Catalog<'a> {
             Lookup::One(relation) => std::slice::from_ref(relation),
             Lookup::Several(relations) => relations,
         };
-        let is_mapped = |relation: &&Relation| {
-            mapped.iter().any(|table| table.schema == relation.schema)
-        };
+        let is_mapped =
+            |relation: &&Relation| mapped.iter().any(|table| table.schema == relation.schema);
         let others: Vec<&'a Relation> =
             known.iter().filter(|relation| !is_mapped(relation)).collect();
         match (mapped.as_slice(), others.as_slice()) {
@@ -107,8 +106,10 @@ impl<'a> Catalog<'a> {
         }
         let owner = relation.owned_by.as_ref();
         if let Some((schema, table, _)) = owner
-            && matches!(self.mapped(Some(schema), table).next().map(|t| self.mapped_meaning(t)),
-                Some(Meaning::Sharded(_)))
+            && matches!(
+                self.mapped(Some(schema), table).next().map(|t| self.mapped_meaning(t)),
+                Some(Meaning::Sharded(_))
+            )
         {
             let refusal = Refusal::new("sequence", "each shard has a sequence of its own")
                 .detail(format!("\"{name}\" belongs to the sharded table \"{table}\"."));
@@ -195,7 +196,11 @@ impl<'a> Catalog<'a> {
 
     /// Why a range of tokens must not be run by several shards: it calls something whose answer is
     /// one server's own, or that may write.
-    pub(crate) fn spread_call(&self, text: &Text<'_>, at: std::ops::Range<usize>) -> Option<String> {
+    pub(crate) fn spread_call(
+        &self,
+        text: &Text<'_>,
+        at: std::ops::Range<usize>,
+    ) -> Option<String> {
         for here in at.filter(|&here| text.is_identifier(here)) {
             let Some(name) = text.name(here) else { continue };
             if !text.is_kind(here + 1, TokenKind::OpenParen) {
@@ -234,17 +239,52 @@ pub(crate) struct Called {
 /// Functions about one server that are not so for a replica.
 fn is_one_servers(name: &str) -> bool {
     const NAMES: [&str; 23] = [
-        "nextval", "setval", "set_config", "pg_notify", "pg_is_in_recovery", "pg_relation_size",
-        "pg_total_relation_size", "pg_table_size", "pg_indexes_size", "pg_database_size",
-        "pg_tablespace_size", "pg_size_of", "pg_export_snapshot", "setseed", "lo_create",
-        "pg_relation_filenode", "pg_relation_filepath", "pg_control_system",
-        "pg_current_wal_lsn", "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn",
-        "pg_last_wal_replay_lsn", "pg_last_xact_replay_timestamp",
+        "nextval",
+        "setval",
+        "set_config",
+        "pg_notify",
+        "pg_is_in_recovery",
+        "pg_relation_size",
+        "pg_total_relation_size",
+        "pg_table_size",
+        "pg_indexes_size",
+        "pg_database_size",
+        "pg_tablespace_size",
+        "pg_size_of",
+        "pg_export_snapshot",
+        "setseed",
+        "lo_create",
+        "pg_relation_filenode",
+        "pg_relation_filepath",
+        "pg_control_system",
+        "pg_current_wal_lsn",
+        "pg_current_wal_flush_lsn",
+        "pg_current_wal_insert_lsn",
+        "pg_last_wal_replay_lsn",
+        "pg_last_xact_replay_timestamp",
     ];
     NAMES.contains(&name)
-        || ["pg_advisory_", "pg_try_advisory_", "lo_", "txid_", "pg_xact_", "pg_blocking_", "pg_ls_",
-            "pg_read_", "pg_terminate_", "pg_cancel_", "pg_create_", "pg_drop_", "pg_logical_",
-            "pg_replication_", "dblink", "query_to_", "cursor_to_", "pg_switch_", "pg_wal_"]
+        || [
+            "pg_advisory_",
+            "pg_try_advisory_",
+            "lo_",
+            "txid_",
+            "pg_xact_",
+            "pg_blocking_",
+            "pg_ls_",
+            "pg_read_",
+            "pg_terminate_",
+            "pg_cancel_",
+            "pg_create_",
+            "pg_drop_",
+            "pg_logical_",
+            "pg_replication_",
+            "dblink",
+            "query_to_",
+            "cursor_to_",
+            "pg_switch_",
+            "pg_wal_",
+        ]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }

@@ -100,8 +100,11 @@ fn single_key(filter: &KeyFilter, catalog: Catalog<'_>) -> Option<Vec<Operand>> 
 
 fn refused(detail: &'static str) -> Box<Refusal> {
     Box::new(
-        Refusal::new("several-statements", "several statements in one text cannot be run over shards")
-            .detail(detail)
-            .hint("Send them one by one, in a transaction if they belong together."),
+        Refusal::new(
+            "several-statements",
+            "several statements in one text cannot be run over shards",
+        )
+        .detail(detail)
+        .hint("Send them one by one, in a transaction if they belong together."),
     )
 }

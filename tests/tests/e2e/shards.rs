@@ -3,7 +3,9 @@
 mod cases;
 mod map;
 mod catalog_sql;
+mod chaos;
 mod hash;
+mod oracle;
 mod session;
 mod two_phase;
 

@@ -1,11 +1,13 @@
 //! Servers that the test plays: back-pressure, bounds, and answers no server would give.
 
 use super::rig::{everywhere, participants, played};
-use crate::execute::{Call, ClientSide, Limits, run};
+use crate::execute::{Call, ClientSide, CopyIn, Limits, copy_in, run};
 use crate::wire::frame;
 use crate::wire::stream::{Socket, Stream};
 use bytes::{BufMut, BytesMut};
-use pgmanifold_router::sharding::{self, Merge, SortKey};
+use pgmanifold_router::key::KeyType;
+use pgmanifold_router::shard_map::{MapParts, ShardMap};
+use pgmanifold_router::sharding::{self, CopyFormat, CopyKey, CopyPlan, Merge, SortKey};
 use std::cell::Cell;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,6 +76,83 @@ async fn a_slow_client_stops_all_servers() {
         };
         assert_eq!(result.expect("done").tag, format!("SELECT {}", 3 * ROWS));
         assert!(output.len() < 128 * 1024);
+    }
+}
+
+/// A server that takes nothing stops the client of a COPY.
+#[tokio::test]
+async fn a_slow_server_stops_the_client() {
+    const MESSAGES: usize = 400;
+    let map = ShardMap::build(MapParts::new(&["s0", "s1", "s2"]).hash("d", &[KeyType::Int8]));
+    let map = map.expect("a map");
+    let plan = CopyPlan {
+        distribution: 0,
+        keys: vec![CopyKey { at: 0, ty: KeyType::Int8 }],
+        columns: 2,
+        format: CopyFormat::Text,
+        delimiter: b'\t',
+        null: b"\\N".as_slice().into(),
+        quote: b'"',
+        escape: b'"',
+        header: false,
+    };
+    let (mut ends, mut servers): (Vec<_>, Vec<_>) = (0..3).map(|_| played()).unzip();
+    for end_of_server in &mut ends {
+        end_of_server.write_all(b"G\0\0\0\x0b\0\0\x02\0\0\0\0").await.unwrap();
+    }
+    let rows: String = (0..2000).map(|row| format!("{row}\t{}\n", "x".repeat(20))).collect();
+    let mut message = BytesMut::new();
+    frame::put(&mut message, b'd', &[rows.as_bytes()]);
+    let (mut theirs, ours) = UnixStream::pair().unwrap();
+    let written = Cell::new(0);
+    let writing = async {
+        for _ in 0..MESSAGES {
+            theirs.write_all(&message).await.unwrap();
+            written.set(written.get() + message.len());
+        }
+        theirs.write_all(b"c\0\0\0\x04").await.unwrap();
+    };
+    let mut stream = Stream::Plain(Socket::Unix(ours));
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut client = ClientSide { stream: &mut stream, input: &mut input, output: &mut output };
+    let mut parts = participants(&mut servers);
+    let limits = Limits::default();
+    let copy = CopyIn { sql: b"copy", plan: &plan, map: &map };
+    let copying = copy_in(&mut parts, copy, &mut client, &limits);
+    let serving = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (stopped, all) = (written.get(), MESSAGES * message.len());
+        let most = 4 * 450_000 + 4 * (256 + 64 + 64) * 1024;
+        assert!(stopped < most && most < all / 4, "{stopped} of {all}, at most {most}");
+        let ends = std::mem::take(&mut ends).into_iter();
+        let counts = futures_util::future::join_all(ends.map(serve_copy)).await;
+        assert_eq!(counts.iter().sum::<usize>(), MESSAGES * rows.len());
+        assert!(counts.iter().all(|bytes| *bytes > 0));
+    };
+    let (result, (), ()) = tokio::join!(copying, writing, serving);
+    assert_eq!(result.map_err(|failure| failure.error).expect("copied").tag, "COPY 3");
+    assert!(input.is_empty());
+}
+
+/// Reads the data of a COPY to its end, answers it, and gives the bytes of its rows.
+async fn serve_copy(mut end_of_server: UnixStream) -> usize {
+    let (mut bytes, mut input) = (0, BytesMut::new());
+    loop {
+        while let Some(header) = frame::peek(&input).filter(|header| input.len() >= header.total) {
+            let message = input.split_to(header.total);
+            match header.kind {
+                b'd' => bytes += message.len() - 5,
+                b'c' => {
+                    let mut out = BytesMut::new();
+                    frame::put_command_complete(&mut out, "COPY 1");
+                    frame::put_ready(&mut out, b'I');
+                    end_of_server.write_all(&out).await.unwrap();
+                    return bytes;
+                }
+                _ => {}
+            }
+        }
+        assert!(end_of_server.read_buf(&mut input).await.unwrap() > 0);
     }
 }
 

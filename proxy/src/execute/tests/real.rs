@@ -1,7 +1,7 @@
 //! Every merge on real servers, and what happens when one of them fails.
 
 use super::rig::{Received, Rig, ask, each, everywhere, participants};
-use super::{combined, copied_out, order};
+use super::{combined, copied_in, copied_out, order};
 use crate::backend::connection::Server;
 use crate::backend::exec;
 use crate::execute::{Call, ClientSide, Limits, run};
@@ -42,6 +42,7 @@ async fn merges_on_real_servers() {
     combined::types_are_carried_as_they_are(&rig, &mut servers).await;
     combined::statements_are_described(&mut servers).await;
     copied_out::data_is_one_stream(&mut servers).await;
+    copied_in::data_is_split_as_one_server_reads_it(&rig, &mut servers).await;
     a_server_that_dies_is_lost(&rig, &mut servers).await;
 }
 

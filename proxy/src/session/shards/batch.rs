@@ -111,10 +111,9 @@ impl Session {
             Way::Session => {
                 let replay = || match bound.values.is_empty() {
                     true => Replay::Text(text.into()),
-                    false => Replay::Bound {
-                        definition: definition.clone(),
-                        values: values.into(),
-                    },
+                    false => {
+                        Replay::Bound { definition: definition.clone(), values: values.into() }
+                    }
                 };
                 match self.set_everywhere(plan, replay) {
                     None => Ok(None),
@@ -250,7 +249,11 @@ impl Session {
     }
 
     /// To be called for an Execute. `None` when it goes to the server at hand.
-    pub(in crate::session) fn place_execute(&mut self, portal: &[u8], limit: &[u8]) -> Option<Step> {
+    pub(in crate::session) fn place_execute(
+        &mut self,
+        portal: &[u8],
+        limit: &[u8],
+    ) -> Option<Step> {
         let shards = self.shards.as_ref()?;
         match shards.portals.find(portal).cloned() {
             Some(Portal::Control { text, plan }) => Some(self.execute_control(&text, &plan)),
@@ -267,9 +270,10 @@ impl Session {
     /// Notes an Execute that is sent to the server at hand.
     pub(in crate::session) fn note_execute(&mut self) {
         let begins = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::Begin));
-        let outside = self.lease.as_ref().is_some_and(|lease| {
-            lease.status == b'I' && !lease.expect.iter().any(begins)
-        });
+        let outside = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.status == b'I' && !lease.expect.iter().any(begins));
         if let Some(shards) = self.shards.as_mut().filter(|_| outside) {
             shards.batch_wrote |= shards.bound_writes && !shards.batch_begun;
         }
@@ -318,8 +322,9 @@ impl Session {
                 self.answer(|out| frame::put_command_complete(out, "BEGIN"));
             }
             (Some(Transaction::Commit), Virtual::Begun(_)) => self.end_virtual_in_batch("COMMIT"),
-            (Some(Transaction::Commit), Virtual::Failed(_))
-            | (Some(Transaction::Rollback), _) => self.end_virtual_in_batch("ROLLBACK"),
+            (Some(Transaction::Commit), Virtual::Failed(_)) | (Some(Transaction::Rollback), _) => {
+                self.end_virtual_in_batch("ROLLBACK")
+            }
             _ => {
                 let error = SqlError::error("XX000", "transaction control without a transaction");
                 return self.refuse_batch(error);

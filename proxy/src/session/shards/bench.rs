@@ -137,9 +137,8 @@ impl Bench {
 impl Session {
     /// What the session reads on this shard must be as new as the shard is now.
     pub(super) fn mark_bench(&mut self, shard: ShardId) {
-        let pools = self.shards.as_ref().and_then(|shards| {
-            shards.pools.get(usize::from(shard.0)).cloned()
-        });
+        let pools =
+            self.shards.as_ref().and_then(|shards| shards.pools.get(usize::from(shard.0)).cloned());
         let Some(pools) = pools else { return };
         let mut bench = self.empty_bench(&pools);
         bench.last_write = Some(pools.cluster.mark_write());

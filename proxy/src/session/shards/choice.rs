@@ -12,8 +12,8 @@ use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::lexer::Token;
 use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::planner::is_custom_name;
-use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, Placing, Values};
 use pgmanifold_router::shard_map::{DistributionKind, ShardId, ShardMap};
+use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, Placing, Values};
 use std::sync::Arc;
 
 /// Where a statement goes.
@@ -139,12 +139,12 @@ impl Session {
         match way {
             Way::Here => None,
             Way::To(to) => self.turn_query(plan, to),
-            Way::Session => self.set_everywhere(plan, || Replay::Text(text.into())).map(
-                |result| match result {
+            Way::Session => {
+                self.set_everywhere(plan, || Replay::Text(text.into())).map(|result| match result {
                     Ok(stop) => stop.into(),
                     Err(error) => self.refuse_query(error),
-                },
-            ),
+                })
+            }
             Way::Several(shards) => Some(self.spread_query(text, plan, &shards, lifted)),
             Way::CopyIn => Some(match self.leave_for_work() {
                 Ok(()) => take(Work::CopyIn { text: text.into(), plan: Arc::clone(plan) }),
@@ -281,9 +281,10 @@ impl Session {
     pub(super) fn has_failed_here(&self) -> bool {
         use super::super::Virtual;
         matches!(self.virtual_transaction, Virtual::Failed(_) | Virtual::Lost(_))
-            || self.lease.as_ref().is_some_and(|lease| {
-                lease.status == b'E' && lease.expect.is_empty()
-            })
+            || self
+                .lease
+                .as_ref()
+                .is_some_and(|lease| lease.status == b'E' && lease.expect.is_empty())
     }
 }
 
@@ -304,9 +305,7 @@ pub(super) fn take(work: Work) -> Step {
 
 /// `distribution:value`, or the value alone where only one distribution has keys.
 fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
-    let keyed = |kind| {
-        !matches!(kind, DistributionKind::Reference | DistributionKind::Single)
-    };
+    let keyed = |kind| !matches!(kind, DistributionKind::Reference | DistributionKind::Single);
     let named = key.split_once(':').and_then(|(name, value)| {
         let found = map.distributions.iter().position(|known| *known.name == *name)?;
         Some((found, value))
@@ -330,8 +329,7 @@ fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
     };
     let value = KeyValue::from_text(ty, value)
         .ok_or_else(|| bad(format!("invalid key for type {ty}: \"{value}\"")))?;
-    map.shard_of(index, &[value])
-        .ok_or_else(|| SqlError::error("PGM04", "no shard has this key"))
+    map.shard_of(index, &[value]).ok_or_else(|| SqlError::error("PGM04", "no shard has this key"))
 }
 
 pub(super) fn call_refused() -> SqlError {

@@ -3,11 +3,11 @@
 
 use super::super::Session;
 use super::super::request::{Step, aborted, chains};
+use super::choice::take;
 use super::ends::Answer;
 use super::log::{Log, Replay};
 use super::run::Work;
 use super::turn::work;
-use super::choice::take;
 use crate::wire::error::SqlError;
 use pgmanifold_router::plan::{Plan, Transaction};
 use pgmanifold_router::savepoint::{self, SavepointCommand};
@@ -121,7 +121,11 @@ impl Session {
         (self.batch_open && self.lease.is_some()).then(|| self.leave_batch())
     }
 
-    fn control_savepoint(&mut self, text: &[u8], plan: &Arc<Plan>) -> Option<Result<Step, SqlError>> {
+    fn control_savepoint(
+        &mut self,
+        text: &[u8],
+        plan: &Arc<Plan>,
+    ) -> Option<Result<Step, SqlError>> {
         let others = self.has_parked_participant();
         let Some(command) = savepoint::read(text, self.dialect) else {
             let unread = "the name of a savepoint could not be read";

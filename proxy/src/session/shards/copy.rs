@@ -2,16 +2,54 @@
 
 use super::super::{Event, Session};
 use super::ends::Answer;
+use super::run::Task;
+use super::{refused, run::Failed};
 use crate::execute::Failure;
+use crate::metrics::RouteKind;
 use crate::wire::error::SqlError;
 use pgmanifold_router::plan::Plan;
+use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::sharding::{self, Catalog, CopyPlan};
 
 impl Session {
-    /// Takes the rows of the client and sends each to its shard.
-    pub(super) async fn copy_in(&mut self, text: &[u8], plan: &Plan) -> Option<Event> {
-        let _ = (text, plan);
-        let error = SqlError::error("PGM03", "cannot COPY into a sharded table");
-        self.answer_failure(&Failure::new(error), Answer::Query);
-        None
+    /// Takes the rows of the client and sends each to its shard, in one transaction.
+    pub(super) async fn copy_in(
+        &mut self,
+        text: &[u8],
+        plan: &Plan,
+        map: Option<&ShardMap>,
+    ) -> Option<Event> {
+        let (map, copy) = match self.copy_plan(text, map) {
+            Ok(found) => found,
+            Err(error) => {
+                let failed = Failed::Answer(Failure::new(error));
+                if self.in_transaction() {
+                    self.fail_transaction().await;
+                    self.rest_in_transaction();
+                } else {
+                    self.rest();
+                }
+                return self.answer_result(Err(failed), RouteKind::Refused, Answer::Query);
+            }
+        };
+        let shards: Vec<ShardId> = match copy.keys.is_empty() {
+            true => map.all().collect(),
+            false => map.shards_with(copy.distribution),
+        };
+        let task = Task::Copy { text, plan: &copy, map };
+        self.run_task(&task, plan, &shards, Answer::Query).await
+    }
+
+    fn copy_plan<'m>(
+        &self,
+        text: &[u8],
+        map: Option<&'m ShardMap>,
+    ) -> Result<(&'m ShardMap, CopyPlan), SqlError> {
+        let lost = || SqlError::error("XX000", "a COPY over several shards has no map");
+        let map = map.ok_or_else(lost)?;
+        let facts = self.pools.facts.facts();
+        let catalog = Catalog { map, facts: &facts };
+        let copy = sharding::copy_plan(text, catalog, self.dialect);
+        copy.map(|copy| (map, copy)).map_err(|refusal| refused(&refusal))
     }
 }

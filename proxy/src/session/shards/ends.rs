@@ -57,10 +57,9 @@ impl Session {
     /// A shard joins the transaction before the statement that needs it comes again.
     pub(super) async fn join(&mut self, shard: ShardId) -> Option<Event> {
         let plan = super::super::planning::unplanned("joins a transaction");
-        let begin = self.joinable(shard).map(|log| DeferredBegin {
-            text: log.begin.clone(),
-            kind: log.kind,
-        });
+        let begin = self
+            .joinable(shard)
+            .map(|log| DeferredBegin { text: log.begin.clone(), kind: log.kind });
         let plan = Plan { effect: pgmanifold_router::plan::Effect::Transaction, ..plan };
         match self.seat(shard, &plan, Begins::Joins).await {
             Ok(()) => None,
@@ -421,8 +420,6 @@ impl Session {
 
 fn unknown_outcome(shard: &str) -> SqlError {
     SqlError::error("08007", "the connection to the server was lost during COMMIT")
-        .detail(format!(
-            "Shard \"{shard}\". Whether the transaction took effect is not known."
-        ))
+        .detail(format!("Shard \"{shard}\". Whether the transaction took effect is not known."))
         .hint("Check whether the change is there before you repeat it.")
 }

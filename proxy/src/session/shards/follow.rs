@@ -30,8 +30,12 @@ impl Session {
         shards.parked = next.iter().map(|_| None).collect();
         shards.pools = Arc::clone(&next);
         shards.here = here;
-        let others: Vec<ShardId> =
-            (0u16..).map(ShardId).zip(next.iter()).map(|(id, _)| id).filter(|id| *id != here).collect();
+        let others: Vec<ShardId> = (0u16..)
+            .map(ShardId)
+            .zip(next.iter())
+            .map(|(id, _)| id)
+            .filter(|id| *id != here)
+            .collect();
         if wrote {
             self.last_write = Some(marks(&pools));
             for id in others {

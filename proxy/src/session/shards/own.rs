@@ -48,11 +48,7 @@ impl Session {
         Ok(())
     }
 
-    fn needs_transaction(
-        &self,
-        rest: &[u8],
-        planner: &mut Planner,
-    ) -> Result<bool, FrameError> {
+    fn needs_transaction(&self, rest: &[u8], planner: &mut Planner) -> Result<bool, FrameError> {
         let mut at = 0;
         let mut parsed: Vec<(&[u8], &[u8], Arc<Plan>)> = Vec::new();
         let mut found = Found::default();

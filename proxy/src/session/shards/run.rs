@@ -13,8 +13,8 @@ use crate::pool::Lease;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use pgmanifold_router::plan::Plan;
-use pgmanifold_router::sharding;
-use pgmanifold_router::shard_map::ShardId;
+use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
 
 /// What stops the relay.
@@ -55,11 +55,12 @@ pub(super) enum Call {
     Portal { bind: Box<[u8]>, types: Vec<u32> },
 }
 
-impl Call {
-    fn answer(&self) -> Answer {
-        match self {
-            Self::Simple => Answer::Query,
-            Self::Portal { .. } => Answer::Execute,
+impl Spread {
+    /// How it is answered.
+    pub(super) fn answer(&self) -> Answer {
+        match self.call {
+            Call::Simple => Answer::Query,
+            Call::Portal { .. } => Answer::Execute,
         }
     }
 }
@@ -81,6 +82,44 @@ impl From<Unseated> for Failed {
     }
 }
 
+/// What several shards do at once.
+pub(super) enum Task<'a> {
+    /// A statement.
+    Spread { spread: &'a sharding::Spread, call: &'a Call },
+    /// `COPY … FROM STDIN`.
+    Copy { text: &'a [u8], plan: &'a CopyPlan, map: &'a ShardMap },
+}
+
+impl Task<'_> {
+    fn writes(&self) -> bool {
+        match self {
+            Self::Spread { spread, .. } => spread.writes,
+            Self::Copy { .. } => true,
+        }
+    }
+
+    async fn run(
+        &self,
+        parts: &mut [Participant<'_>],
+        client: &mut ClientSide<'_>,
+    ) -> Result<Done, Failure> {
+        let limits = Limits::default();
+        match self {
+            Self::Spread { spread, call } => {
+                let call = match call {
+                    Call::Simple => execute::Call::Simple,
+                    Call::Portal { bind, types } => execute::Call::Portal { bind, types },
+                };
+                execute::run(parts, spread, &call, client, &limits).await
+            }
+            Self::Copy { text, plan, map } => {
+                let _ = (text, plan, map);
+                Err(Failure::new(SqlError::error("PGM03", "cannot COPY into a sharded table")))
+            }
+        }
+    }
+}
+
 impl Session {
     /// Does what the relay was stopped for. `Some` when the session ends.
     pub(in crate::session) async fn run_work(&mut self, work: Work) -> Option<Event> {
@@ -88,8 +127,9 @@ impl Session {
             return Some(event);
         }
         self.set_state(ClientState::Active);
+        // The map in use is that of the statement until it has ended.
         let map = self.shards.as_ref().and_then(|shards| shards.map.clone());
-        match work {
+        let event = match work {
             Work::Join(shard) => self.join(shard).await,
             Work::Others(replay, plan) => {
                 self.run_on_others(&replay, &plan).await;
@@ -103,31 +143,45 @@ impl Session {
                 None
             }
             Work::End { commit, answer } => self.end(commit, answer).await,
-            Work::Spread(work) => {
-                let event = self.run_spread(&work).await;
-                drop(map);
-                event
-            }
-            Work::CopyIn { text, plan } => self.copy_in(&text, &plan).await,
-        }
+            Work::Spread(work) => self.run_spread(&work).await,
+            Work::CopyIn { text, plan } => self.copy_in(&text, &plan, map.as_deref()).await,
+        };
+        drop(map);
+        event
     }
 
     async fn run_spread(&mut self, work: &Spread) -> Option<Event> {
-        let inside = self.in_transaction();
-        let begins = match (inside, work.spread.writes) {
+        let apart = Placing::Everywhere { outside_transaction: true };
+        let is_apart = work.plan.placing.as_deref() == Some(&apart);
+        if is_apart && !self.in_transaction() {
+            return self.run_apart(work).await;
+        }
+        let shards: Vec<ShardId> = work.spread.parts.iter().map(|part| part.shard).collect();
+        let task = Task::Spread { spread: &work.spread, call: &work.call };
+        self.run_task(&task, &work.plan, &shards, work.answer()).await
+    }
+
+    /// Runs something on several shards, in the transaction it needs, and answers.
+    pub(super) async fn run_task(
+        &mut self,
+        task: &Task<'_>,
+        plan: &Plan,
+        shards: &[ShardId],
+        answer: Answer,
+    ) -> Option<Event> {
+        let begins = match (self.in_transaction(), task.writes()) {
             (true, _) => Begins::Joins,
             (false, true) => Begins::Own,
             (false, false) => Begins::Never,
         };
-        let shards: Vec<ShardId> = work.spread.parts.iter().map(|part| part.shard).collect();
-        let result = match self.run_on(work, &shards, begins).await {
-            Ok(done) if begins == Begins::Own => match self.commit_all(&shards).await {
+        let result = match self.run_on(task, plan, shards, begins).await {
+            Ok(done) if begins == Begins::Own => match self.commit_all(shards).await {
                 Ok(()) => Ok(done),
                 Err(error) => Err(Failed::Answer(Failure::new(error))),
             },
             result => result,
         };
-        if let Some(event) = self.leave_statement(&shards, begins, result.is_ok()).await {
+        if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
             return Some(event);
         }
         let kind = match begins {
@@ -135,17 +189,26 @@ impl Session {
             Begins::Own => RouteKind::Write,
             Begins::Joins => RouteKind::Transaction,
         };
+        self.answer_result(result, kind, answer)
+    }
+
+    pub(super) fn answer_result(
+        &mut self,
+        result: Result<Done, Failed>,
+        kind: RouteKind,
+        answer: Answer,
+    ) -> Option<Event> {
         match result {
             Ok(done) => {
                 self.metrics.query(kind, self.started.elapsed());
-                self.answer_done(&done.tag, work.call.answer());
+                self.answer_done(&done.tag, answer);
                 None
             }
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
                 self.metrics.query(kind, self.started.elapsed());
-                self.answer_failure(&failure, work.call.answer());
+                self.answer_failure(&failure, answer);
                 None
             }
         }
@@ -154,17 +217,18 @@ impl Session {
     /// Seats the shards and runs the statement on them.
     async fn run_on(
         &mut self,
-        work: &Spread,
+        task: &Task<'_>,
+        plan: &Plan,
         shards: &[ShardId],
         begins: Begins,
     ) -> Result<Done, Failed> {
-        if begins != Begins::Never && work.spread.writes {
+        if begins != Begins::Never && task.writes() {
             self.check_two_phase().map_err(Unseated::Refused)?;
         }
         let partial = begins == Begins::Never && self.knobs.partial_results();
         let mut missing: Vec<(ShardId, SqlError)> = Vec::new();
         for &shard in shards {
-            match self.seat(shard, &work.plan, begins).await {
+            match self.seat(shard, plan, begins).await {
                 Ok(()) => {}
                 Err(Unseated::Refused(error)) if partial && is_left_out(&error) => {
                     missing.push((shard, error));
@@ -172,18 +236,17 @@ impl Session {
                 Err(unseated) => return Err(unseated.into()),
             }
         }
-        let mut spread = None;
-        if let Some((_, error)) = missing.first() {
-            if missing.len() == shards.len() {
-                return Err(Unseated::Refused(error.clone()).into());
-            }
-            let mut rest = work.spread.clone();
-            rest.parts.retain(|part| missing.iter().all(|(shard, _)| *shard != part.shard));
-            self.tell_missing(&missing);
-            spread = Some(rest);
+        let (Some((_, error)), Task::Spread { spread, call }) = (missing.first(), task) else {
+            return self.execute(shards, task).await;
+        };
+        if missing.len() == shards.len() {
+            return Err(Unseated::Refused(error.clone()).into());
         }
-        let spread = spread.as_ref().unwrap_or(&work.spread);
-        self.execute(spread, &work.call).await
+        let mut rest = (*spread).clone();
+        rest.parts.retain(|part| missing.iter().all(|(shard, _)| *shard != part.shard));
+        self.tell_missing(&missing);
+        let shards: Vec<ShardId> = rest.parts.iter().map(|part| part.shard).collect();
+        self.execute(&shards, &Task::Spread { spread: &rest, call }).await
     }
 
     /// A NOTICE that names the shards whose rows are not in the answer.
@@ -201,17 +264,12 @@ impl Session {
     }
 
     /// Runs a statement on shards that are seated.
-    async fn execute(
+    pub(super) async fn execute(
         &mut self,
-        spread: &sharding::Spread,
-        call: &Call,
+        shards: &[ShardId],
+        task: &Task<'_>,
     ) -> Result<Done, Failed> {
-        let shards: Vec<ShardId> = spread.parts.iter().map(|part| part.shard).collect();
-        let call = match call {
-            Call::Simple => execute::Call::Simple,
-            Call::Portal { bind, types } => execute::Call::Portal { bind, types },
-        };
-        let (known, mut lifted) = (self.sharded(), self.lift(&shards));
+        let (known, mut lifted) = (self.sharded(), self.lift(shards));
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))
@@ -221,8 +279,7 @@ impl Session {
             input: &mut self.input,
             output: &mut self.output,
         };
-        let limits = Limits::default();
-        let running = execute::run(&mut parts, spread, &call, &mut client, &limits);
+        let running = task.run(&mut parts, &mut client);
         let watched = watched(&self.handle, &servers, running).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);

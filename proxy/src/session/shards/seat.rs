@@ -58,8 +58,7 @@ impl Session {
             Begins::Own => {
                 let kind = Transaction::Begin { read_only: false, serializable: false };
                 let text = b"BEGIN"[..].into();
-                self.virtual_transaction =
-                    Virtual::Begun(Box::new(DeferredBegin { text, kind }));
+                self.virtual_transaction = Virtual::Begun(Box::new(DeferredBegin { text, kind }));
             }
             Begins::Joins => {
                 if self.lease.as_ref().is_some_and(|lease| lease.status != b'I') {

@@ -76,7 +76,9 @@ impl Session {
         let name = shards.map_or("?", |shards| shards.name(to));
         Err(SqlError::error("PGM03", format!("shard \"{name}\" cannot join this transaction"))
             .detail(format!("What the transaction has done before cannot be repeated: {why}."))
-            .hint("Send BEGIN as a statement of its own, and settings as texts without parameters."))
+            .hint(
+                "Send BEGIN as a statement of its own, and settings as texts without parameters.",
+            ))
     }
 
     /// Puts down what the session has on the shard at hand, as far as that needs answers first.

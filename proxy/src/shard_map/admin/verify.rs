@@ -228,6 +228,8 @@ fn differences(
     };
     let mut all = only(&one, &other, first);
     all.extend(only(&other, &one, second));
+    // What only the first shard has, it has in comparison with each of the others.
+    all.retain(|line| !found.problems.contains(line));
     found.problems.extend(all.into_iter().take(DIFFERENCES_MAX));
 }
 
@@ -295,7 +297,7 @@ const COLUMNS: &str = "\
 select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
  coalesce(l.collisdeterministic, true), pg_catalog.concat_ws(' ', \
  case when a.attnotnull then 'not null' end, 'collate ' || l.collname, \
- 'identity ' || nullif(a.attidentity, ''), 'generated ' || nullif(a.attgenerated, ''), \
+ 'identity ' || nullif(a.attidentity::text, ''), 'generated ' || nullif(a.attgenerated::text, ''), \
  'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)) \
 from pg_catalog.pg_attribute a \
 left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum \

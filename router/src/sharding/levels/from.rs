@@ -2,10 +2,19 @@
 //! say of keys.
 
 use super::{
-    Alias, Fact, Found, From, JoinKind, Level, Levels, MAX_REFERENCES, Meaning, Named,
-    Node, On, Reference, Refusal, Relation, Rows, Source, Using,
+    Alias, Fact, Found, From, JoinKind, Level, Levels, MAX_REFERENCES, Meaning, Named, Node, On,
+    Reference, Refusal, Relation, Rows, Source, Using,
 };
+use crate::facts::schema::{Column, Lookup};
 use crate::sharding::schema::Called;
+
+/// A column that a star shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) alias: Box<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) column: Option<Column>,
+}
 
 impl<'a> Levels<'a> {
     /// Adds an item of FROM to a scope, whose earlier items it may see: its node.
@@ -134,6 +143,11 @@ impl<'a> Levels<'a> {
             return self.derived(level, Some(&given));
         }
         let (schema, name) = (relation.schema.as_deref(), &*relation.name);
+        if relation.at.clone().any(|at| self.text.is_foreign_name(at)) {
+            let refusal = Refusal::new("name", "the name of a table cannot be compared")
+                .detail("It is not ASCII, and the client's encoding is not UTF8.");
+            self.refuse(Box::new(refusal));
+        }
         let source = match self.catalog.meaning(schema, name) {
             Meaning::Sharded(table) => {
                 self.sharded = true;
@@ -164,12 +178,12 @@ impl<'a> Levels<'a> {
         let known = match &source {
             Source::Sharded(table) => facts.columns(&table.schema, &table.name),
             _ => match facts.lookup(schema, name) {
-                crate::facts::schema::Lookup::One(found) => found.columns.as_slice(),
+                Lookup::One(found) => found.columns.as_slice(),
                 _ => &[],
             },
         };
-        let columns: Option<Vec<Box<str>>> = (!known.is_empty())
-            .then(|| known.iter().map(|column| column.name.clone()).collect());
+        let columns: Option<Vec<Box<str>>> =
+            (!known.is_empty()).then(|| known.iter().map(|column| column.name.clone()).collect());
         let alias_name = alias.and_then(|alias| alias.name.clone());
         let renamed = alias.is_some_and(|alias| alias.columns.is_some());
         let name = alias_name.or_else(|| Some(relation.name.clone()));
@@ -178,7 +192,12 @@ impl<'a> Levels<'a> {
                 .detail(format!("A statement may have {MAX_REFERENCES} where tables are sharded."));
             self.refuse(Box::new(refusal));
         }
-        self.add(source, name, columns, renamed)
+        let node = self.add(source, name, columns, renamed);
+        if !renamed {
+            let leaf = self.references.all.len() - 1;
+            self.tables.push((leaf, relation.schema.clone(), relation.name.clone()));
+        }
+        node
     }
 
     fn on(&mut self, shard: crate::shard_map::ShardId) -> Source<'a> {
@@ -243,6 +262,58 @@ impl<'a> Levels<'a> {
         }
     }
 
+    /// The column of a table that a name means in a scope.
+    pub(crate) fn column(&self, scope: usize, named: &Named) -> Option<Column> {
+        let roots = &self.references.scopes.get(scope)?.roots;
+        let leaves = roots.iter().flat_map(|root| self.references.leaves(*root));
+        let mut found = None;
+        for leaf in leaves {
+            let reference = self.references.all.get(leaf)?;
+            if named.qualifier.is_some() && named.qualifier != reference.alias {
+                continue;
+            }
+            let columns = reference.columns.as_ref()?;
+            if !columns.contains(&named.name) {
+                continue;
+            }
+            let column = self.table_of(leaf)?.column(&named.name)?;
+            // A column that a join merges may be either side's.
+            if found.is_some() {
+                return None;
+            }
+            found = Some(column.clone());
+        }
+        found
+    }
+
+    fn table_of(&self, leaf: usize) -> Option<&'a crate::facts::schema::Relation> {
+        let (schema, name) = self.tables.iter().find(|(at, ..)| *at == leaf).map(|(_, s, n)| (s, n))?;
+        match self.catalog.facts.schema().lookup(schema.as_deref(), name) {
+            Lookup::One(relation) => Some(relation),
+            _ => None,
+        }
+    }
+
+    /// What `*` or `t.*` shows, when everything is known of it.
+    pub(crate) fn star_columns(&self, at: super::Span, scope: usize) -> Option<Vec<Shown>> {
+        let qualifier = if at.len() > 1 { Some(self.text.name(at.start)?) } else { None };
+        let roots = &self.references.scopes.get(scope)?.roots;
+        let mut shown = Vec::new();
+        for root in roots {
+            let Node::Leaf(leaf) = self.references.nodes.get(*root)? else { return None };
+            let reference = self.references.all.get(*leaf)?;
+            let alias = reference.alias.clone()?;
+            if qualifier.as_ref().is_some_and(|qualifier| **qualifier != *alias) {
+                continue;
+            }
+            for name in reference.columns.as_ref()? {
+                let column = self.table_of(*leaf).and_then(|table| table.column(name)).cloned();
+                shown.push(Shown { alias: alias.clone(), name: name.clone(), column });
+            }
+        }
+        Some(shown)
+    }
+
     /// Rows of one leaf.
     pub(super) fn leaf_rows(&self, leaf: usize) -> Rows {
         match self.references.all.get(leaf).map(|reference| &reference.source) {
@@ -258,4 +329,3 @@ impl<'a> Levels<'a> {
         }
     }
 }
-

@@ -30,12 +30,7 @@ pub(crate) struct Grouping {
 }
 
 impl Grouping {
-    pub(super) fn read(
-        levels: &Levels<'_>,
-        select: &Select,
-        query: &Query,
-        scope: usize,
-    ) -> Self {
+    pub(super) fn read(levels: &Levels<'_>, select: &Select, query: &Query, scope: usize) -> Self {
         let mut grouping = Self::default();
         let reader = Reader { levels, select, query, scope };
         reader.calls(&mut grouping);
@@ -80,7 +75,9 @@ impl Grouping {
             Rows::Whole(..) => return rows,
             Rows::Same => {
                 return match &self.ordered {
-                    Some(name) => Rows::Whole("aggregate", format!("{name} depends on the order of rows.")),
+                    Some(name) => {
+                        Rows::Whole("aggregate", format!("{name} depends on the order of rows."))
+                    }
                     None => rows,
                 };
             }
@@ -157,7 +154,8 @@ impl Reader<'_, '_> {
                     grouping.group.extend(direct);
                 } else if let Some((target, numbered)) = self.target(item) {
                     let keys = self.keys_of(vec![target]);
-                    if numbered { &mut grouping.numbered } else { &mut grouping.group }.extend(keys);
+                    if numbered { &mut grouping.numbered } else { &mut grouping.group }
+                        .extend(keys);
                 }
             }
         }

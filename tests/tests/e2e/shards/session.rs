@@ -1,6 +1,9 @@
 //! Sessions of sharded databases: statements of one session and one transaction on several shards.
 
-use pgmanifold_tests::raw::{Raw, bind, describe, execute, parse, query, sync};
+use pgmanifold_tests::config::ConfigText;
+use pgmanifold_tests::raw::{
+    Raw, bind, copy_data, copy_done, describe, execute, parse, query, sync,
+};
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
@@ -343,5 +346,139 @@ fn a_cancel_request_reaches_all_shards() {
         let (answer, ()) = tokio::join!(asking, cancelling);
         assert_eq!(answer.unwrap_err().code().unwrap().code(), "57014");
         assert_eq!(client.simple_query("select id from item").await.unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn copy_and_statements_outside_of_transactions() {
+    run(60, async {
+        let shards = start("copy").await;
+        let mut raw = shards.raw().await;
+        let rows: String = (0..100).map(|id| format!("{id}\tx\n")).collect();
+        let copy = [query("copy item from stdin"), copy_data(rows.as_bytes()), copy_done()];
+        let answer = raw.ask(&copy.concat(), 1).await;
+        assert!(answer.ends_with("C COPY 100\\x00\nZ I\n"), "{answer}");
+        let counts = shards.on_shards("select count(*) from item");
+        let count = |rows: &Vec<Vec<Option<String>>>| rows[0][0].as_deref().unwrap().parse().unwrap();
+        let counts: Vec<u32> = counts.iter().map(count).collect();
+        assert!(counts.iter().sum::<u32>() == 100 && counts.iter().all(|n| *n > 10), "{counts:?}");
+        let broken = [query("copy item from stdin"), copy_data(b"1000\tx\n5\ty\n"), copy_done()];
+        let answer = raw.ask(&broken.concat(), 1).await;
+        assert!(answer.contains(" 23505 ") && answer.ends_with("Z I\n"), "{answer}");
+        let more = [query("copy item from stdin"), copy_data(b"1000\tx\n"), copy_done()].concat();
+        let inside = [query("begin"), more.clone(), query("rollback")].concat();
+        let answer = raw.ask(&inside, 3).await;
+        assert!(answer.contains("COPY 1") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
+        let answer = raw.ask(&query("select id from item where id >= 1000"), 1).await;
+        assert!(answer.contains("SELECT 0"), "{answer}");
+        let answer = raw.ask(&query("vacuum item"), 1).await;
+        assert_eq!(answer, "C VACUUM\\x00\nZ I\n");
+        let answer = play(&mut raw, &["begin".into(), "vacuum item".into(), "rollback".into()]).await;
+        assert!(answer.contains(" 25001 "), "{answer}");
+    });
+}
+
+#[test]
+fn timeouts_hold_over_shards() {
+    run(60, async {
+        let options = Options::new("timeouts")
+            .tables(Layout::new().hash("item", &["integer"]).table("item", &["id"]), SCHEMA);
+        let shards = Shards::start(options, |config| {
+            config.pool("query_timeout_ms = 500").pool("idle_transaction_timeout_ms = 800")
+        })
+        .await;
+        let mut raw = shards.raw().await;
+        play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
+        let answer = raw.ask(&query("select id, pg_sleep(30) from item"), 1).await;
+        assert!(answer.contains(" 57014 canceling statement due to query timeout"), "{answer}");
+        let answer = raw.ask(&query("select id from item"), 1).await;
+        assert!(answer.contains("SELECT 3"), "{answer}");
+        play(&mut raw, &["begin".into(), insert(0, 11), insert(1, 12)]).await;
+        assert!(raw.is_closed().await);
+        assert_eq!(items(&shards), ["1", "2", "3"]);
+    });
+}
+
+#[test]
+fn a_dead_shard_fails_only_what_needs_it() {
+    run(120, async {
+        let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
+        let mut options = Options::new("dead").tables(layout, SCHEMA);
+        options.private = true;
+        let soon = |config: ConfigText| config.shard("failover_wait_ms = 300");
+        let shards = Shards::start(options, soon).await;
+        let mut raw = shards.raw().await;
+        play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
+        let mut open = shards.raw().await;
+        play(&mut open, &["begin".into(), insert(1, 21), insert(2, 22)]).await;
+        let mut whole = shards.raw().await;
+        play(&mut whole, &["begin".into(), insert(1, 31)]).await;
+        shards.shard(2).kill();
+        let answer = raw.ask(&query(&on(1, "select id from item where id = 2")), 1).await;
+        assert!(answer.contains("SELECT 1"), "{answer}");
+        let answer = raw.ask(&query("select id from item"), 1).await;
+        assert!(answer.contains(" PGM05 ") && answer.contains("s2"), "{answer}");
+        let answer = raw.ask(&query("update item set body = 'y'"), 1).await;
+        assert!(answer.contains(" PGM05 "), "{answer}");
+        play(&mut raw, &["set pgm.partial_results = on".into()]).await;
+        let answer = raw.ask(&query("select id from item"), 1).await;
+        assert!(answer.contains("NOTICE PGM05") && answer.contains("SELECT 2"), "{answer}");
+        let answer = play(&mut open, &[insert(1, 23), "commit".into()]).await;
+        assert!(answer.contains("E ERROR ") && answer.ends_with("Z I\n"), "{answer}");
+        assert!(!answer.contains("COMMIT"), "{answer}");
+        let answer = play(&mut whole, &["savepoint a".into(), insert(2, 32)]).await;
+        assert!(answer.contains(" PGM05 ") && answer.ends_with("Z E\n"), "{answer}");
+        let answer = play(&mut whole, &["rollback to a".into(), insert(0, 33), "commit".into()]).await;
+        assert!(answer.ends_with("C COMMIT\\x00\nZ I\n"), "{answer}");
+        let client = shards.shard_client(1).await;
+        let row = client.query_one("select string_agg(id::text, ',' order by id) from item", &[]);
+        assert_eq!(row.await.unwrap().get::<_, String>(0), "2,31");
+        let client = shards.shard_client(0).await;
+        let row = client.query_one("select string_agg(id::text, ',' order by id) from item", &[]);
+        assert_eq!(row.await.unwrap().get::<_, String>(0), "1,33");
+    });
+}
+
+#[test]
+fn a_session_reads_what_it_wrote_on_every_shard() {
+    run(120, async {
+        let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
+        let mut options = Options::new("own_reads").tables(layout, SCHEMA);
+        options.replicas = 1;
+        let shards = Shards::start(options, |config| config).await;
+        let mut raw = shards.raw().await;
+        for round in 0..30_u32 {
+            for shard in 0..3 {
+                let id = round * 10 + shard as u32;
+                play(&mut raw, &[insert(shard, id)]).await;
+            }
+            let answer = raw.ask(&query("select id from item"), 1).await;
+            assert!(answer.contains(&format!("SELECT {}", (round + 1) * 3)), "{answer}");
+            for shard in 0..3 {
+                let sql = on(shard, "select id from item");
+                let answer = raw.ask(&query(&sql), 1).await;
+                assert!(answer.contains(&format!("SELECT {}", round + 1)), "{answer}");
+            }
+            let texts = ["begin", "update item set body = body || 'y'", "commit"];
+            play(&mut raw, &texts.map(str::to_owned)).await;
+            let sql = format!("select id from item where length(body) = {}", 2);
+            let answer = raw.ask(&query(&sql), 1).await;
+            assert!(answer.contains("SELECT 3"), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn a_session_listens_and_writes_on_shards() {
+    run(60, async {
+        let shards = start("listen").await;
+        let mut raw = shards.raw().await;
+        let texts = ["listen a".into(), "begin".into(), insert(1, 1), insert(2, 2)];
+        play(&mut raw, &texts).await;
+        let texts = ["notify a, 'b'".into(), "commit".into()];
+        let answer = play(&mut raw, &texts).await;
+        assert!(answer.contains("a\\x00b\\x00\nZ I\n"), "{answer}");
+        let answer = play(&mut raw, &["select 1".into(), insert(0, 3)]).await;
+        assert!(!answer.contains("A "), "{answer}");
     });
 }

@@ -347,3 +347,165 @@ fn a_late_coordinator_aborts() {
         drop(other);
     });
 }
+
+/// A whole server dies at a step and comes back; one that stays away leaves parts in doubt for as
+/// long, and the client without an answer.
+#[test]
+fn shards_that_crash_come_back_with_the_decision() {
+    run(180, async {
+        let (shards, commits) = start("crash", true).await;
+        let patient = Duration::from_secs(20);
+        let _other = commits.process(INTERVAL, patient);
+        // Acknowledged commits are durable, whatever the client set.
+        let asynchronous = |id: usize| {
+            let sql =
+                format!("begin; set local synchronous_commit to off; insert into t values ({id})");
+            [0, 1, 2].map(|shard| (shard, sql.clone()))
+        };
+        let points = [
+            (0, 2, When::Before),
+            (0, 2, When::Sent),
+            (0, 2, When::After),
+            (1, 2, When::After),
+            (1, 3, When::Before),
+            (2, 3, When::After),
+        ];
+        for (id, (shard, message, when)) in points.into_iter().enumerate() {
+            let case = format!("s{shard} crashes at {message} {when:?}");
+            let process = commits.process(INTERVAL, patient);
+            let transaction = commits.begin(&asynchronous(id)).await;
+            commits.relays[shard].arm(message, when);
+            let mut commit = Box::pin(transaction.commit(&process));
+            tokio::select! {
+                result = &mut commit => panic!("{case}: {}", told(&result)),
+                () = commits.relays[shard].stopped() => {}
+            }
+            let server = shards.shard(shard);
+            server.kill();
+            commits.relays[shard].resume();
+            let restart = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                server.start().expect("it starts again");
+            };
+            let (result, ()) = tokio::join!(&mut commit, restart);
+            for unfinished in result.iter().flat_map(|committed| &committed.unfinished) {
+                unfinished.wait().await.unwrap_or_else(|error| panic!("{case}: {error}"));
+            }
+            println!("{case}: told {}; on {} shards", told(&result), shown(&shards, id));
+            drop(commit);
+            check(&shards, id, 3, &Some(result), &case).await;
+        }
+        let hasty = commits.process(INTERVAL, Duration::from_millis(300));
+        let transaction = commits.begin(&insert(&[0, 1, 2], 100)).await;
+        commits.relays[0].arm(2, When::Before);
+        let mut commit = Box::pin(transaction.commit(&hasty));
+        tokio::select! {
+            result = &mut commit => panic!("{}", told(&result)),
+            () = commits.relays[0].stopped() => {}
+        }
+        shards.shard(0).kill();
+        commits.relays[0].resume();
+        let error = commit.await.expect_err("nobody knows");
+        assert_eq!((&*error.error.sqlstate, error.outcome), ("PGM06", Outcome::Unknown));
+        assert!(error.error.detail.unwrap_or_default().contains("pgm:s0:"));
+        tokio::time::sleep(INTERVAL * 4).await;
+        let prepared = "select count(*) from pg_prepared_xacts";
+        for number in [1, 2] {
+            assert_eq!(shards.shard(number).value(prepared).expect("a count"), "1", "s{number}");
+        }
+        shards.shard(0).start().expect("it starts again");
+        check(&shards, 100, 3, &None, "home away").await;
+        without_prepared_transactions(&shards, &commits, &hasty).await;
+    });
+}
+
+/// A shard that cannot prepare, or has no schema, is refused before anybody writes.
+async fn without_prepared_transactions(shards: &Shards, commits: &Commits, process: &Process) {
+    let refused = async |expected: &str| {
+        eventually(expected, Duration::from_secs(20), async || {
+            match process.two_phase.check_writable() {
+                Ok(()) => expected.is_empty(),
+                Err(error) => {
+                    let detail = error.detail.as_deref().unwrap_or_default();
+                    !expected.is_empty() && detail.contains(expected)
+                }
+            }
+        })
+        .await;
+    };
+    refused("").await;
+    shards.shard(1).configure("max_prepared_transactions", "0").expect("a setting");
+    shards.shard(1).restart().expect("a restart");
+    let work = [(0_u16, "insert into t values (7)"), (1, "insert into t values (7)")];
+    let error = commit(commits, process, &work).await.expect_err("it cannot be prepared");
+    assert_eq!((&*error.error.sqlstate, error.outcome), ("55000", Outcome::RolledBack));
+    assert_eq!(shown(shards, 7), 0);
+    let again = commits.process(INTERVAL, RESOLVE);
+    let expected = "On shard \"s1\", max_prepared_transactions is 0.";
+    eventually(expected, Duration::from_secs(20), async || {
+        let refused = again.two_phase.check_writable().err();
+        refused.and_then(|error| error.detail).is_some_and(|detail| detail == expected)
+    })
+    .await;
+    let drop_schema = "drop schema pgm cascade";
+    shards.shard(0).query_in(&shards.database, drop_schema).expect("the schema is dropped");
+    let work = [(0_u16, "insert into t values (7)"), (2, "insert into t values (7)")];
+    let error = commit(commits, process, &work).await.expect_err("there is no schema");
+    assert_eq!((&*error.error.sqlstate, error.outcome), ("3F000", Outcome::RolledBack));
+    assert!(error.error.hint.as_deref().unwrap_or_default().contains("map init"));
+    assert_eq!(shown(shards, 7), 0);
+}
+
+/// Ids are unique and grow, also drawn by many at once, over steps of the clock and a crash.
+#[test]
+fn ids_never_come_twice() {
+    run(120, async {
+        let (shards, _) = start("ids", true).await;
+        let draw = "select pgm.next_id() from generate_series(1, 5000)";
+        let mut all: Vec<Vec<i64>> = Vec::new();
+        for round in 0..3 {
+            std::thread::scope(|scope| {
+                let drawing: Vec<_> = (0..8)
+                    .map(|of| {
+                        let (server, database) = (shards.shard(of % 2), &shards.database);
+                        scope.spawn(move || server.query_in(database, draw).expect("ids"))
+                    })
+                    .collect();
+                for drawn in drawing {
+                    let rows = drawn.join().expect("no panic");
+                    let id = |row: &Vec<Option<String>>| {
+                        row[0].as_deref().expect("an id").parse::<i64>().expect("a number")
+                    };
+                    all.push(rows.iter().map(id).collect());
+                }
+            });
+            let behind = match round {
+                // As if the clock had been an hour ahead, and the server had crashed in a step.
+                0 => {
+                    "select setval('pgm.id_next', last_value + (3600000::bigint << 10)) \
+                      from pgm.id_next"
+                }
+                _ => "select setval('pgm.id_next', last_value + 1, false) from pgm.id_next",
+            };
+            shards.shard(0).query_in(&shards.database, behind).expect("a step");
+            shards.shard(1).kill();
+            shards.shard(1).start().expect("it starts again");
+        }
+        for drawn in &all {
+            assert!(drawn.is_sorted_by(|one, next| one < next), "they grow");
+        }
+        let mut ids: Vec<i64> = all.concat();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "an id came twice");
+        let of_shard = |id: &&i64| (**id >> 10) & 0xfff == 0;
+        assert_eq!(ids.iter().filter(of_shard).count(), count / 2);
+        // The first ones carry the time.
+        let clock = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+        let now: i64 = shards.shard(1).value(clock).expect("a clock").parse().expect("a number");
+        let newest = all.iter().flatten().filter(|id| (**id >> 10) & 0xfff == 1).max();
+        let age = now - ((newest.expect("an id") >> 22) + 1_577_836_800_000);
+        assert!((-2000..20_000).contains(&age), "{age} ms");
+    });
+}

@@ -1,0 +1,52 @@
+//! Owns which part of the planner spreads a text over several shards.
+
+use super::named::Refused;
+use super::place::Form;
+use super::{Catalog, Merge, Placing, Refusal, Spread, Values, copy_out, select, writes};
+use crate::planner::{Text, split};
+use crate::shard_map::ShardId;
+
+/// What each of these shards is sent, and how their answers become one.
+pub(super) fn spread(
+    placing: &Placing,
+    shards: &[ShardId],
+    catalog: Catalog<'_>,
+    values: &Values<'_>,
+) -> Refused<Spread> {
+    let Ok(text) = Text::read(values.sql, values.dialect) else {
+        return Err(Box::new(Refusal::new("unreadable", "the statement cannot be read")));
+    };
+    let (from, to) = match split(&text).as_slice() {
+        [one] => *one,
+        // Several statements that all shards run alike.
+        [first, .., last] if matches!(placing, Placing::Everywhere { .. }) => (first.0, last.1),
+        _ => {
+            return Err(select::refused(
+                "several-statements",
+                "Several statements in one text concern several shards.",
+                "Send them one by one.",
+            ));
+        }
+    };
+    let at = from..to;
+    match Form::of(&text, at.clone()) {
+        Form::Query => select::spread(&text, at, placing, shards, catalog, values),
+        Form::Cursor { .. } => Err(select::refused(
+            "cursor",
+            "A cursor would have to read from several shards.",
+            "Fetch by the extended protocol with a row limit, or page by a key.",
+        )),
+        Form::Explain { inner, formatted } => {
+            if formatted || Form::of(&text, inner..to) != Form::Query {
+                let why = "EXPLAIN over several shards is for queries, and FORMAT TEXT.";
+                return Err(select::refused("explain", why, "Choose a shard by SET pgm.shard."));
+            }
+            let mut spread =
+                select::spread(&text, inner..to, placing, shards, catalog, values)?;
+            spread.merge = Merge::Headed;
+            Ok(spread)
+        }
+        Form::CopyOut => copy_out::spread(&text, at, placing, shards, catalog, values),
+        Form::Other => writes::spread(&text, at, placing, shards, catalog, values),
+    }
+}

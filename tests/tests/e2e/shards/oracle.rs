@@ -1,0 +1,45 @@
+//! Random statements on random tables: three shards behind the proxy answer as one plain server,
+//! or refuse.
+//!
+//! `PGM_ORACLE_SEED` repeats a run, `PGM_ORACLE_STATEMENTS` sets its length. `PGM_ORACLE_SELF=1`
+//! runs without the proxy against another plain server, which tests the generator itself.
+
+use pgmanifold_tests::oracle::generate::world::World;
+use pgmanifold_tests::oracle::hunt;
+use pgmanifold_tests::run;
+use pgmanifold_tests::shards::Shards;
+use pgmanifold_tests::shards::layout::Layout;
+
+/// Statements of a run without `PGM_ORACLE_STATEMENTS`.
+const STATEMENTS: u32 = 3000;
+/// Longest run, per statement.
+const STATEMENT_MS: u64 = 300;
+/// Of all statements so many are valid, when nothing is refused.
+const VALID_PERCENT: u32 = 85;
+
+#[test]
+fn random_statements_are_right_or_refused() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let statements = number("PGM_ORACLE_STATEMENTS").and_then(|count| u32::try_from(count).ok());
+    let statements = statements.unwrap_or(STATEMENTS);
+    let seed = number("PGM_ORACLE_SEED").unwrap_or_else(rand::random);
+    let alone = std::env::var_os("PGM_ORACLE_SELF").is_some();
+    println!("oracle: seed {seed} (repeat with PGM_ORACLE_SEED={seed}), {statements} statements");
+    run(60 + u64::from(statements) * STATEMENT_MS / 1000, async {
+        let start = |world: World, _seed: u64| async move {
+            // Where nothing is sharded, the first shard has everything.
+            let layout = if alone { Layout::new() } else { world.layout() };
+            let mut options = world.options("oracle", layout);
+            options.without_proxy = alone;
+            let shards = Shards::start(options, |config| config).await;
+            let front = if alone { shards.shard(0).address() } else { shards.address.clone() };
+            (shards, front)
+        };
+        let report = hunt::run(seed, statements, start).await;
+        println!("{}", report.text());
+        let failed: u32 = report.kinds.values().map(|count| count.failed).sum();
+        let share = (report.statements() - failed) * 100 / report.statements().max(1);
+        assert!(report.differences.is_empty(), "{}", report.differences.join("\n"));
+        assert!(!alone || share >= VALID_PERCENT, "only {share} % of the statements are valid");
+    });
+}
