@@ -179,8 +179,8 @@ proptest! {
             }
         };
         for part in &parts {
-            let mine: Vec<_> =
-                keys.iter().copied().filter(|(_, k)| shard(*k) == Choice::One(part.shard)).collect();
+            let here = |(_, key): &(usize, i64)| shard(*key) == Choice::One(part.shard);
+            let mine: Vec<_> = keys.iter().copied().filter(here).collect();
             prop_assert_eq!(String::from_utf8_lossy(&part.sql), insert(&mine));
         }
         let elsewhere = keys.iter().filter(|(_, key)| {

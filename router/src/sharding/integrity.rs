@@ -212,8 +212,7 @@ fn check_trigger(
         let mut refusal = *refusal;
         refusal.construct = "trigger";
         refusal.message = format!("{name} has a trigger that looks beyond its row").into();
-        refusal.hint =
-            Some("Triggers of sharded tables may use their row and reference tables.".into());
+        refusal.hint = Some(TRIGGER_HINT.into());
         return Err(Box::new(refusal));
     }
     let mut changed = body.new_columns.iter();

@@ -318,8 +318,8 @@ fn with_new_key(
     let literals = literal_numbers(text);
     for item in split(text, set.clone()) {
         let names = changed(text, item.clone())?;
-        let is_set = |key: &Box<str>| names.contains(key);
-        let Some(at) = table.key_columns.iter().position(is_set) else { continue };
+        let mut keys = table.key_columns.iter();
+        let Some(at) = keys.position(|key| names.contains(key)) else { continue };
         let value = item.start + 2..item.end;
         if names.len() != 1 || text.raw(item.start + 1) != b"=" {
             return Err(update_of_key());
