@@ -26,7 +26,7 @@ use bytes::BytesMut;
 use pgmanifold_router::shard_map::ShardId;
 use reach::Reach;
 use report::{Counts, ShardCounts};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -51,7 +51,7 @@ pub struct TwoPhase {
     /// Names of transactions whose commit runs in this process.
     active: Mutex<HashSet<String>>,
     /// Parts that commits of this process have left to recovery.
-    handed: Mutex<HashSet<String>>,
+    handed: Mutex<Handed>,
     /// There is something in `handed`.
     wake: Notify,
     /// Changes when something has left `handed`.
@@ -126,6 +126,9 @@ pub enum Outcome {
     /// It may be there as a whole, or not at all: recovery sees to it that it is one of the two.
     Unknown,
 }
+
+/// Parts left to recovery; those whose commit is decided with their transaction's number.
+type Handed = HashMap<String, Option<String>>;
 
 /// While it lives, recovery of this process leaves the transaction alone.
 struct Active<'a> {
@@ -218,11 +221,17 @@ impl TwoPhase {
         self.control.spawn(asking).await.ok().flatten()
     }
 
-    /// Leaves a part to recovery, which sees to it at once.
-    fn hand_over(self: &Arc<Self>, shard: ShardId, part: String) -> Unfinished {
+    /// Leaves a part to recovery, which sees to it at once. `committed`: its commit is decided, and
+    /// this is the number of its transaction.
+    fn hand_over(
+        self: &Arc<Self>,
+        shard: ShardId,
+        part: String,
+        committed: Option<String>,
+    ) -> Unfinished {
         let mut handed = lock(&self.handed);
         if handed.len() < HANDED_MAX {
-            handed.insert(part.clone());
+            handed.insert(part.clone(), committed);
         }
         self.wake.notify_one();
         Unfinished { shard, part, two_phase: Arc::clone(self) }
@@ -242,7 +251,7 @@ impl Unfinished {
                 // The news may be missed: another process may have ended it, or a reload may have
                 // replaced whoever does.
                 let told = crate::timer::timeout(UNFINISHED_LOOK, ended.changed()).await.is_ok();
-                let known = lock(&two_phase.handed).contains(&self.part);
+                let known = lock(&two_phase.handed).contains_key(&self.part);
                 if (told && !known) || self.is_ended().await {
                     return;
                 }

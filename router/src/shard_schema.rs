@@ -25,6 +25,9 @@ pub const IDENTIFY: &str = "select number, version from pgm.this_shard";
 
 const TEXT: &str = include_str!("shard_schema.sql");
 
+/// Most decisions that one call of `pgm.forget` deletes.
+pub const FORGET_MAX: u64 = 10_000;
+
 /// What installs the schema on the shard with this number, and lets these roles recover
 /// transactions. It must be run as one transaction; to run it again changes nothing, and brings an
 /// older version up to this one.
@@ -34,7 +37,7 @@ pub fn install(number: u16, recovery_roles: &[&str]) -> String {
     for role in recovery_roles {
         let role = role.replace('"', "\"\"");
         text.push_str(&format!(
-            "grant execute on function pgm.resolve(text), pgm.forget(text[]) to \"{role}\";\n"
+            "grant execute on function pgm.resolve(text), pgm.forget(text, text[]) to \"{role}\";\n"
         ));
     }
     text
@@ -47,7 +50,7 @@ mod tests {
     #[test]
     fn roles_are_quoted() {
         let text = install(7, &["re\"co"]);
-        assert!(text.contains("pgm.forget(text[]) to \"re\"\"co\";"), "{text}");
+        assert!(text.contains("pgm.forget(text, text[]) to \"re\"\"co\";"), "{text}");
         assert!(!text.contains("$NUMBER$") && !text.contains("$VERSION$"));
         assert!(text.contains("number <> 7"));
     }

@@ -45,7 +45,7 @@ create or replace function pgm.shard() returns integer
 -- How transactions ended whose home is this shard: 'c' committed, 'a' rolled back. There is one row
 -- per transaction, and whoever inserts it first decides.
 create table if not exists pgm.dtx (
-  gid text primary key,
+  gid text collate "C" primary key,
   outcome "char" not null check (outcome in ('c', 'a')),
   decided_at timestamptz not null default pg_catalog.clock_timestamp(),
   parts text not null
@@ -94,20 +94,26 @@ begin
 end $fn$;
 revoke execute on function pgm.resolve(text) from public;
 
--- Deletes up to 10,000 rows that are older than a day, except those of `live` transactions.
-create or replace function pgm.forget(live text[]) returns bigint
+-- Deletes up to 10,000 decisions of this home that are older than a day, except those of `live`
+-- transactions, and returns how many. Names begin with the time they were made at.
+create or replace function pgm.forget(home text, live text[]) returns bigint
   language plpgsql security definer set search_path = pg_catalog, pg_temp
   as $fn$
 declare
+  day_ago timestamptz := clock_timestamp() - interval '1 day';
+  first text := 'pgm:' || home || ':';
   deleted bigint;
 begin
   delete from pgm.dtx as d where d.gid in (
     select o.gid from pgm.dtx as o
-    where o.decided_at < clock_timestamp() - interval '1 day' and o.gid <> all (live) limit 10000);
+    where o.gid > first
+      and o.gid < first || lpad(to_hex((extract(epoch from day_ago) * 1000)::bigint), 12, '0')
+      and o.decided_at < day_ago and o.gid <> all (live)
+    order by o.gid limit 10000);
   get diagnostics deleted = row_count;
   return deleted;
 end $fn$;
-revoke execute on function pgm.forget(text[]) from public;
+revoke execute on function pgm.forget(text, text[]) from public;
 
 -- Ids that no other shard makes: 41 bits of milliseconds since 2020-01-01, 12 bits of the shard's
 -- number, 10 bits of a counter. The first and the last part are one number of 51 bits, drawn from

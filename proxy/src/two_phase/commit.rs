@@ -228,7 +228,8 @@ impl Commit<'_, '_> {
         for at in self.end_prepared(name, COMMIT_PREPARED).await {
             let part = &self.parts[at];
             let part_name = dtx::part_name(&name.transaction, part.name);
-            unfinished.push(self.two_phase.hand_over(part.shard, part_name));
+            let xid = self.standings[at].xid.clone();
+            unfinished.push(self.two_phase.hand_over(part.shard, part_name, xid));
         }
         self.commit_late_readers().await;
         self.two_phase.counts.committed();
@@ -338,7 +339,7 @@ impl Commit<'_, '_> {
             for at in failed.into_iter().chain(maybe.map(|(at, _)| at)) {
                 let part = &self.parts[at];
                 let part_name = dtx::part_name(&name.transaction, part.name);
-                drop(self.two_phase.hand_over(part.shard, part_name));
+                drop(self.two_phase.hand_over(part.shard, part_name, None));
             }
             self.two_phase.counts.rolled_back();
         }
@@ -354,7 +355,7 @@ impl Commit<'_, '_> {
             if *state == State::Prepared {
                 let part = &self.parts[at];
                 let part_name = dtx::part_name(&name.transaction, part.name);
-                drop(self.two_phase.hand_over(part.shard, part_name));
+                drop(self.two_phase.hand_over(part.shard, part_name, None));
             }
         }
         let passing = self.two_phase.rollback_parts(self.parts).await;

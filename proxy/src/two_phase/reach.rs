@@ -148,11 +148,28 @@ impl Reach {
         }
     }
 
-    /// Deletes old decisions, except those of `live` transactions.
+    /// Deletes old decisions, except those of `live` transactions; up to `FORGET_MAX`.
     pub(super) async fn forget(&self, home: usize, live: &[&str]) -> Result<u64, Trouble> {
-        let rows = self.run(home, &format!("select pgm.forget('{{{}}}')", live.join(","))).await?;
+        let name = self.shards.get(home).map_or("", |place| &*place.name);
+        let sql = format!("select pgm.forget('{name}', '{{{}}}')", live.join(","));
+        let rows = self.run(home, &sql).await?;
         let deleted = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
         Ok(deleted.unwrap_or_default())
+    }
+
+    /// Whether a transaction of this number has been committed on the shard: `false` when its
+    /// server has never heard of it, as after a failover that lost it.
+    pub(super) async fn is_committed(&self, shard: usize, xid: &str) -> Result<bool, Trouble> {
+        let sql = format!("select pg_catalog.txid_status('{xid}')");
+        match self.run(shard, &sql).await {
+            Ok(rows) => {
+                let status = rows.first().and_then(|row| row.first()?.as_deref());
+                Ok(status.is_none_or(|status| status == "committed"))
+            }
+            // It is in the future.
+            Err(Trouble::Refused { sqlstate, .. }) if sqlstate == "22023" => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// What the shard has, and what the login may do there.

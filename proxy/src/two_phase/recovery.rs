@@ -7,11 +7,11 @@
 //! an error (40001); a PREPARE that arrives late is found in a later round, and rolled back.
 
 use super::reach::{Check, End, Trouble};
-use super::{TwoPhase, lock};
+use super::{Handed, TwoPhase, lock};
 use crate::wire::error::SqlError;
 use futures_util::future::join_all;
 use pgmanifold_router::dtx::PartName;
-use pgmanifold_router::shard_schema::VERSION;
+use pgmanifold_router::shard_schema::{FORGET_MAX, VERSION};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 const CHECK_AGAIN: Duration = Duration::from_secs(60);
 /// Between two deletions of old decisions.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// Most deletions at a time: what they leave is deleted next time.
+const FORGET_CALLS: usize = 1000;
 
 /// What recovery remembers between rounds.
 #[derive(Default)]
@@ -71,7 +74,7 @@ impl TwoPhase {
     async fn round(&self, memory: &mut Memory) {
         self.check_all(memory).await;
         // Taken before the look: what is handed over later may be prepared later.
-        let handed: HashSet<String> = lock(&self.handed).clone();
+        let handed = lock(&self.handed).clone();
         let shards = 0..self.shards.len();
         let lists = join_all(shards.map(|shard| self.reach.prepared(shard))).await;
         let mut found = Vec::new();
@@ -79,7 +82,7 @@ impl TwoPhase {
         for (shard, list) in lists.into_iter().enumerate() {
             match list {
                 Ok(parts) => {
-                    self.absent(shard, &parts, &handed);
+                    self.absent(shard, &parts, &handed).await;
                     let active = lock(&self.active).clone();
                     let doubtful = parts.iter().filter(|part| !is_active(&active, part)).count();
                     self.shard_counts[shard].in_doubt.store(doubtful as u64, Relaxed);
@@ -96,26 +99,45 @@ impl TwoPhase {
     }
 
     /// Parts that were handed over and are not there: somebody has ended them.
-    fn absent(&self, shard: usize, parts: &[String], handed: &HashSet<String>) {
+    async fn absent(&self, shard: usize, parts: &[String], handed: &Handed) {
         let name = &*self.shards[shard].name;
-        let here = |part: &&String| PartName::parse(part).is_some_and(|part| part.shard == name);
-        let gone = handed.iter().filter(here).filter(|part| !parts.contains(part));
-        gone.for_each(|part| self.ended(part));
+        let here = |part: &str| PartName::parse(part).is_some_and(|part| part.shard == name);
+        for (part, committed) in handed.iter().filter(|(part, _)| here(part)) {
+            if parts.contains(part) {
+                continue;
+            }
+            if let Some(xid) = committed {
+                match self.reach.is_committed(shard, xid).await {
+                    Ok(true) => {}
+                    Ok(false) => self.lost(shard, part, xid),
+                    Err(_) => continue,
+                }
+            }
+            self.ended(part);
+        }
+    }
+
+    /// A part whose commit was decided is neither prepared nor committed: the shard has gone back
+    /// to an earlier state. Nothing can be done about it here.
+    fn lost(&self, shard: usize, part: &str, xid: &str) {
+        self.shard_counts[shard].lost.fetch_add(1, Relaxed);
+        tracing::error!(
+            database = &*self.database,
+            shard = &*self.shards[shard].name,
+            part,
+            xid,
+            "part of a committed transaction is lost on its shard"
+        );
     }
 
     fn ended(&self, part: &str) {
-        if lock(&self.handed).remove(part) {
+        if lock(&self.handed).remove(part).is_some() {
             self.ended.send_replace(());
         }
     }
 
     /// What is to be ended now.
-    fn due<'a>(
-        &self,
-        memory: &mut Memory,
-        found: &'a [Found],
-        handed: &HashSet<String>,
-    ) -> Vec<&'a Found> {
+    fn due<'a>(&self, memory: &mut Memory, found: &'a [Found], handed: &Handed) -> Vec<&'a Found> {
         let now = Instant::now();
         let interval = self.times.recovery_interval;
         let there: HashSet<&str> = found.iter().map(|found| found.part.as_str()).collect();
@@ -125,7 +147,7 @@ impl TwoPhase {
         for item in found {
             let first = *memory.seen.entry(item.part.clone()).or_insert(now);
             let abandoned = now - first >= interval && !is_active(&active, &item.part);
-            if abandoned || handed.contains(&item.part) {
+            if abandoned || handed.contains_key(&item.part) {
                 due.push(item);
             }
         }
@@ -213,9 +235,17 @@ impl TwoPhase {
         let names = found.iter().filter_map(|found| PartName::parse(&found.part));
         let live: Vec<&str> = names.map(|name| name.transaction).collect();
         for home in 0..self.shards.len() {
-            if let Ok(deleted @ 1..) = self.reach.forget(home, &live).await {
-                let shard = &*self.shards[home].name;
-                tracing::info!(database = &*self.database, shard, deleted, "old decisions deleted");
+            let mut all = 0;
+            for _ in 0..FORGET_CALLS {
+                let deleted = self.reach.forget(home, &live).await.unwrap_or_default();
+                all += deleted;
+                if deleted < FORGET_MAX {
+                    break;
+                }
+            }
+            if all > 0 {
+                let (database, shard) = (&*self.database, &*self.shards[home].name);
+                tracing::info!(database, shard, deleted = all, "old decisions deleted");
             }
         }
     }

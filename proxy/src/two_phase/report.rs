@@ -26,6 +26,8 @@ pub(super) struct ShardCounts {
     pub in_doubt: AtomicU64,
     /// Parts that recovery has committed.
     pub committed: AtomicU64,
+    /// Parts of committed transactions that their shard has lost.
+    pub lost: AtomicU64,
     /// Parts that recovery has rolled back.
     pub rolled_back: AtomicU64,
 }
@@ -62,9 +64,11 @@ impl TwoPhase {
             samples.gauge(&table::TWO_PHASE_READY, &labels, ready);
             let in_doubt = counts.in_doubt.load(Relaxed) as f64;
             samples.gauge(&table::TWO_PHASE_IN_DOUBT, &labels, in_doubt);
-            for (outcome, count) in
-                [("committed", &counts.committed), ("rolled_back", &counts.rolled_back)]
-            {
+            for (outcome, count) in [
+                ("committed", &counts.committed),
+                ("rolled_back", &counts.rolled_back),
+                ("lost", &counts.lost),
+            ] {
                 let labels = [database, &*place.name, outcome];
                 samples.counter(&table::TWO_PHASE_RECOVERED, &labels, count.load(Relaxed));
             }

@@ -54,6 +54,8 @@ pub(super) enum Reading {
     All,
     /// An expression, which cannot name relations: what is called, and names of types.
     Calls,
+    /// The same of a column's default, whose own sequence is known from the column.
+    Default,
     /// The body of a function.
     Body,
 }
@@ -108,10 +110,12 @@ pub(super) fn read(text: &str, how: Reading) -> Mentions {
         let next_opens = tokens.get(at + 1).is_some_and(|next| next.kind == TokenKind::OpenParen);
         let after_dot = before(1).is_some_and(|token| token.kind == TokenKind::Dot);
         match &*name {
-            "nextval" | "setval" | "currval" | "lastval" => found.uses_sequences = true,
+            "nextval" | "setval" | "currval" | "lastval" => {
+                found.uses_sequences |= how != Reading::Default;
+            }
             "notify" | "pg_notify" => found.notifies = true,
             "insert" | "update" | "delete" | "merge" | "truncate" | "copy" | "lock"
-                if !after_dot && how != Reading::Calls =>
+                if !after_dot && matches!(how, Reading::All | Reading::Body) =>
             {
                 found.writes = true;
             }
@@ -123,7 +127,7 @@ pub(super) fn read(text: &str, how: Reading) -> Mentions {
         let named = match how {
             Reading::All => true,
             Reading::Body => !of_row,
-            Reading::Calls => {
+            Reading::Calls | Reading::Default => {
                 next_opens || before(1).is_some_and(|token| token.text(sql) == b"::") || after_dot
             }
         };

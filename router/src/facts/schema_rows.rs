@@ -30,7 +30,7 @@ impl SchemaFacts {
                 let new = self.read_column(row)?;
                 if let Some(default) = &new.default {
                     let (schema, table) = (column(0, "schema")?, column(1, "table")?);
-                    self.mention(schema, table, default, Reading::Calls);
+                    self.mention(schema, table, default, Reading::Default);
                 }
                 if let Some(relation) = self.of_row(kind, row)? {
                     relation.columns.push(new);
@@ -69,6 +69,8 @@ impl SchemaFacts {
 
     /// Ends the collection.
     pub(super) fn build(mut self) -> Self {
+        let parents = self.relations.values().flatten().filter_map(|one| one.parent.clone());
+        self.parents = parents.collect();
         for relation in self.relations.values_mut().flatten() {
             relation.columns.sort_by_key(|column| column.number);
         }

@@ -10,6 +10,7 @@ use crate::facts::schema::{Column, Origin, Relation};
 use crate::key::{KeyType, literal_text};
 use crate::lexer::{Dialect, TokenKind};
 use crate::planner::{Text, split as statements};
+use std::fmt;
 use std::ops::Range;
 
 /// Form of the data.
@@ -53,6 +54,25 @@ pub struct CopyPlan {
     pub escape: u8,
     /// The first line is no row, and goes to every shard.
     pub header: bool,
+}
+
+/// One line, as in `Csv, 3 columns, key 1 bigint, delimiter ',', null "", header`.
+impl fmt::Display for CopyPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} columns", self.format, self.columns)?;
+        for key in &self.keys {
+            write!(f, ", key {} {}", key.at, key.ty)?;
+        }
+        if self.format != CopyFormat::Binary {
+            write!(f, ", delimiter {:?}", char::from(self.delimiter))?;
+            write!(f, ", null {:?}", String::from_utf8_lossy(&self.null))?;
+        }
+        if self.format == CopyFormat::Csv {
+            let (quote, escape) = (char::from(self.quote), char::from(self.escape));
+            write!(f, ", quote {quote:?}, escape {escape:?}")?;
+        }
+        f.write_str(if self.header { ", header" } else { "" })
+    }
 }
 
 /// Where the data of a COPY goes.

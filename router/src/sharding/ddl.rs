@@ -27,6 +27,9 @@ pub(super) fn create(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) ->
     here += usize::from(matches!(text.word(here), "unlogged" | "recursive" | "foreign"));
     match text.word(here) {
         "table" => create_table(text, here + 1, at, catalog),
+        "index" if on_temporary(text, here..at.end) => {
+            unsharded::place(text, at, catalog, "create")
+        }
         "index" => Ok(everywhere(text.is(here + 1, "concurrently"))),
         "unique" => unique_index(text, here + 2, at, catalog),
         "materialized" => filled(text, &at).and_then(|placing| {
@@ -40,6 +43,11 @@ pub(super) fn create(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) ->
         "database" | "tablespace" | "subscription" => Ok(everywhere(true)),
         _ => Ok(everywhere(false)),
     }
+}
+
+fn on_temporary(text: &Text<'_>, at: Range<usize>) -> bool {
+    let on = find_word(text, at, &["on"]);
+    on.and_then(|on| text.name(on + 1)).is_some_and(|name| name.starts_with("pg_temp"))
 }
 
 /// A statement whose answer counts rows would count differently on each shard.
@@ -86,7 +94,7 @@ fn create_table(
 ) -> Refused<Placing> {
     let start = if text.are(here, &["if", "not", "exists"]) { here + 3 } else { here };
     let name = read_name(text, start)?;
-    if name.schema.as_deref().is_some_and(|schema| schema.starts_with("pg_temp")) {
+    if is_temporary(&name) {
         return temporary(text, start - 1, at, catalog);
     }
     let as_at = find_word(text, name.end..at.end, &["as"]);
@@ -103,6 +111,11 @@ fn create_table(
         }
     }
     Ok(everywhere(false))
+}
+
+/// Without its schema, a temporary table looks like one that was made a moment ago.
+fn is_temporary(name: &TableName) -> bool {
+    name.schema.as_deref().is_some_and(|schema| schema.starts_with("pg_temp"))
 }
 
 /// The map's table of this name, when it is spread by key.
@@ -272,8 +285,7 @@ fn alter_table(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refus
     here += usize::from(text.is(here, "only"));
     let name = read_name(text, here)?;
     let named = name.find(catalog)?;
-    if named.kind == Kind::Unknown && name.schema.is_none() {
-        // A temporary table of the session, on the home shard; or an error on every shard.
+    if is_temporary(&name) {
         return unsharded::place(text, at, catalog, "alter");
     }
     let start = name.end + usize::from(text.raw(name.end) == b"*");
@@ -350,7 +362,11 @@ fn inherit(
 }
 
 /// DROP, GRANT, REVOKE, COMMENT and their like.
-pub(super) fn other(text: &Text<'_>, at: Range<usize>) -> Refused<Placing> {
+pub(super) fn other(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
+    let temporary = |at: usize| text.name(at).is_some_and(|name| name.starts_with("pg_temp"));
+    if at.clone().any(|at| text.is_kind(at + 1, TokenKind::Dot) && temporary(at)) {
+        return unsharded::place(text, at, catalog, "drop");
+    }
     let outside = text.is(at.start, "drop")
         && (matches!(text.word(at.start + 1), "database" | "tablespace" | "subscription")
             || text.is(at.start + 2, "concurrently"));

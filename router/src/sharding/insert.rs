@@ -3,6 +3,7 @@
 use super::insert_select::{self, Filled};
 use super::integrity::{self, Change};
 use super::levels::Rows;
+use super::modify::defaults_in;
 use super::named::{Kind, Refused, expressions};
 use super::operand::{self, find_word, literal_numbers, split};
 use super::row::{shard_of, unknown_key};
@@ -124,11 +125,7 @@ pub(super) fn spread(
 }
 
 /// The rows of an INSERT of several shards' rows that has a query.
-pub(super) fn query_rows(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Rows> {
+pub(super) fn query_rows(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Rows> {
     let name = read_name(text, at.start + 2)?;
     let named = name.find(catalog)?;
     let (Kind::Sharded(table), Some(relation)) = (named.kind, named.relation) else {
@@ -431,6 +428,9 @@ fn check_conflict(
         for item in split(text, set.clone()) {
             check_assignment(text, item, key)?;
         }
+        for column in defaults_in(text, set.clone(), relation)? {
+            integrity::check_sequence(catalog, relation, column)?;
+        }
         expressions(text, set.clone(), catalog)?;
     }
     match &conflict.filter {
@@ -463,6 +463,11 @@ fn check_assignment(text: &Text<'_>, item: Range<usize>, key: &[Box<str>]) -> Re
 fn check_reference(text: &Text<'_>, insert: &Insert<'_>) -> Refused<()> {
     for column in defaulted(text, insert) {
         reference::check_default(insert.relation, column)?;
+    }
+    if let Some(set) = insert.conflict.as_ref().and_then(|conflict| conflict.set.clone()) {
+        for column in defaults_in(text, set, insert.relation)? {
+            reference::check_default(insert.relation, column)?;
+        }
     }
     Ok(())
 }

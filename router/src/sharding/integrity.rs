@@ -8,6 +8,9 @@ use crate::facts::schema::{
 };
 use crate::shard_map::Table;
 
+/// Most partitions of a sharded table.
+const MAX_PARTITIONS: usize = 10_000;
+
 /// What a statement does to the rows of a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change<'a> {
@@ -29,6 +32,32 @@ pub(super) fn check(
     if catalog.map.shards.len() < 2 {
         return Ok(());
     }
+    let mut family = vec![relation];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        next += 1;
+        let is_child = |child: &&Relation| {
+            let known = child.parent.as_ref();
+            known.is_some_and(|known| known.0 == parent.schema && known.1 == parent.name)
+        };
+        if catalog.facts.schema().is_parent(parent) {
+            family.extend(catalog.facts.schema().all().filter(is_child));
+        }
+        if family.len() > MAX_PARTITIONS {
+            return refuse("partition", &relation.name, "has too many partitions", "Use fewer.");
+        }
+        check_one(catalog, table, parent, change)?;
+    }
+    Ok(())
+}
+
+/// The rules of one table, which may be a partition.
+fn check_one(
+    catalog: Catalog<'_>,
+    table: &Table,
+    relation: &Relation,
+    change: Change<'_>,
+) -> Refused<()> {
     if relation.has_rules {
         return refuse("rule", &relation.name, "has a rule", "Drop the rule, or use a trigger.");
     }
@@ -77,7 +106,7 @@ fn unique_over_shards(relation: &Relation, table: &Table, unique: &Unique) -> Bo
     Box::new(
         Refusal::new("unique-over-shards", format!("{what} of {name} cannot be kept over shards"))
             .detail(format!(
-                "{what} \"{}\" does not contain the shard key ({key}): a row on another shard may \
+                "The {what} \"{}\" does not contain the shard key ({key}): a row on another shard may \
                  have the same value.",
                 unique.name
             ))

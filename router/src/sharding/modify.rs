@@ -10,7 +10,7 @@ use super::several::single_keys;
 use super::target::{TableName, misread, read as read_name};
 use super::writes::update_of_key;
 use super::{Catalog, Operand, Placing, Refusal, insert, merge, reference, unsharded};
-use crate::facts::schema::Relation;
+use crate::facts::schema::{Column, Relation};
 use crate::lexer::TokenKind;
 use crate::planner::Text;
 use crate::shard_map::Table;
@@ -55,6 +55,11 @@ pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> 
             if modify.from.is_some() {
                 return Err(reference::differs(relation, "It takes rows from other tables."));
             }
+            if let Some(set) = &modify.set {
+                for column in defaults_in(text, set.clone(), relation)? {
+                    reference::check_default(relation, column)?;
+                }
+            }
             reference::place(text, modify.target.end..at.end, relation, catalog)
         }
         (Kind::Mixed, _) => Err(misread("a parent of sharded tables")),
@@ -63,11 +68,7 @@ pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> 
 }
 
 /// Refuses what is right on one shard only.
-pub(super) fn check_spread(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<()> {
+pub(super) fn check_spread(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
     let rows = match text.word(at.start) {
         "merge" => merge::rows(text, at.clone(), catalog)?,
         "insert" => insert::query_rows(text, at.clone(), catalog)?,
@@ -77,7 +78,10 @@ pub(super) fn check_spread(
     if let Some(column) = at.clone().find(is_system) {
         return Err(Box::new(
             Refusal::new("system-column", "system columns differ from shard to shard")
-                .detail(format!("It names {}, and changes rows of several shards.", text.word(column)))
+                .detail(format!(
+                    "It names {}, and changes rows of several shards.",
+                    text.word(column)
+                ))
                 .hint("Add a condition on the shard key."),
         ));
     }
@@ -256,6 +260,11 @@ fn check(
         None => Change::Delete,
     };
     integrity::check(catalog, table, relation, change)?;
+    if let Some(set) = &modify.set {
+        for column in defaults_in(text, set.clone(), relation)? {
+            integrity::check_sequence(catalog, relation, column)?;
+        }
+    }
     expressions_of(text, modify.target.end..at.end, catalog, Tables::Read)
 }
 
@@ -271,6 +280,22 @@ pub(super) fn changed(text: &Text<'_>, set: Range<usize>) -> Refused<Vec<Box<str
         for name in names {
             let name = text.name(name.start).ok_or_else(|| misread("SET"))?;
             columns.push((*name).into());
+        }
+    }
+    Ok(columns)
+}
+
+/// The columns that SET gives their default.
+pub(super) fn defaults_in<'a>(
+    text: &Text<'_>,
+    set: Range<usize>,
+    relation: &'a Relation,
+) -> Refused<Vec<&'a Column>> {
+    let mut columns = Vec::new();
+    for item in split(text, set) {
+        if item.clone().any(|at| text.is(at, "default")) {
+            let names = changed(text, item)?;
+            columns.extend(names.iter().filter_map(|name| relation.column(name)));
         }
     }
     Ok(columns)

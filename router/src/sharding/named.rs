@@ -90,8 +90,7 @@ pub(super) fn kind_of<'a>(catalog: Catalog<'a>, relation: &Relation) -> Kind<'a>
     let mut at = Some((&relation.schema, &relation.name));
     for _ in 0..MAX_PARENTS {
         let Some((schema, name)) = at else { break };
-        let found = catalog.map.tables.iter();
-        if let Some(table) = found.into_iter().find(|t| t.schema == *schema && t.name == *name) {
+        if let Some(table) = catalog.map.table(Some(schema), name) {
             return of_table(catalog, table);
         }
         let known = facts.relation(schema, name).and_then(|known| known.parent.as_ref());
@@ -108,10 +107,8 @@ pub(super) fn kind_of<'a>(catalog: Catalog<'a>, relation: &Relation) -> Kind<'a>
         }
         false
     };
-    match catalog.map.tables.iter().find(is_parent) {
-        Some(_) => Kind::Mixed,
-        None => Kind::On(catalog.map.home),
-    }
+    let mixed = facts.is_parent(relation) && catalog.map.tables.iter().any(|t| is_parent(&t));
+    if mixed { Kind::Mixed } else { Kind::On(catalog.map.home) }
 }
 
 fn of_table<'a>(catalog: Catalog<'a>, table: &'a Table) -> Kind<'a> {
@@ -131,14 +128,20 @@ pub(super) fn is_sharded_name(catalog: Catalog<'_>, name: &str) -> bool {
 }
 
 fn any_of(catalog: Catalog<'_>, name: &str, wanted: impl Fn(Kind<'_>) -> bool) -> bool {
-    let in_map = |table: &Table| *table.name == *name && wanted(of_table(catalog, table));
     let known = match catalog.facts.schema().lookup(None, name) {
         Lookup::Unknown => &[],
         Lookup::One(relation) => std::slice::from_ref(relation),
         Lookup::Several(relations) => relations,
     };
-    catalog.map.tables.iter().any(in_map)
+    mapped(catalog, name).any(|table| wanted(of_table(catalog, table)))
         || known.iter().any(|relation| wanted(kind_of(catalog, relation)))
+}
+
+/// The map's tables of this name.
+fn mapped<'a>(catalog: Catalog<'a>, name: &'a str) -> impl Iterator<Item = &'a Table> {
+    let tables = &catalog.map.tables;
+    let first = tables.partition_point(|table| *table.name < *name);
+    tables.iter().skip(first).take_while(move |table| *table.name == *name)
 }
 
 /// Whether all relations of this name are reference tables, and there is one.
@@ -155,7 +158,11 @@ pub(super) fn touched(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
             found.unseen.get_or_insert_with(|| "a U& identifier".into());
         }
         let Some(name) = text.name(at).filter(|_| text.is_identifier(at)) else { continue };
-        note(&mut found, catalog, &name);
+        let schema = match text.kind_before(at) {
+            Some(TokenKind::Dot) => at.checked_sub(2).and_then(|at| text.name(at)),
+            _ => None,
+        };
+        note(&mut found, catalog, schema.as_deref(), &name);
         if is_call_at(text, at) && runs_text(&name) {
             found.unseen.get_or_insert_with(|| name.as_ref().into());
         }
@@ -163,23 +170,26 @@ pub(super) fn touched(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
     found
 }
 
-fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
-    if is_sharded_name(catalog, name) {
+fn note(found: &mut Touched, catalog: Catalog<'_>, schema: Option<&str>, name: &str) {
+    let facts = catalog.facts.schema();
+    let exact = schema.and_then(|schema| facts.relation(schema, name));
+    let is = |wanted: &dyn Fn(Kind<'_>) -> bool| match exact {
+        Some(relation) => wanted(kind_of(catalog, relation)),
+        None => any_of(catalog, name, wanted),
+    };
+    if is(&|kind| matches!(kind, Kind::Sharded(_) | Kind::Mixed)) {
         found.sharded.get_or_insert_with(|| (name.into(), name.into()));
-    } else if is_reference_name(catalog, name) {
+    } else if is(&|kind| matches!(kind, Kind::Reference(_))) {
         found.reference.get_or_insert_with(|| name.into());
     }
-    for table in catalog.map.tables.iter().filter(|table| *table.name == *name) {
-        if let Kind::On(shard) = of_table(catalog, table)
-            && shard != catalog.map.home
-            && !found.elsewhere.contains(&shard)
-        {
+    let home = catalog.map.home;
+    found.home |= is(&|kind| kind == Kind::On(home));
+    let elsewhere = catalog.map.all().filter(|shard| *shard != home);
+    for shard in elsewhere.filter(|shard| is(&|kind| kind == Kind::On(*shard))) {
+        if !found.elsewhere.contains(&shard) {
             found.elsewhere.push(shard);
         }
     }
-    let facts = catalog.facts.schema();
-    let home = Kind::On(catalog.map.home);
-    found.home |= any_of(catalog, name, |kind| kind == home);
     if found.sharded.is_none() {
         match facts.reaches(name, |inner| is_sharded_name(catalog, inner)) {
             Some("EXECUTE") => {
@@ -196,9 +206,9 @@ fn note(found: &mut Touched, catalog: Catalog<'_>, name: &str) {
 pub(super) fn has_sharded_word(catalog: Catalog<'_>, sql: &[u8]) -> bool {
     let lower = sql.to_ascii_lowercase();
     let known = catalog.facts.schema();
-    let children = known.all().filter(|relation| {
-        matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed)
-    });
+    let children = known
+        .all()
+        .filter(|relation| matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed));
     let names = catalog.map.tables.iter().map(|table| &table.name);
     let reaching = known
         .mentioning()
@@ -225,11 +235,7 @@ pub(super) enum Tables {
 
 /// Checks expressions that every shard computes for itself: they may use nothing but their row,
 /// constants and reference tables.
-pub(super) fn expressions(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<()> {
+pub(super) fn expressions(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
     expressions_of(text, at, catalog, Tables::References)
 }
 
@@ -240,8 +246,7 @@ pub(super) fn expressions_of(
     catalog: Catalog<'_>,
     tables: Tables,
 ) -> Refused<()> {
-    let is_query =
-        |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
+    let is_query = |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
     let has_query = tables == Tables::References && at.clone().any(is_query);
     for at in at {
         match text.kind(at) {
@@ -260,7 +265,9 @@ pub(super) fn expressions_of(
                 let is_type = text.raw_before(at) == b"::"
                     || text.word_before(at) == "as"
                     || text.is_kind(at + 1, TokenKind::String);
-                if is_call_at(text, at) {
+                if text.is(at, "insert") && text.word_before(at) == "then" {
+                    // MERGE … THEN INSERT (columns)
+                } else if is_call_at(text, at) {
                     call(text, at, &name, catalog)?;
                 } else if is_column(text, at) || is_type {
                     // `row.name` may be a call, and a domain may have a check.
@@ -353,7 +360,9 @@ pub(super) fn reaches_nothing(name: &str, catalog: Catalog<'_>) -> Refused<()> {
         Err(Box::new(
             Refusal::new("function-reads-tables", format!("{name} cannot run on every shard"))
                 .detail(why)
-                .hint("Functions over sharded tables may use their arguments and reference tables."),
+                .hint(
+                    "Functions over sharded tables may use their arguments and reference tables.",
+                ),
         ))
     };
     let Some(reached) = facts.reached(name) else {
@@ -389,8 +398,7 @@ pub(super) fn sequences_are_apart(catalog: Catalog<'_>) -> bool {
 }
 
 fn sequence(function: &str) -> Box<Refusal> {
-    let mut refusal =
-        Refusal::new("sequence", format!("{function}() cannot be used over shards"));
+    let mut refusal = Refusal::new("sequence", format!("{function}() cannot be used over shards"));
     refusal.detail = Some("Every shard has a sequence of its own.".into());
     refusal.hint = Some(SEQUENCE_HINT.into());
     Box::new(refusal)
@@ -420,7 +428,9 @@ fn missing(table: &Table) -> Box<Refusal> {
 fn ambiguous(name: &str) -> Box<Refusal> {
     Box::new(
         Refusal::new("ambiguous-table", format!("table name \"{name}\" is ambiguous"))
-            .detail("Several schemas have a table of this name, and they are not on the same shards.")
+            .detail(
+                "Several schemas have a table of this name, and they are not on the same shards.",
+            )
             .hint("Write its schema before it."),
     )
 }

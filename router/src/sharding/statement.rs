@@ -15,7 +15,7 @@ pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> 
         "create" => ddl::create(text, at, catalog),
         "alter" => ddl::alter(text, at, catalog),
         "drop" | "grant" | "revoke" | "comment" | "security" | "reassign" | "import" => {
-            ddl::other(text, at)
+            ddl::other(text, at, catalog)
         }
         "truncate" => utility::truncate(text, at, catalog),
         "lock" => utility::lock(text, at, catalog),
@@ -32,7 +32,7 @@ pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> 
         "prepare" if text.is(at.start + 1, "transaction") => Ok(Placing::Transaction),
         "prepare" => utility::prepare(text, at, catalog),
         "do" => utility::anonymous(text, at, catalog),
-        "call" => unsharded::place(text, at, catalog, "procedure"),
+        "call" => utility::call(text, at, catalog),
         "declare" => unsharded::place(text, at, catalog, "cursor"),
         "listen" | "unlisten" | "notify" | "show" | "deallocate" | "fetch" | "move" | "close"
         | "load" => Ok(Placing::On(catalog.map.home)),

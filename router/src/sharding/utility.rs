@@ -5,7 +5,7 @@ use super::named::{Kind, Refused, is_sharded_name};
 use super::operand::split;
 use super::target::read as read_name;
 use super::{Catalog, Placing, Refusal, unsharded};
-use crate::facts::body_mentions;
+use crate::facts::{Call, body_mentions};
 use crate::lexer::TokenKind;
 use crate::planner::Text;
 use crate::shard_map::ShardId;
@@ -75,6 +75,19 @@ pub(super) fn prepare(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -
     })
 }
 
+/// CALL: on the home shard, when it is known what the procedure does.
+pub(super) fn call(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
+    let name = read_name(text, at.start + 1)?;
+    if catalog.facts.call(name.schema.as_deref(), &name.name, None) == Call::Unknown {
+        return Err(Box::new(
+            Refusal::new("unknown-function", format!("procedure {} is not known", name.name))
+                .detail("What it reads or writes cannot be told.")
+                .hint("If it was created just now, try again in a moment."),
+        ));
+    }
+    unsharded::place(text, at, catalog, "procedure")
+}
+
 /// DO: its body is a string.
 pub(super) fn anonymous(
     text: &Text<'_>,
@@ -85,9 +98,11 @@ pub(super) fn anonymous(
         let body = String::from_utf8_lossy(text.raw(at));
         let inside = match text.kind(at) {
             Some(TokenKind::DollarString) => dollar_quoted(&body).to_string(),
-            _ => {
-                body.trim_start_matches(['E', 'e', 'N', 'n']).trim_matches('\'').replace("''", "'")
+            // Escapes could hide a name.
+            Some(TokenKind::String | TokenKind::EscapeString) if !body.contains('\\') => {
+                body.trim_start_matches(['E', 'e']).trim_matches('\'').replace("''", "'")
             }
+            _ => return Err(refused_body("It stands in a string with escapes.".into())),
         };
         let mentions = body_mentions(&inside);
         let facts = catalog.facts.schema();

@@ -112,12 +112,22 @@ impl<'a> Generator<'a> {
     /// The statement with its parameters, by one of the protocols.
     fn finish(&mut self, kind: &'static str, sql: String, check: Check, writes: bool) -> Statement {
         let values = self.parameters.take().unwrap_or_default();
-        let check = check.for_sql(&sql);
+        let mut check = check.for_sql(&sql);
         let (sql, bound) = compact(&sql, &values);
         let request = if bound.is_empty() && self.dice.chance(85) {
             Request::Simple(sql)
         } else {
-            Request::Call(self.call(sql, &bound))
+            // What has no rows cannot be executed again.
+            let is_limitable = (!writes || sql.contains(" returning ")) && !sql.starts_with("copy");
+            let mut call = self.call(sql, &bound);
+            call.row_limit = if is_limitable { call.row_limit } else { 0 };
+            // Numbers that look different in text are not told apart from others in binary.
+            call.binary_results &= !self.unruly;
+            if call.binary_results {
+                // The rows it is compared with come as text.
+                check.within = None;
+            }
+            Request::Call(call)
         };
         Statement { kind, request, check, writes, parts: None, values }
     }

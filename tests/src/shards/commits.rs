@@ -121,6 +121,16 @@ impl Commits {
     }
 }
 
+impl Process {
+    /// Its metrics.
+    pub fn metrics(&self) -> String {
+        let metrics = pgmanifold::metrics::Metrics::default();
+        let two_phase = Arc::clone(&self.two_phase);
+        let _source = metrics.register_source(move |samples| two_phase.collect(samples));
+        metrics.scrape()
+    }
+}
+
 impl Transaction {
     /// Lets a statement fail on one of its servers.
     ///

@@ -2,6 +2,7 @@
 
 mod cases;
 mod map;
+mod map_change;
 mod catalog_sql;
 mod chaos;
 mod hash;

@@ -248,8 +248,9 @@ impl Generator<'_> {
     fn text_literal(&mut self, text: &str) -> String {
         match self.dice.below(12) {
             0 => format!("E{}", quoted(text)),
-            1 => format!("$${text}$$"),
-            2 => format!("$q${text}$q$"),
+            // Behind a dollar digits would look like a parameter, to this generator only.
+            1 if !text.starts_with(|c: char| c.is_ascii_digit()) => format!("$${text}$$"),
+            2 if !text.starts_with(|c: char| c.is_ascii_digit()) => format!("$q${text}$q$"),
             3 => format!("{}::text", quoted(text)),
             4 => format!("text {}", quoted(text)),
             5 => {

@@ -47,6 +47,8 @@ struct Chaos {
     crowd: Arc<Crowd>,
     struck: BTreeMap<&'static str, u32>,
     started: usize,
+    /// Parts that recovery has ended.
+    recovered: usize,
 }
 
 #[test]
@@ -73,7 +75,8 @@ fn kills_never_split_a_transaction() {
             ledger.check(&chaos.shards, ACCOUNTS * BALANCE);
             println!("{done} kills after {:?}: {}", began.elapsed(), ledger.summary());
         }
-        println!("struck: {:?}", chaos.struck);
+        let recovered = chaos.recovered + chaos.proxies.iter().map(recovered).sum::<usize>();
+        println!("struck: {:?}; recovered: {recovered} parts", chaos.struck);
         let figures = ledger.figures();
         assert!(figures.acknowledged > kills, "too little was done: {}", ledger.summary());
     });
@@ -81,17 +84,18 @@ fn kills_never_split_a_transaction() {
 
 impl Chaos {
     async fn start() -> Chaos {
-        let layout = Layout::new();
+        let layout = Layout::new()
+            .hash("number", &["bigint"])
+            .table("accounts", &["id"])
+            .table("moves", &["id"])
+            .table("entries", &["id"]);
         let mut options = Options::new("chaos").tables(layout, SCHEMA);
         (options.private, options.without_proxy) = (true, true);
         let shards = Shards::start(options, adjust).await;
-        for number in 0..SHARDS {
-            let sql = format!(
-                "insert into accounts select g, {BALANCE} from generate_series(1, {ACCOUNTS}) g \
-                 where g % 3 = {number}"
-            );
-            shards.shard(number).query_in(&shards.database, &sql).expect("accounts");
-        }
+        let accounts = format!(
+            "select g::bigint as id, {BALANCE} as balance from generate_series(1, {ACCOUNTS}) g"
+        );
+        shards.fill("accounts", &accounts);
         let config = shards.config.text();
         let mut proxies = Vec::new();
         for number in 0..2 {
@@ -99,7 +103,7 @@ impl Chaos {
         }
         let addresses = proxies.iter().map(Process::address).collect();
         let crowd = Crowd::new(&shards.database, ACCOUNTS, addresses);
-        Chaos { shards, proxies, config, crowd, struck: BTreeMap::new(), started: 2 }
+        Chaos { shards, proxies, config, crowd, struck: BTreeMap::new(), started: 2, recovered: 0 }
     }
 
     /// Kills something, and starts it again if it does not by itself.
@@ -139,6 +143,7 @@ impl Chaos {
         let proxy = &mut self.proxies[number];
         proxy.signal(Signal::KILL);
         proxy.exit().await;
+        self.recovered += recovered(proxy);
         let name = format!("chaos{}", self.started);
         self.started += 1;
         self.proxies[number] = Process::start(&name, &self.config).await;
@@ -175,6 +180,11 @@ impl Chaos {
         })
         .await;
     }
+}
+
+/// How many parts a proxy has ended that somebody had left.
+fn recovered(proxy: &Process) -> usize {
+    proxy.log().matches("prepared transaction ended").count()
 }
 
 fn adjust(config: ConfigText) -> ConfigText {

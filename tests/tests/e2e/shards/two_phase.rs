@@ -313,6 +313,67 @@ fn one_writer_needs_no_second_phase() {
     });
 }
 
+/// Decisions are kept for a day, and longer while a part of theirs is still prepared.
+#[test]
+fn old_decisions_are_forgotten() {
+    run(60, async {
+        let (shards, commits) = start("old", false).await;
+        let stamp = "lpad(to_hex((extract(epoch from now() - age) * 1000)::bigint), 12, '0')";
+        let rows = format!(
+            "insert into pgm.dtx select 'pgm:s0:' || {stamp} || repeat(digit, 32), 'c', \
+             now() - age, '' from (values (interval '2 days', '0'), ('2 days', '1'), \
+             ('23 hours', '2'), ('0', '3')) as rows(age, digit)"
+        );
+        let server = shards.shard(0);
+        server.query_in(&shards.database, &rows).expect("decisions");
+        let live = "select gid || ':s1' from pgm.dtx where gid like '%1111'";
+        let live = server.query_in(&shards.database, live).expect("a name");
+        let live = live[0][0].as_deref().expect("a name");
+        let prepare = format!("begin; insert into t values (1); prepare transaction '{live}'");
+        shards.shard(1).query_in(&shards.database, &prepare).expect("a part");
+        let _process = commits.process(INTERVAL, RESOLVE);
+        let left = "select string_agg(right(gid, 1), '' order by gid) from pgm.dtx";
+        eventually("the oldest is forgotten", Duration::from_secs(10), async || {
+            let rows = server.query_in(&shards.database, left).expect("decisions");
+            rows[0][0].as_deref() == Some("123")
+        })
+        .await;
+        // The decision still counts.
+        nothing_prepared(&shards).await;
+        assert_eq!(shown(&shards, 1), 1);
+    });
+}
+
+/// A shard that has gone back behind a decided commit is told of.
+#[test]
+fn a_lost_part_is_an_alarm() {
+    run(60, async {
+        let (shards, commits) = start("lost", false).await;
+        let process = commits.process(INTERVAL, RESOLVE);
+        let transaction = commits.begin(&insert(&[0, 1], 1)).await;
+        commits.relays[1].arm(3, When::Before);
+        let mut commit = Box::pin(transaction.commit(&process));
+        tokio::select! {
+            result = &mut commit => panic!("{}", told(&result)),
+            () = commits.relays[1].stopped() => {}
+        }
+        // As after a failover to a replica that was behind.
+        let part = "select gid from pg_prepared_xacts where database = current_database()";
+        let rows = shards.shard(1).query_in(&shards.database, part).expect("a part");
+        let part = rows[0][0].as_deref().expect("a name");
+        let forget = format!("rollback prepared '{part}'");
+        shards.shard(1).query_in(&shards.database, &forget).expect("it is rolled back");
+        commits.relays[1].resume();
+        let committed = commit.await.expect("it is decided");
+        assert_eq!(committed.unfinished.len(), 1);
+        eventually("it is counted", Duration::from_secs(10), async || {
+            let text = process.metrics();
+            text.lines().any(|line| line.contains("outcome=\"lost\"} 1") && line.contains("s1"))
+        })
+        .await;
+    });
+}
+
 /// A coordinator that sleeps too long finds its transaction rolled back, and says so.
 #[test]
 fn a_late_coordinator_aborts() {

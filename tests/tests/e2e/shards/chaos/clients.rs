@@ -126,12 +126,10 @@ impl Crowd {
             let told = self.transfer(client, random, number).await;
             return Operation { number, kind: Kind::Transfer, rows: 2, told };
         }
-        let begin = ["begin".to_owned()].into_iter();
-        let inserts = (0..ROWS).map(|row| {
-            let id = number * ROWS + row;
-            format!("{}insert into entries (id, operation) values ({id}, {number})", on(id))
-        });
-        let told = self.transaction(client, begin.chain(inserts)).await;
+        let values = (0..ROWS).map(|row| format!("({}, {number})", number * ROWS + row));
+        let values = values.collect::<Vec<_>>().join(", ");
+        let sql = format!("insert into entries (id, operation) values {values}");
+        let told = told(call(client, &sql).await);
         Operation { number, kind: Kind::Insert, rows: ROWS, told }
     }
 
@@ -143,19 +141,11 @@ impl Crowd {
         let amount = random.random_range(-50..50);
         let statements = [
             "begin".to_owned(),
-            format!("{}update accounts set balance = balance - {amount} where id = {one}", on(one)),
-            format!(
-                "{}update accounts set balance = balance + {amount} where id = {other}",
-                on(other)
-            ),
-            format!("{}insert into moves values ({one}, {number})", on(one)),
-            format!("{}insert into moves values ({other}, {number})", on(other)),
+            format!("update accounts set balance = balance - {amount} where id = {one}"),
+            format!("update accounts set balance = balance + {amount} where id = {other}"),
+            format!("insert into moves values ({one}, {number}), ({other}, {number})"),
         ];
-        self.transaction(client, statements.into_iter()).await
-    }
-
-    async fn transaction(&self, client: &Client, texts: impl Iterator<Item = String>) -> Told {
-        for sql in texts {
+        for sql in statements {
             if let Err(error) = call(client, &sql).await {
                 // An error leaves the transaction failed, and a lost connection rolls it back.
                 if !client.is_closed() {
@@ -164,13 +154,8 @@ impl Crowd {
                 return Told::Refused(format!("{sql}: {}", text(&error)));
             }
         }
-        told(call(client, "commit").await, false)
+        told(call(client, "commit").await)
     }
-}
-
-/// Where a row lives.
-fn on(id: i64) -> String {
-    format!("/* pgm: shard=s{} */ ", id % 3)
 }
 
 /// `None` when the call took too long.
@@ -183,7 +168,7 @@ async fn call(client: &Client, sql: &str) -> Result<(), Option<Error>> {
 
 /// What follows from the answer to a statement that commits. A COMMIT that is answered by an error
 /// that does not speak of doubt is not done.
-fn told(result: Result<(), Option<Error>>, alone: bool) -> Told {
+fn told(result: Result<(), Option<Error>>) -> Told {
     let error = match result {
         Ok(()) => return Told::Acknowledged,
         Err(error) => error,
@@ -196,7 +181,7 @@ fn told(result: Result<(), Option<Error>>, alone: bool) -> Told {
             code == "PGM06" || code == "08007" || code.starts_with("57P") || code.starts_with("08")
         }
     };
-    let text = format!("{}{}", if alone { "" } else { "commit: " }, text(&error));
+    let text = text(&error);
     if doubt { Told::Unknown(text) } else { Told::Refused(text) }
 }
 
