@@ -122,8 +122,12 @@ pub struct Failure {
     /// The client itself is gone.
     pub client_gone: bool,
     /// The server's ErrorResponse, when a server said it and goes on living.
-    response: Option<Box<[u8]>>,
+    response: Option<Box<Response>>,
 }
+
+/// The body of an ErrorResponse.
+#[derive(Debug)]
+struct Response(Vec<u8>);
 
 impl Failure {
     /// For this reason.
@@ -152,13 +156,13 @@ impl Failure {
             error = error.detail(detail);
         }
         // A client takes FATAL for the end of its own connection.
-        Self { response: (!fatal).then(|| body.into()), ..Self::new(error) }
+        Self { response: (!fatal).then(|| Box::new(Response(body))), ..Self::new(error) }
     }
 
     /// Appends the ErrorResponse for the client.
     pub fn encode(&self, out: &mut BytesMut) {
         match &self.response {
-            Some(body) => frame::put(out, b'E', &[body]),
+            Some(response) => frame::put(out, b'E', &[&response.0]),
             None => self.error.encode(out),
         }
     }

@@ -16,13 +16,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod aggregates;
-mod copy_in;
-mod ctes;
-mod ddl;
 mod array;
 mod choose;
 mod conditions;
+mod copy_in;
 mod copy_out;
+mod ctes;
+mod ddl;
 mod emit;
 mod expression;
 mod finish;
@@ -50,6 +50,8 @@ mod target;
 mod unsharded;
 mod utility;
 mod writes;
+#[cfg(test)]
+mod writes_tests;
 
 pub use copy_in::{CopyFormat, CopyKey, CopyPlan, copy_plan};
 

@@ -63,11 +63,14 @@ fn observe(case: &str) -> String {
     writeln!(out, "  > {choice}").unwrap();
     if let Choice::Several(shards) = &choice {
         match spread(&placing, shards, catalog, &values) {
-            Ok(spread) => writeln!(out, "  | {spread}").unwrap(),
+            Ok(spread) => {
+                let spread = spread.to_string().replace('\n', "⏎").replace('\0', "␀");
+                writeln!(out, "  | {spread}").unwrap();
+            }
             Err(refusal) => writeln!(out, "  ! {} ({})", refusal, refusal.construct).unwrap(),
         }
     }
-    out.replace('\0', "␀").replace('\u{1}', "␁")
+    out
 }
 
 fn renewed(cases: &str) -> String {

@@ -89,8 +89,6 @@ pub struct FactsStore {
     settled: AtomicU64,
     wake: Notify,
     loads: AtomicU64,
-    /// The database has shards: relations and their columns are loaded too.
-    schema: AtomicBool,
     /// Its connections are to be closed.
     vacated: AtomicBool,
 }
@@ -127,14 +125,13 @@ impl FactsStore {
             settled: AtomicU64::new(first),
             wake: Notify::new(),
             loads: AtomicU64::new(0),
-            schema: AtomicBool::new(false),
             vacated: AtomicBool::new(false),
         })
     }
 
-    /// Loads relations, columns and constraints too, from the next load on.
-    pub fn with_schema(&self) {
-        self.schema.store(true, Ordering::Release);
+    /// The database has shards: relations, columns and constraints are loaded too.
+    fn has_shards(&self) -> bool {
+        self.database.sharding.is_some()
     }
 
     /// The newest facts.
@@ -236,8 +233,8 @@ impl FactsStore {
         let mut connection = pool.get().await?;
         let work = async {
             // The fingerprint is read before the rows: what changes between is found next time.
-            let schema = self.schema.load(Ordering::Acquire);
-            let fingerprint = (generation, read_fingerprint(&connection, schema).await?);
+            let sums = read_fingerprint(&connection, self.has_shards()).await?;
+            let fingerprint = (generation, sums);
             if due || loader.fingerprint.as_ref() != Some(&fingerprint) {
                 self.load(&connection, loader, host).await?;
                 loader.fingerprint = Some(fingerprint);
@@ -262,7 +259,7 @@ impl FactsStore {
     ) -> Result<(), ControlError> {
         let asked = self.asked.load(Ordering::Acquire);
         let from_primary = self.cluster.primary() == Ok(host);
-        let rows = read_rows(connection, self.schema.load(Ordering::Acquire)).await?;
+        let rows = read_rows(connection, self.has_shards()).await?;
         let rows_hash = hash_unordered(&rows);
         if loader.rows_hash != Some(rows_hash) {
             let version = self.facts().version() + 1;

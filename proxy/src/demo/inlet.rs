@@ -6,9 +6,9 @@ use crate::config::{self, model::Address};
 use crate::server::Proxy;
 
 /// Name of the demo's database.
-const DATABASE: &str = "shop";
+pub(super) const DATABASE: &str = "shop";
 /// The application's login.
-const USER: &str = "app";
+pub(super) const USER: &str = "app";
 /// The monitor's login.
 const MONITOR: &str = "pgmanifold_monitor";
 
@@ -19,47 +19,54 @@ pub(super) struct Logins {
 }
 
 impl Logins {
+    /// Makes up passwords.
+    pub(super) fn new() -> Logins {
+        Logins { app: random_password(), monitor: random_password() }
+    }
+
     /// Makes the roles and the empty database on the primary.
-    pub(super) fn create(cluster: &PgCluster) -> Result<Logins, LaunchError> {
-        let logins = Logins { app: random_password(), monitor: random_password() };
+    pub(super) fn create(&self, cluster: &PgCluster) -> Result<(), LaunchError> {
         for sql in [
-            format!("create role {USER} login password '{}'", logins.app),
-            format!("create role {MONITOR} login password '{}' in role pg_monitor", logins.monitor),
+            format!("create role {USER} login password '{}'", self.app),
+            format!("create role {MONITOR} login password '{}' in role pg_monitor", self.monitor),
             format!("create database {DATABASE} owner {USER}"),
         ] {
             cluster.primary.query(&sql)?;
         }
-        cluster.wait_caught_up()?;
-        Ok(logins)
+        cluster.wait_caught_up()
     }
 
     /// Connection string of the application for a server listening on 127.0.0.1:`port`.
     pub(super) fn dsn(&self, port: u16) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{port}/{DATABASE}", self.app)
+        self.dsn_of(port, DATABASE)
+    }
+
+    /// The same for another database.
+    pub(super) fn dsn_of(&self, port: u16, database: &str) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{port}/{database}", self.app)
     }
 
     /// The configuration: what a newcomer would write.
     fn configuration(&self, hosts: &[String]) -> String {
+        let (listener, shard) = (self.listener(), self.shard("main", hosts));
+        format!("{listener}{shard}\n[[database]]\nname = \"{DATABASE}\"\n")
+    }
+
+    /// Its listener and its user.
+    pub(super) fn listener(&self) -> String {
+        format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n\n\
+             [[user]]\nname = \"{USER}\"\npassword = \"{}\"\n",
+            self.app
+        )
+    }
+
+    /// A primary and its replicas.
+    pub(super) fn shard(&self, name: &str, hosts: &[String]) -> String {
         let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
         format!(
-            r#"
-[[listener]]
-address = "127.0.0.1:0"
-
-[[user]]
-name = "{USER}"
-password = "{}"
-
-[[shard]]
-name = "main"
-hosts = [{}]
-monitor_user = "{MONITOR}"
-monitor_password = "{}"
-
-[[database]]
-name = "{DATABASE}"
-"#,
-            self.app,
+            "\n[[shard]]\nname = \"{name}\"\nhosts = [{}]\nmonitor_user = \"{MONITOR}\"\n\
+             monitor_password = \"{}\"\n",
             hosts.join(", "),
             self.monitor
         )
@@ -75,7 +82,8 @@ pub(super) fn random_password() -> String {
 pub(super) struct Inlet {
     /// Its port on 127.0.0.1.
     pub(super) port: u16,
-    _proxy: Proxy,
+    /// The proxy itself.
+    pub(super) proxy: Proxy,
 }
 
 impl Inlet {
@@ -83,11 +91,15 @@ impl Inlet {
     pub(super) fn start(cluster: &PgCluster, logins: &Logins) -> Result<Inlet, String> {
         let hosts: Vec<String> =
             cluster.servers().map(|server| server.address().to_string()).collect();
-        let text = logins.configuration(&hosts);
-        let config = config::parse(&text, "demo.toml").map_err(|error| error.to_string())?;
+        Inlet::with(&logins.configuration(&hosts))
+    }
+
+    /// Starts it with a configuration of its own.
+    pub(super) fn with(text: &str) -> Result<Inlet, String> {
+        let config = config::parse(text, "demo.toml").map_err(|error| error.to_string())?;
         let proxy = Proxy::start(config).map_err(|error| error.to_string())?;
         match proxy.addresses() {
-            [Address::Tcp(_, port)] => Ok(Inlet { port: *port, _proxy: proxy }),
+            [Address::Tcp(_, port)] => Ok(Inlet { port: *port, proxy }),
             _ => Err("the proxy does not listen on TCP".to_owned()),
         }
     }
@@ -99,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_valid() {
-        let logins = Logins { app: random_password(), monitor: random_password() };
+        let logins = Logins::new();
         let hosts = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
         let config = config::parse(&logins.configuration(&hosts), "demo.toml").expect("valid");
         assert_eq!(config.shards.first().map(|shard| shard.hosts.len()), Some(2));

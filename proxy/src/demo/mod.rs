@@ -5,6 +5,7 @@ mod inlet;
 pub mod postgres;
 mod progress;
 mod proof;
+mod shards;
 mod table;
 mod tour;
 mod workload;

@@ -2,8 +2,9 @@
 
 use super::inlet::{Inlet, Logins};
 use super::postgres::{LaunchError, PgCluster};
+use super::shards::Fleet;
 use super::workload::{self, Tally};
-use super::{cluster, progress, proof, say, table};
+use super::{cluster, progress, proof, say, shards, table};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Longest load of the sample data, and longest proof.
 const ACT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest second part.
+const SHARDS_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time the sessions have to finish what they do when the workload ends.
 const WIND_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -92,9 +95,10 @@ impl Stage {
 pub(super) fn run(workload: Duration, stays: bool) -> Result<(), Failure> {
     let mut stage = Stage::new().map_err(|error| error.to_string())?;
     let started = Instant::now();
-    say("starting a PostgreSQL primary and two streaming replicas …");
-    let cluster = cluster()?;
-    let logins = Logins::create(&cluster)?;
+    say("starting PostgreSQL: a primary and two streaming replicas, and two shards for later …");
+    let (cluster, fleet) = start()?;
+    let logins = Logins::new();
+    logins.create(&cluster)?;
     let inlet = Inlet::start(&cluster, &logins)?;
     let dsn = logins.dsn(inlet.port);
     stage.play(ACT_TIMEOUT, workload::wait_ready(&dsn))?;
@@ -116,13 +120,32 @@ pub(super) fn run(workload: Duration, stays: bool) -> Result<(), Failure> {
     ));
     show_workload(&mut stage, &cluster, &dsn, workload)?;
     show_own_writes(&mut stage, &cluster, &logins, &dsn)?;
+    let sharded = shards::open(&fleet, &cluster)?;
+    let act = shards::run(&fleet, &sharded, (&logins, &cluster));
+    let sharded_dsn = stage.play(SHARDS_TIMEOUT, act)?;
     if stays {
-        say(&format!("\nTry it yourself:\n\n    psql \"{dsn}\"\n"));
+        say(&format!(
+            "\nTry it yourself, with replicas and with shards:\n\n    psql \"{dsn}\"\n    \
+             psql \"{sharded_dsn}\"\n"
+        ));
         say("Ctrl-C stops everything and removes it.");
         stage.wait_for_the_end();
         say("\nstopping and removing everything …");
     }
     Ok(())
+}
+
+/// Starts all servers at the same time: mostly they wait for one another.
+fn start() -> Result<(PgCluster, Fleet), LaunchError> {
+    std::thread::scope(|scope| {
+        let fleet = scope.spawn(Fleet::start);
+        let cluster = cluster();
+        let fleet = fleet.join().unwrap_or_else(|_| {
+            let what = "the shards' thread panicked".to_owned();
+            Err(LaunchError::Server { what, log_tail: String::new() })
+        });
+        Ok((cluster?, fleet?))
+    })
 }
 
 fn show_workload(

@@ -11,7 +11,7 @@ use super::feed::{Feed, Front, Head};
 use super::{ClientSide, Done, Failure, Limits, Participant, failing, shards_differ, tags};
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, HEADER_BYTES};
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use pgmanifold_router::lexer::Encoding;
 use pgmanifold_router::shard_map::ShardMap;
 use pgmanifold_router::sharding::CopyPlan;

@@ -176,7 +176,7 @@ fn put_value(out: &mut Vec<u8>, oid: u32, value: &[u8]) -> Option<()> {
 fn put_float(out: &mut Vec<u8>, value: f64) {
     let value = match value {
         value if value.is_nan() => f64::NAN.copysign(1.0),
-        value if value == 0.0 => 0.0,
+        0.0 => 0.0,
         value => value,
     };
     let bits = value.to_bits();
@@ -217,12 +217,12 @@ fn put_numeric(out: &mut Vec<u8>, value: &[u8]) -> Option<()> {
     if digits.len() != usize::from(count) || !rest.is_empty() {
         return None;
     }
-    let negative = match u16::from_be_bytes([s0, s1]) {
-        0 => false,
-        NEGATIVE => true,
-        0xf000 => return Some(out.push(0)),
-        0xd000 => return Some(out.push(4)),
-        0xc000 => return Some(out.push(5)),
+    let (negative, special) = match u16::from_be_bytes([s0, s1]) {
+        0 => (false, None),
+        NEGATIVE => (true, None),
+        0xf000 => (true, Some(0)),
+        0xd000 => (false, Some(4)),
+        0xc000 => (false, Some(5)),
         _ => return None,
     };
     let mut weight = i32::from(weight);
@@ -232,8 +232,9 @@ fn put_numeric(out: &mut Vec<u8>, value: &[u8]) -> Option<()> {
     while let [rest @ .., [0, 0]] = digits {
         digits = rest;
     }
-    if digits.is_empty() {
-        return Some(out.push(2));
+    if special.is_some() || digits.is_empty() {
+        out.push(special.unwrap_or(2));
+        return Some(());
     }
     out.push(if negative { 1 } else { 3 });
     let start = out.len();

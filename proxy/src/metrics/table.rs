@@ -69,6 +69,8 @@ families! {
         "Requests (query strings, or extended-query batches up to Sync) by where they went.";
     QUERY_SECONDS Histogram "pgmanifold_query_seconds" ["database", "route"]
         "Time from the last byte of a request to the last byte of its answer, waiting included.";
+    PLAN_LOOKUPS Counter "pgmanifold_plan_lookups_total" ["database", "result"]
+        "Statement texts looked up among those planned before: hit, or miss (it was planned then).";
     POOL_WAIT_SECONDS Histogram "pgmanifold_pool_wait_seconds" ["database"]
         "Time a client waited for a server connection, when none was free at once.";
     CHECKOUT_TIMEOUTS Counter "pgmanifold_checkout_timeouts_total" ["database"]

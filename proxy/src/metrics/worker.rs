@@ -80,6 +80,8 @@ const CLASSES: [&str; 45] = [
     "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "PG", "XX", "other",
 ];
 
+const LOOKUPS: [&str; 2] = ["miss", "hit"];
+
 const PIN_REASONS: [&str; PinReason::ALL.len()] = [
     "temp_object",
     "listen",
@@ -111,6 +113,7 @@ fn pin_index(reason: PinReason) -> usize {
 pub(super) const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
     ("pgmanifold_clients", "state", &CLIENT_STATES),
     ("pgmanifold_queries_total", "route", &ROUTES),
+    ("pgmanifold_plan_lookups_total", "result", &LOOKUPS),
     ("pgmanifold_errors_total", "origin", &ORIGINS),
     ("pgmanifold_errors_total", "class", &CLASSES),
     ("pgmanifold_pins_total", "reason", &PIN_REASONS),
@@ -124,6 +127,7 @@ pub(super) const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
 pub struct WorkerMetrics {
     clients: [AtomicI64; CLIENT_STATES.len()],
     queries: [AtomicU64; ROUTES.len()],
+    lookups: [AtomicU64; LOOKUPS.len()],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     connections: AtomicU64,
@@ -147,6 +151,7 @@ impl Default for WorkerMetrics {
         Self {
             clients: Default::default(),
             queries: Default::default(),
+            lookups: Default::default(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -165,6 +170,11 @@ impl WorkerMetrics {
     pub fn query(&self, kind: RouteKind, total: Duration) {
         self.queries[kind as usize].fetch_add(1, Relaxed);
         self.with_latencies(|latencies| latencies.total[kind as usize].record(total));
+    }
+
+    /// Counts a text that was looked up among the plans.
+    pub fn plan_lookup(&self, hit: bool) {
+        self.lookups[usize::from(hit)].fetch_add(1, Relaxed);
     }
 
     /// Notes a wait for a server connection.
@@ -230,6 +240,9 @@ impl WorkerMetrics {
         }
         for (count, route) in self.queries.iter().zip(ROUTES) {
             samples.counter(&table::QUERIES, &[database, route], count.load(Relaxed));
+        }
+        for (count, result) in self.lookups.iter().zip(LOOKUPS) {
+            samples.counter(&table::PLAN_LOOKUPS, &[database, result], count.load(Relaxed));
         }
         for (family, count) in [
             (&table::CLIENT_CONNECTIONS, &self.connections),

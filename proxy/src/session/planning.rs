@@ -81,7 +81,9 @@ impl Session {
             .get_or_insert_with(|| PlanCache::new(PLAN_CACHE_ENTRIES, PlanCache::DEFAULT_BYTES));
         let context = self.plan_version() << 3 | dialect.bits();
         let scanned = scan.scan(text, dialect).is_ok() && scan.cacheable();
-        if scanned && let Some(plan) = cache.get(scan, context) {
+        let known = if scanned { cache.get(scan, context) } else { None };
+        self.metrics.plan_lookup(known.is_some());
+        if let Some(plan) = known {
             return plan;
         }
         let mut plan = planner::plan(text, &facts, dialect);

@@ -178,6 +178,8 @@ pub struct SchemaFacts {
     pub(super) encoding: Box<str>,
     /// By name, one per schema.
     pub(super) relations: HashMap<Box<str>, Vec<Relation>>,
+    /// Schema and name of every relation that has partitions or children.
+    pub(super) parents: HashSet<(Box<str>, Box<str>)>,
     /// What functions, views, tables (by their triggers, rules, policies, checks and defaults) and
     /// domains mention.
     pub(super) mentions: HashMap<Box<str>, Mentions>,
@@ -231,6 +233,12 @@ impl SchemaFacts {
     /// Whether any relation has this name.
     pub fn is_relation(&self, name: &str) -> bool {
         self.relations.contains_key(name)
+    }
+
+    /// Whether a relation has partitions or children.
+    pub fn is_parent(&self, relation: &Relation) -> bool {
+        !self.parents.is_empty()
+            && self.parents.contains(&(relation.schema.clone(), relation.name.clone()))
     }
 
     /// All relations, in no order.

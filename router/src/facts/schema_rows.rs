@@ -69,6 +69,8 @@ impl SchemaFacts {
 
     /// Ends the collection.
     pub(super) fn build(mut self) -> Self {
+        let parents = self.relations.values().flatten().filter_map(|one| one.parent.clone());
+        self.parents = parents.collect();
         for relation in self.relations.values_mut().flatten() {
             relation.columns.sort_by_key(|column| column.number);
         }

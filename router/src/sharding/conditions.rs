@@ -147,6 +147,7 @@ impl<'a> Reader<'a> {
                 Some(TokenKind::Word) => match keyword(text, here) {
                     "in" => return self.in_list(at.start..here, here + 1..at.end, facts),
                     "between" => return self.between(at.start..here, here + 1..at.end, facts),
+                    "not" if here > at.start && keyword(text, here + 1) == "in" => {}
                     "not" | "is" | "case" | "like" | "isnull" | "notnull" => return,
                     _ => {}
                 },

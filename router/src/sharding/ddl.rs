@@ -363,8 +363,7 @@ fn inherit(
 
 /// DROP, GRANT, REVOKE, COMMENT and their like.
 pub(super) fn other(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
-    let temporary =
-        |at: usize| text.name(at).is_some_and(|name| name.starts_with("pg_temp"));
+    let temporary = |at: usize| text.name(at).is_some_and(|name| name.starts_with("pg_temp"));
     if at.clone().any(|at| text.is_kind(at + 1, TokenKind::Dot) && temporary(at)) {
         return unsharded::place(text, at, catalog, "drop");
     }

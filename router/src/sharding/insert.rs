@@ -125,11 +125,7 @@ pub(super) fn spread(
 }
 
 /// The rows of an INSERT of several shards' rows that has a query.
-pub(super) fn query_rows(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Rows> {
+pub(super) fn query_rows(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Rows> {
     let name = read_name(text, at.start + 2)?;
     let named = name.find(catalog)?;
     let (Kind::Sharded(table), Some(relation)) = (named.kind, named.relation) else {

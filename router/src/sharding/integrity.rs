@@ -40,7 +40,9 @@ pub(super) fn check(
             let known = child.parent.as_ref();
             known.is_some_and(|known| known.0 == parent.schema && known.1 == parent.name)
         };
-        family.extend(catalog.facts.schema().all().filter(is_child));
+        if catalog.facts.schema().is_parent(parent) {
+            family.extend(catalog.facts.schema().all().filter(is_child));
+        }
         if family.len() > MAX_PARTITIONS {
             return refuse("partition", &relation.name, "has too many partitions", "Use fewer.");
         }

@@ -53,6 +53,8 @@ pub(crate) struct Level {
     strict: bool,
     /// All references to sharded tables in it, at any depth.
     bases: Vec<usize>,
+    /// Some level of it has aggregates, which may be those of a level around it.
+    aggregated: bool,
 }
 
 /// A SELECT and the rows it has after WHERE.
@@ -145,12 +147,17 @@ impl<'a> Levels<'a> {
     /// Reads a query that stands in a scope, or in none.
     pub(crate) fn query(&mut self, query: &Query, parent: Option<usize>) -> Level {
         let outside = self.visible.len();
-        for cte in &query.with {
-            self.with(cte, query.recursive, parent);
+        if query.recursive {
+            // All of them see each other.
+            self.visible.extend(query.with.iter().map(|cte| Visible::unread(&cte.name)));
+        }
+        for (index, cte) in query.with.iter().enumerate() {
+            let itself = query.recursive.then_some(outside + index);
+            self.with(cte, itself, parent);
         }
         let mut level = match &query.body {
             Body::Select(select) => self.select(select, query, parent),
-            Body::Values(_) => {
+            Body::Values => {
                 let scope = self.references.scope(Vec::new(), parent);
                 let mut level = Level::same(None);
                 self.outer_nested(&query.nested, scope, &mut level);
@@ -186,19 +193,14 @@ impl<'a> Levels<'a> {
         level
     }
 
-    fn with(&mut self, cte: &Cte, recursive: bool, parent: Option<usize>) {
-        if recursive {
-            let level = Level::same(None);
-            self.visible.push(Visible { name: cte.name.clone(), level, used: false, once: false });
-        }
+    fn with(&mut self, cte: &Cte, itself: Option<usize>, parent: Option<usize>) {
         let mut level = self.query(&cte.query, parent);
-        let itself = if recursive { self.visible.pop() } else { None };
-        if itself.is_some_and(|itself| itself.used) {
+        let recurses = itself.and_then(|at| self.visible.get(at)).is_some_and(|cte| cte.used);
+        if recurses {
             level.keys.clear();
             level.only.clear();
-            if !level.bases.is_empty() {
-                let why = "A recursive query follows rows from shard to shard.";
-                level.rows = Rows::Whole("recursive", why.to_string());
+            if !level.bases.is_empty() || level.rows != Rows::Same {
+                level.rows = Visible::followed();
             }
         }
         if cte.columns.is_some() {
@@ -211,7 +213,11 @@ impl<'a> Levels<'a> {
                 && self.text.name(at).is_some_and(|name| *name == *cte.name)
         });
         let once = named.count() <= 2;
-        self.visible.push(Visible { name: cte.name.clone(), level, used: false, once });
+        let read = Visible { name: cte.name.clone(), level, used: false, once };
+        match itself.and_then(|at| self.visible.get_mut(at)) {
+            Some(unread) => *unread = read,
+            None => self.visible.push(read),
+        }
     }
 
     fn select(&mut self, select: &Select, query: &Query, parent: Option<usize>) -> Level {
@@ -239,6 +245,11 @@ impl<'a> Levels<'a> {
         let mut bases: Vec<usize> =
             nested.iter().flat_map(|(_, _, inner)| inner.bases.iter().copied()).collect();
         bases.extend(self.bases_of(scope));
+        let aggregated = grouping.is_aggregated()
+            || nested.iter().any(|(_, _, inner)| inner.aggregated)
+            || self.leaves_of(scope).iter().any(|leaf| {
+                self.inner_level(*leaf).is_some_and(|inner| inner.aggregated)
+            });
         let keys = self.exposed(select, scope, &grouping);
         let only = match (select.targets.as_slice(), keys.as_slice()) {
             ([_], [(_, columns)]) => columns.clone(),
@@ -251,6 +262,7 @@ impl<'a> Levels<'a> {
             only,
             strict: self.is_strict(scope),
             bases,
+            aggregated,
         }
     }
 
@@ -258,6 +270,10 @@ impl<'a> Levels<'a> {
     fn with_nested(&self, rows: Rows, inner: &Level) -> Rows {
         match (&rows, &inner.rows) {
             (Rows::Whole(..), _) => rows,
+            // An aggregate of outer columns belongs to the level around it.
+            (_, Rows::Same) if inner.aggregated => {
+                Rows::Whole("sub-select", "A sub-select has aggregates.".to_string())
+            }
             (_, Rows::Whole(what, why)) if inner.bases.is_empty() => Rows::Whole(what, why.clone()),
             (_, Rows::Same) if inner.bases.is_empty() => rows,
             (Rows::Spread { refs, .. }, _) if self.all_tied(refs, &inner.bases) => rows,
@@ -287,6 +303,7 @@ impl<'a> Levels<'a> {
             let rows = std::mem::replace(&mut level.rows, Rows::Same);
             level.rows = self.with_nested(rows, &inner);
             level.bases.extend(inner.bases);
+            level.aggregated |= inner.aggregated;
         }
     }
 
@@ -318,10 +335,8 @@ impl<'a> Levels<'a> {
 
     /// The references to sharded tables behind the names of a scope.
     fn bases_of(&self, scope: usize) -> Vec<usize> {
-        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
-        let leaves = roots.unwrap_or_default().into_iter().flat_map(|r| self.references.leaves(r));
         let mut bases = Vec::new();
-        for leaf in leaves {
+        for leaf in self.leaves_of(scope) {
             match self.references.all.get(leaf).map(|reference| &reference.source) {
                 Some(Source::Sharded(_)) => bases.push(leaf),
                 Some(Source::Derived(_)) => {
@@ -331,6 +346,12 @@ impl<'a> Levels<'a> {
             }
         }
         bases
+    }
+
+    fn leaves_of(&self, scope: usize) -> Vec<usize> {
+        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.as_slice());
+        let roots = roots.unwrap_or_default().iter();
+        roots.flat_map(|root| self.references.leaves(*root)).collect()
     }
 
     fn inner_level(&self, leaf: usize) -> Option<&Level> {
@@ -483,7 +504,7 @@ impl<'a> Levels<'a> {
                             .map(|(i, k)| (k.clone(), vec![(leaf, i)])),
                     ),
                     Source::Derived(inner) => keys.extend(inner.iter().cloned()),
-                    Source::Same | Source::On(_) => {}
+                    Source::Same | Source::On => {}
                 }
             }
         }
@@ -491,9 +512,7 @@ impl<'a> Levels<'a> {
     }
 
     fn is_strict(&self, scope: usize) -> bool {
-        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
-        let leaves: Vec<usize> =
-            roots.iter().flatten().flat_map(|root| self.references.leaves(*root)).collect();
+        let leaves = self.leaves_of(scope);
         let outer = self.references.nodes.iter().any(|node| match node {
             Node::Join { kind, left, .. } => {
                 *kind != JoinKind::Inner
@@ -507,6 +526,20 @@ impl<'a> Levels<'a> {
 
     fn refuse(&mut self, refusal: Box<Refusal>) {
         self.refusal.get_or_insert(refusal);
+    }
+}
+
+impl Visible {
+    /// A query of WITH RECURSIVE before it was read.
+    fn unread(name: &str) -> Self {
+        let mut level = Level::same(None);
+        level.rows = Self::followed();
+        Self { name: name.into(), level, used: false, once: false }
+    }
+
+    fn followed() -> Rows {
+        let why = "A recursive query follows rows from shard to shard.";
+        Rows::Whole("recursive", why.to_string())
     }
 }
 
@@ -525,6 +558,7 @@ impl Level {
             only: Vec::new(),
             strict: false,
             bases: Vec::new(),
+            aggregated: false,
         }
     }
 }
@@ -560,6 +594,7 @@ fn united(levels: Vec<Level>, union_all: bool) -> Level {
         return levels.into_iter().next().unwrap_or(result);
     }
     result.columns = levels.first().and_then(|level| level.columns.clone());
+    result.aggregated = levels.iter().any(|level| level.aggregated);
     result.bases = levels.into_iter().flat_map(|level| level.bases).collect();
     result
 }

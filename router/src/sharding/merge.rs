@@ -78,12 +78,7 @@ fn read(text: &Text<'_>, at: Range<usize>) -> Refused<Merge> {
             None => break,
         }
     }
-    Ok(Merge {
-        target: at.start + 2..using,
-        source: using + 1..on,
-        on: on + 1..first,
-        branches,
-    })
+    Ok(Merge { target: at.start + 2..using, source: using + 1..on, on: on + 1..first, branches })
 }
 
 /// `WHEN` of MERGE stands before MATCHED or NOT MATCHED, that of CASE before an expression.
@@ -122,8 +117,7 @@ fn sharded(
         false => levels.references.filters(),
     };
     let also = levels.also.clone();
-    let placing =
-        Placing::Keyed { distribution: table.distribution, filters, also, writes: true };
+    let placing = Placing::Keyed { distribution: table.distribution, filters, also, writes: true };
     let mut added: Vec<Vec<Operand>> = Vec::new();
     for branch in &merge.branches {
         let then = find_word(text, branch.clone(), &["then"]).ok_or_else(|| misread("MERGE"))?;
@@ -229,7 +223,11 @@ fn constants(
 fn not_tied() -> Box<Refusal> {
     Box::new(
         Refusal::new("merge", "MERGE would add rows whose shard is not known")
-            .detail("The shard key of a new row is neither that of the source's row nor a constant.")
-            .hint("Compare the shard keys of target and source in ON, and insert the source's key."),
+            .detail(
+                "The shard key of a new row is neither that of the source's row nor a constant.",
+            )
+            .hint(
+                "Compare the shard keys of target and source in ON, and insert the source's key.",
+            ),
     )
 }

@@ -68,11 +68,7 @@ pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> 
 }
 
 /// Refuses what is right on one shard only.
-pub(super) fn check_spread(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<()> {
+pub(super) fn check_spread(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
     let rows = match text.word(at.start) {
         "merge" => merge::rows(text, at.clone(), catalog)?,
         "insert" => insert::query_rows(text, at.clone(), catalog)?,
@@ -82,7 +78,10 @@ pub(super) fn check_spread(
     if let Some(column) = at.clone().find(is_system) {
         return Err(Box::new(
             Refusal::new("system-column", "system columns differ from shard to shard")
-                .detail(format!("It names {}, and changes rows of several shards.", text.word(column)))
+                .detail(format!(
+                    "It names {}, and changes rows of several shards.",
+                    text.word(column)
+                ))
                 .hint("Add a condition on the shard key."),
         ));
     }

@@ -90,8 +90,7 @@ pub(super) fn kind_of<'a>(catalog: Catalog<'a>, relation: &Relation) -> Kind<'a>
     let mut at = Some((&relation.schema, &relation.name));
     for _ in 0..MAX_PARENTS {
         let Some((schema, name)) = at else { break };
-        let found = catalog.map.tables.iter();
-        if let Some(table) = found.into_iter().find(|t| t.schema == *schema && t.name == *name) {
+        if let Some(table) = catalog.map.table(Some(schema), name) {
             return of_table(catalog, table);
         }
         let known = facts.relation(schema, name).and_then(|known| known.parent.as_ref());
@@ -108,10 +107,8 @@ pub(super) fn kind_of<'a>(catalog: Catalog<'a>, relation: &Relation) -> Kind<'a>
         }
         false
     };
-    match catalog.map.tables.iter().find(is_parent) {
-        Some(_) => Kind::Mixed,
-        None => Kind::On(catalog.map.home),
-    }
+    let mixed = facts.is_parent(relation) && catalog.map.tables.iter().any(|t| is_parent(&t));
+    if mixed { Kind::Mixed } else { Kind::On(catalog.map.home) }
 }
 
 fn of_table<'a>(catalog: Catalog<'a>, table: &'a Table) -> Kind<'a> {
@@ -131,14 +128,20 @@ pub(super) fn is_sharded_name(catalog: Catalog<'_>, name: &str) -> bool {
 }
 
 fn any_of(catalog: Catalog<'_>, name: &str, wanted: impl Fn(Kind<'_>) -> bool) -> bool {
-    let in_map = |table: &Table| *table.name == *name && wanted(of_table(catalog, table));
     let known = match catalog.facts.schema().lookup(None, name) {
         Lookup::Unknown => &[],
         Lookup::One(relation) => std::slice::from_ref(relation),
         Lookup::Several(relations) => relations,
     };
-    catalog.map.tables.iter().any(in_map)
+    mapped(catalog, name).any(|table| wanted(of_table(catalog, table)))
         || known.iter().any(|relation| wanted(kind_of(catalog, relation)))
+}
+
+/// The map's tables of this name.
+fn mapped<'a>(catalog: Catalog<'a>, name: &'a str) -> impl Iterator<Item = &'a Table> {
+    let tables = &catalog.map.tables;
+    let first = tables.partition_point(|table| *table.name < *name);
+    tables.iter().skip(first).take_while(move |table| *table.name == *name)
 }
 
 /// Whether all relations of this name are reference tables, and there is one.
@@ -203,9 +206,9 @@ fn note(found: &mut Touched, catalog: Catalog<'_>, schema: Option<&str>, name: &
 pub(super) fn has_sharded_word(catalog: Catalog<'_>, sql: &[u8]) -> bool {
     let lower = sql.to_ascii_lowercase();
     let known = catalog.facts.schema();
-    let children = known.all().filter(|relation| {
-        matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed)
-    });
+    let children = known
+        .all()
+        .filter(|relation| matches!(kind_of(catalog, relation), Kind::Sharded(_) | Kind::Mixed));
     let names = catalog.map.tables.iter().map(|table| &table.name);
     let reaching = known
         .mentioning()
@@ -232,11 +235,7 @@ pub(super) enum Tables {
 
 /// Checks expressions that every shard computes for itself: they may use nothing but their row,
 /// constants and reference tables.
-pub(super) fn expressions(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<()> {
+pub(super) fn expressions(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<()> {
     expressions_of(text, at, catalog, Tables::References)
 }
 
@@ -247,8 +246,7 @@ pub(super) fn expressions_of(
     catalog: Catalog<'_>,
     tables: Tables,
 ) -> Refused<()> {
-    let is_query =
-        |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
+    let is_query = |at: usize| matches!(text.word(at), "select" | "table") && !is_column(text, at);
     let has_query = tables == Tables::References && at.clone().any(is_query);
     for at in at {
         match text.kind(at) {
@@ -362,7 +360,9 @@ pub(super) fn reaches_nothing(name: &str, catalog: Catalog<'_>) -> Refused<()> {
         Err(Box::new(
             Refusal::new("function-reads-tables", format!("{name} cannot run on every shard"))
                 .detail(why)
-                .hint("Functions over sharded tables may use their arguments and reference tables."),
+                .hint(
+                    "Functions over sharded tables may use their arguments and reference tables.",
+                ),
         ))
     };
     let Some(reached) = facts.reached(name) else {
@@ -398,8 +398,7 @@ pub(super) fn sequences_are_apart(catalog: Catalog<'_>) -> bool {
 }
 
 fn sequence(function: &str) -> Box<Refusal> {
-    let mut refusal =
-        Refusal::new("sequence", format!("{function}() cannot be used over shards"));
+    let mut refusal = Refusal::new("sequence", format!("{function}() cannot be used over shards"));
     refusal.detail = Some("Every shard has a sequence of its own.".into());
     refusal.hint = Some(SEQUENCE_HINT.into());
     Box::new(refusal)
@@ -429,7 +428,9 @@ fn missing(table: &Table) -> Box<Refusal> {
 fn ambiguous(name: &str) -> Box<Refusal> {
     Box::new(
         Refusal::new("ambiguous-table", format!("table name \"{name}\" is ambiguous"))
-            .detail("Several schemas have a table of this name, and they are not on the same shards.")
+            .detail(
+                "Several schemas have a table of this name, and they are not on the same shards.",
+            )
             .hint("Write its schema before it."),
     )
 }

@@ -115,13 +115,17 @@ impl Form {
     }
 }
 
-/// WITH may also stand before INSERT, UPDATE, DELETE and MERGE.
+/// WITH may also stand before INSERT, UPDATE, DELETE and MERGE, and hold them.
 fn is_query(text: &Text<'_>, first: usize, at: &Range<usize>) -> bool {
     if !text.is(first, "with") {
         return true;
     }
     let writes = |word: &str, _: usize| matches!(word, "insert" | "update" | "delete" | "merge");
+    let holds = |here: usize| {
+        writes(text.word(here), here) && text.is_kind(here - 1, TokenKind::OpenParen)
+    };
     super::query::find(text, first..at.end, writes).is_none()
+        && !(first + 1..at.end).any(holds)
 }
 
 fn explain(text: &Text<'_>, at: Range<usize>) -> Form {

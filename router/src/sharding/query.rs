@@ -60,8 +60,7 @@ pub(crate) struct Cte {
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     Select(Box<Select>),
-    /// The rows, each with its parentheses.
-    Values(Vec<Span>),
+    Values,
     /// `TABLE name`
     Table(Relation),
     /// Queries and what stands between them, one less; none when it is one in parentheses.
@@ -219,7 +218,7 @@ pub(super) fn query(text: &Text<'_>, at: Span, depth: usize) -> Read<Query> {
         at: at.clone(),
         recursive,
         with,
-        body: Body::Values(Vec::new()),
+        body: Body::Values,
         order_at: None,
         order_by: Vec::new(),
         limit: None,
@@ -317,7 +316,7 @@ fn single(text: &Text<'_>, at: Span, depth: usize, nested: &mut Vec<Nested>) -> 
                     && text.partner(row.start) == row.end.checked_sub(1)
             };
             match rows.iter().all(is_row) {
-                true => Ok(Body::Values(rows)),
+                true => Ok(Body::Values),
                 false => misread("VALUES", at.start),
             }
         }

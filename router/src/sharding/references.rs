@@ -5,7 +5,7 @@ use super::conditions::{Limited, Named};
 use super::query::JoinKind;
 use super::{Condition, KeyFilter};
 use crate::key::KeyType;
-use crate::shard_map::{ShardId, Table};
+use crate::shard_map::Table;
 
 /// Most table references of a statement that names a sharded table.
 pub(crate) const MAX_REFERENCES: usize = 256;
@@ -20,8 +20,8 @@ pub(crate) enum Source<'a> {
     Sharded(&'a Table),
     /// The same rows on every shard.
     Same,
-    /// Rows of this shard.
-    On(ShardId),
+    /// Rows of one shard.
+    On,
     /// A sub-select or WITH query; the columns through which keys are seen.
     Derived(Vec<(Box<str>, Vec<KeyColumn>)>),
 }
@@ -225,7 +225,7 @@ impl<'a> References<'a> {
                 let key = keys.iter().find(|(name, _)| *name == column.name);
                 key.map(|(_, columns)| columns.clone()).unwrap_or_default()
             }
-            Source::Same | Source::On(_) => Vec::new(),
+            Source::Same | Source::On => Vec::new(),
         };
         if !key.is_empty() {
             return Lookup::Key(key, leaf);

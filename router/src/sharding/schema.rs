@@ -14,7 +14,7 @@ pub(crate) enum Meaning<'a> {
     /// Its rows are spread by their key.
     Sharded(&'a Table),
     /// A whole copy on every shard.
-    Reference(&'a Table),
+    Reference,
     /// It lives on this shard alone.
     On(ShardId),
     /// Of the system catalogs; on every server, and different on each.
@@ -44,6 +44,7 @@ impl<'a> Catalog<'a> {
         match (mapped.as_slice(), others.as_slice()) {
             ([table], []) => self.mapped_meaning(table),
             ([], []) if schema.is_none() && name.starts_with("pg_") => Meaning::System,
+            ([], []) if !self.facts.schema().is_known() => Meaning::Refused(not_loaded()),
             ([], []) => Meaning::Unknown,
             ([], [relation]) => self.other_meaning(relation),
             ([], several) => {
@@ -77,7 +78,7 @@ impl<'a> Catalog<'a> {
             return Meaning::Refused(reaches("table", &table.name, &reached));
         }
         match distribution.kind {
-            DistributionKind::Reference => Meaning::Reference(table),
+            DistributionKind::Reference => Meaning::Reference,
             DistributionKind::Single => Meaning::On(distribution.home),
             DistributionKind::Hash | DistributionKind::Range | DistributionKind::List => {
                 Meaning::Sharded(table)
@@ -218,7 +219,7 @@ impl<'a> Catalog<'a> {
                 Call::Volatile if matches!(&*name, "random" | "random_normal") => {}
                 Call::Volatile => return Some(format!("{name} may write")),
                 Call::Unknown if schema.is_none() && is_syntax(text, here) => {}
-                Call::Unknown => return Some(format!("function {name} is not known")),
+                Call::Unknown => return Some(format!("{name} is not known")),
             }
         }
         None
@@ -287,6 +288,12 @@ fn is_one_servers(name: &str) -> bool {
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))
+}
+
+fn not_loaded() -> Box<Refusal> {
+    let refusal = Refusal::new("facts", "the catalog of the database has not been read yet")
+        .hint("Try again in a moment.");
+    Box::new(refusal)
 }
 
 fn ambiguous(name: &str) -> Box<Refusal> {

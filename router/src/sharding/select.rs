@@ -33,7 +33,7 @@ pub(super) fn place(
     let literals = conditions::literals(text);
     let mut levels = Levels::new(catalog, Reader::new(text, &literals));
     levels.query(&query, None);
-    levels.functions(at.clone());
+    levels.functions(query.at.clone());
     if let Some(refusal) = levels.refusal {
         return Err(refusal);
     }
@@ -231,7 +231,14 @@ impl Answer<'_, '_> {
 
     /// Rows of all shards as they come, or in their order.
     fn streamed(&self, select: &Select, scope: usize, at: Range<usize>) -> Refused<Sent> {
-        let limits = self.limits()?;
+        let limits = match self.limits() {
+            Ok(limits) => limits,
+            // A server counts what is computed, and ties.
+            Err(refusal) if matches!(refusal.construct, "limit-expression" | "with-ties") => {
+                return self.finished(at).map_err(|_| refusal);
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let mut edits = Edits::default();
         limits::edit(self.text, self.query, limits, &mut edits);
         if self.query.order_by.is_empty() {
@@ -264,16 +271,26 @@ impl Answer<'_, '_> {
 
     /// What a server has to finish.
     fn finished(&self, at: Range<usize>) -> Refused<Sent> {
-        let limits = self.limits()?;
-        let limit = match self.query.order_by.is_empty() {
-            true => None,
-            false => limits.limit.and_then(|limit| limit.checked_add(limits.offset)),
-        };
+        let limit = self.limits().ok().filter(|_| !self.query.order_by.is_empty());
+        let limit = limit.filter(|_| !self.gives_sets());
+        let limit = limit.and_then(|limits| limits.limit?.checked_add(limits.offset));
         let schema = self.levels.catalog.facts.schema();
         let finished = finish::finish(self.text, self.query, schema, limit)?;
         let mut sql = edit::before(self.text, at.start).to_vec();
         sql.extend(finished.part);
         Ok((sql, Some(finished.parameters), finished.merge))
+    }
+
+    /// Some function in the target list may make several rows, or none, of one.
+    fn gives_sets(&self) -> bool {
+        let Body::Select(select) = &self.query.body else { return true };
+        select.targets_at.clone().any(|at| {
+            let name = self.text.name(at).filter(|_| self.text.is_identifier(at));
+            name.is_some_and(|name| {
+                types::is_set_returning(&name)
+                    || self.levels.catalog.facts.schema().mentions(&name).is_some()
+            })
+        })
     }
 
     /// `TABLE t`, and UNION ALL.

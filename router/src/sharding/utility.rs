@@ -64,11 +64,7 @@ fn tables(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Pl
 }
 
 /// PREPARE: on the home shard, where EXECUTE goes too.
-pub(super) fn prepare(
-    text: &Text<'_>,
-    at: Range<usize>,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+pub(super) fn prepare(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     let placing = unsharded::place(text, at, catalog, "sql-prepare");
     placing.map_err(|mut refusal| {
         refusal.hint = Some(

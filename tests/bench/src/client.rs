@@ -12,6 +12,8 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const IDLE_BUFFER_BYTES: usize = 512;
 /// Messages of the setup queries are far smaller; a larger length is garbage.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Data of one CopyData message: borders of rows fall anywhere in it.
+const COPY_CHUNK_BYTES: usize = 32 * 1024;
 /// A server that says nothing for so long has failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -69,6 +71,24 @@ impl Client {
                 std::thread::sleep(pause);
             }
         }
+    }
+
+    /// Runs a COPY FROM STDIN with this data.
+    pub(crate) fn copy_in(&mut self, sql: &str, data: &[u8]) -> Result<()> {
+        self.ask(sql)?;
+        let mut header = [0_u8; 5];
+        self.stream.read_exact(&mut header).context("read")?;
+        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+        let mut body = vec![0_u8; (length as usize).saturating_sub(4).min(MESSAGE_BYTES_MAX)];
+        self.stream.read_exact(&mut body)?;
+        if header[0] != b'G' {
+            return fail(format!("{sql}: {}", String::from_utf8_lossy(&body).replace('\0', " ")));
+        }
+        for chunk in data.chunks(COPY_CHUNK_BYTES) {
+            self.send(chunk, Some(b'd'))?;
+        }
+        self.send(&[], Some(b'c'))?;
+        self.until_ready().context(sql).map(drop)
     }
 
     fn ask(&mut self, sql: &str) -> Result<()> {

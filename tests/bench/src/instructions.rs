@@ -105,7 +105,7 @@ fn count_one(
 }
 
 /// The sums of dump number `number`, by thread. Threads that did nothing have none.
-fn totals_by_thread(out: &Path, number: usize) -> Result<BTreeMap<String, f64>> {
+pub(crate) fn totals_by_thread(out: &Path, number: usize) -> Result<BTreeMap<String, f64>> {
     let folder = out.parent().unwrap_or(Path::new("."));
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let prefix = format!("{name}.{number}-");

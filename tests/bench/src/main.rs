@@ -14,6 +14,7 @@ mod process;
 mod report;
 mod rounds;
 mod servers;
+mod shards;
 mod stats;
 mod syscalls;
 mod target;
@@ -30,6 +31,7 @@ use process::{Account, Scratch};
 use rounds::{Plan, Rounds};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use servers::Servers;
+use shards::ShardFigures;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -67,6 +69,9 @@ fn run(options: &Options) -> Result<()> {
     let scratch = Scratch::new(&account)?;
     fs::write(scratch.join(workload::ROWS_FILE), workload::ROWS_SQL)?;
     let mut head = vec!["# Benchmark".to_owned(), String::new()];
+    if options.shards {
+        return run_shards(options, &account, &scratch, head);
+    }
     eprintln!("starting PostgreSQL");
     let servers = Servers::start()?;
     head.push(machine(servers.version(), options.workers));
@@ -80,6 +85,12 @@ fn run(options: &Options) -> Result<()> {
     let mut problems = Problems::default();
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
+    let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
+    drop(servers);
+    let on_shards = match ours {
+        true => measure_shards(options, &account, &scratch, &mut problems)?,
+        false => ShardFigures::default(),
+    };
     if interrupt::requested() {
         return fail("stopped by a signal");
     }
@@ -98,15 +109,68 @@ fn run(options: &Options) -> Result<()> {
         load_average("load at the end"),
         MachineTime::now().stolen_percent_since(machine_time),
     ));
-    let sections = [
-        report::goals(&goals::judge(&figures)),
+    let mut verdicts = goals::judge(&figures);
+    if ours {
+        verdicts.extend(shards::judge(&on_shards));
+    }
+    let mut sections = vec![
+        report::goals(&verdicts),
         report::throughput(&figures, &calls, &kinds),
         report::latency(&figures, &kinds, options.rate_per_second),
         report::memory(&figures),
         report::instructions(&figures),
-        report::problems(&problems),
     ];
-    write_report(options, &head, &sections)?;
+    sections.extend(shards::sections(&on_shards));
+    finish(options, &head, sections, &problems)
+}
+
+/// Only the part about shards.
+fn run_shards(
+    options: &Options,
+    account: &Account,
+    scratch: &Scratch,
+    mut head: Vec<String>,
+) -> Result<()> {
+    let (clock, machine_time) = (Instant::now(), MachineTime::now());
+    head.push(machine("on every shard", options.workers));
+    let mut problems = Problems::default();
+    let figures = measure_shards(options, account, scratch, &mut problems)?;
+    if interrupt::requested() {
+        return fail("stopped by a signal");
+    }
+    head.push(format!(
+        "Only what concerns shards: {} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of \
+         the CPU time stolen by the hypervisor.",
+        options.rounds,
+        options.seconds,
+        clock.elapsed().as_secs_f64(),
+        load_average("load at the end"),
+        MachineTime::now().stolen_percent_since(machine_time),
+    ));
+    let mut sections = vec![report::goals(&shards::judge(&figures))];
+    sections.extend(shards::sections(&figures));
+    finish(options, &head, sections, &problems)
+}
+
+fn measure_shards(
+    options: &Options,
+    account: &Account,
+    scratch: &Scratch,
+    problems: &mut Problems,
+) -> Result<ShardFigures> {
+    let (rounds, seconds, workers) = (options.rounds, options.seconds, options.workers);
+    let site = shards::Site { account, scratch, rounds, seconds, workers };
+    Ok(shards::measure(&site, &binaries(options)?.join("pgmanifold"), problems))
+}
+
+fn finish(
+    options: &Options,
+    head: &[String],
+    mut sections: Vec<report::Section>,
+    problems: &Problems,
+) -> Result<()> {
+    sections.push(report::problems(problems));
+    write_report(options, head, &sections)?;
     match problems.list.len() {
         0 => Ok(()),
         count => fail(format!("{count} steps failed")),

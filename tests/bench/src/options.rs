@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Leave out the rounds: only system calls, memory, instructions.
     #[arg(long, conflicts_with = "rounds_only")]
     pub(crate) no_rounds: bool,
+    /// Only what concerns shards.
+    #[arg(long, conflicts_with_all = ["rounds_only", "no_rounds"])]
+    pub(crate) shards: bool,
     /// Transactions per second of the latency runs.
     #[arg(long, default_value_t = 2000)]
     pub(crate) rate_per_second: u32,

@@ -136,7 +136,8 @@ fn finish(command: Command, target: &Target, workload: Workload) -> Result<Summa
 }
 
 impl Summary {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads it; nothing when transactions failed.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let number = |prefix: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(prefix))?;
             line.split(['/', ' ']).next()?.parse::<f64>().ok()

@@ -12,10 +12,14 @@ use std::fmt::Write;
 /// A titled table with remarks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Section {
-    title: String,
-    remarks: Vec<String>,
-    header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    /// Above it.
+    pub(crate) title: String,
+    /// Below it.
+    pub(crate) remarks: Vec<String>,
+    /// Names of the columns.
+    pub(crate) header: Vec<&'static str>,
+    /// Without any it is left out.
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 /// All sections, for a terminal or as Markdown.

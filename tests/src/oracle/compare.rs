@@ -120,15 +120,38 @@ pub fn compare(through: &Answer, plain: &Answer, check: &Check, types: &Types<'_
     if check.order == Order::Runs {
         return Verdict::Right(None);
     }
-    if through.pieces.len() != plain.pieces.len() {
+    let (our_pieces, their_pieces) = (whole(&through.pieces), whole(&plain.pieces));
+    if our_pieces.len() != their_pieces.len() {
         return different("another number of results".into());
     }
-    for (ours, theirs) in through.pieces.iter().zip(&plain.pieces) {
+    for (ours, theirs) in our_pieces.iter().zip(&their_pieces) {
         if let Err(what) = piece(ours, theirs, check, types) {
             return different(what);
         }
     }
     Verdict::Right(None)
+}
+
+/// Rows that were fetched in portions as one result, whose end tells the portions.
+fn whole(pieces: &[Piece]) -> Vec<Piece> {
+    let mut all: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match (all.last_mut(), piece) {
+            (
+                Some(Piece::Rows { rows: before, end: last, .. }),
+                Piece::Rows { columns: None, rows, end },
+            ) if last.ends_with("suspended") => {
+                before.extend(rows.iter().cloned());
+                *last = format!("{} {end} {}", last, rows.len());
+                // What follows may be suspended again.
+                if end == "suspended" {
+                    last.push_str(" suspended");
+                }
+            }
+            _ => all.push(piece.clone()),
+        }
+    }
+    all
 }
 
 fn piece(ours: &Piece, theirs: &Piece, check: &Check, types: &Types<'_>) -> Result<(), String> {

@@ -96,7 +96,7 @@ proptest! {
     fn any_bytes_are_read_or_refused(helper: Vec<u8>, record: Vec<u8>) {
         let mut key = Vec::new();
         let _ = reader(&[(false, false), (true, true)]).read(&helper, &mut key);
-        let hex: Vec<u8> = record.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+        let hex = record.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
         let _ = reader(&[(false, false)]).read(&hex, &mut key);
         let _ = put_numeric(&mut key, &record);
     }

@@ -105,16 +105,21 @@ pub(super) async fn types_are_carried_as_they_are(rig: &Rig, servers: &mut [Serv
     for carried in array_types::all() {
         let name = format!("pg_catalog.\"{}\"", carried.name);
         let sql = format!(
-            "select oid || ' ' || typarray || ' ' || typname from pg_type where oid = '{name}'::regtype"
+            "select oid || ' ' || typarray || ' ' || typname from pg_type
+             where oid = '{name}'::regtype"
         );
         let found = exec::run(&mut whole, &sql).await.expect("type").expect("one");
         assert_eq!(found, format!("{} {} {}", carried.oid, carried.array_oid, carried.name));
         let value = sample(carried.name);
         let part = format!("select '{value}'::{name} union all select null");
-        let original = format!(
-            "select count(*), min(x::text) = max(x::text), min(x::text) = '{value}'::{name}::text from (select '{value}'::{name}) u (x)"
-        );
-        let sql = original.replace(&format!("(select '{value}'::{name}) u (x)"), "unnest(\0) x");
+        let computed = |from: &str| {
+            format!(
+                "select count(*), min(x::text) = max(x::text),
+                        min(x::text) = '{value}'::{name}::text from {from}"
+            )
+        };
+        let original = computed(&format!("(select '{value}'::{name}) u (x)"));
+        let sql = computed("unnest(\0) x");
         let spread = finish(&part, sql.as_bytes(), &[ColumnRule::Any], &original);
         let (result, received) = ask(servers, &spread, Call::Simple).await;
         result.unwrap_or_else(|failure| panic!("{name}: {}", failure.error));

@@ -78,7 +78,7 @@ const DONE: &[u8] = b"c\0\0\0\x04";
 
 /// Rows of the table `c`, as `k,v`, with quotes.
 async fn rows(server: &mut Server) -> Vec<String> {
-    let sql = "select coalesce(string_agg(quote_nullable(k) || ',' || quote_nullable(v), chr(1)), '') from c";
+    let sql = "select string_agg(quote_nullable(k) || ',' || quote_nullable(v), chr(1)) from c";
     let all = exec::run(server, sql).await.expect("rows").unwrap_or_default();
     all.split('\u{1}').filter(|row| !row.is_empty()).map(str::to_owned).collect()
 }

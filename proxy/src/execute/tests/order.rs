@@ -41,7 +41,6 @@ const VALUES: [(&str, &str); 18] = [
 /// among all. Merged by value, and by several columns, ranks must not fall.
 pub(super) async fn every_type_is_ordered_as_by_postgres(rig: &Rig, servers: &mut [Server]) {
     let mut whole = rig.connect("whole").await;
-    let _ = rig;
     for (kind, values) in VALUES {
         for (descending, nulls_first) in
             [(false, false), (false, true), (true, false), (true, true)]
@@ -82,8 +81,9 @@ fn ranked(kind: &str, values: &str, key: SortKey) -> String {
         "select string_agg(format('(%s, %L::{kind}, %s, %s)', r, v, w, n), ', ') from (
            select v, w, row_number() over () n,
                   dense_rank() over (order by v {order}, w desc nulls last) r
-           from (select v::{kind}, w from unnest(string_to_array($${values}$$, ' ') || null::text) v,
-                 generate_series(1, 2) w) a) b"
+           from (select v::{kind}, w
+                 from unnest(string_to_array($${values}$$, ' ') || null::text) v,
+                      generate_series(1, 2) w) a) b"
     )
 }
 

@@ -52,9 +52,11 @@ impl Session {
             let names: Vec<&str> = shards.iter().map(|shard| known.shard_name(*shard)).collect();
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
-        let rest: Vec<ShardId> = all.iter().filter(|shard| !done.contains(shard)).copied().collect();
+        let rest: Vec<ShardId> =
+            all.iter().filter(|shard| !done.contains(shard)).copied().collect();
         let cause = failure.error.detail.as_deref().unwrap_or_default();
-        let detail = format!("{cause} Done on shards: {}; not done on: {}.", names(done), names(&rest));
+        let detail =
+            format!("{cause} Done on shards: {}; not done on: {}.", names(done), names(&rest));
         let hint = "It runs outside of transactions, shard after shard. Repeat it in a form that \
                     does nothing where it is done already (IF EXISTS, IF NOT EXISTS), or name the \
                     shards one by one with SET pgm.shard.";

@@ -113,8 +113,8 @@ impl Task<'_> {
                 execute::run(parts, spread, &call, client, &limits).await
             }
             Self::Copy { text, plan, map } => {
-                let _ = (text, plan, map);
-                Err(Failure::new(SqlError::error("PGM03", "cannot COPY into a sharded table")))
+                let copy = execute::CopyIn { sql: text, plan, map };
+                execute::copy_in(parts, copy, client, &limits).await
             }
         }
     }
@@ -255,11 +255,8 @@ impl Session {
         let names: Vec<&str> = missing.iter().map(|(shard, _)| shards.name(*shard)).collect();
         let detail = missing.first().and_then(|(_, error)| error.detail.clone());
         let message = format!("partial result: without shards {}", names.join(", "));
-        let notice = SqlError {
-            severity: Severity::Notice,
-            detail,
-            ..SqlError::error("PGM05", message)
-        };
+        let notice =
+            SqlError { severity: Severity::Notice, detail, ..SqlError::error("PGM05", message) };
         notice.encode(&mut self.output);
     }
 

@@ -30,13 +30,16 @@ impl<'a> Levels<'a> {
                 }
                 node
             }
-            From::Function { alias, .. } => {
+            From::Function { alias } => {
                 let name = alias.as_ref().and_then(|alias| alias.name.clone());
                 self.add(Source::Same, name, None, false)
             }
             From::Join { kind, on, left, right, alias } => {
                 let left = self.from_item(left, scope);
+                // LATERAL sees what stands before it in the same join.
+                self.roots(scope).push(left);
                 let right = self.from_item(right, scope);
+                self.roots(scope).pop();
                 let using = match on {
                     On::Natural => Using::Natural,
                     On::Using(columns) => Using::Columns(columns.clone()),
@@ -55,6 +58,11 @@ impl<'a> Levels<'a> {
                 node
             }
         }
+    }
+
+    fn roots(&mut self, scope: usize) -> &mut Vec<usize> {
+        let found = self.references.scopes.get_mut(scope);
+        &mut found.expect("invariant: a scope is made before its items").roots
     }
 
     fn join_condition(
@@ -156,7 +164,7 @@ impl<'a> Levels<'a> {
                 }
                 Source::Sharded(table)
             }
-            Meaning::Reference(_) => {
+            Meaning::Reference => {
                 self.reference = true;
                 Source::Same
             }
@@ -204,7 +212,7 @@ impl<'a> Levels<'a> {
         if !self.also.contains(&shard) {
             self.also.push(shard);
         }
-        Source::On(shard)
+        Source::On
     }
 
     fn derived(&mut self, level: Level, alias: Option<&Alias>) -> usize {
@@ -242,7 +250,7 @@ impl<'a> Levels<'a> {
                     level.bases.push(leaf);
                 }
                 Source::Derived(keys) => level.keys.clone_from(keys),
-                Source::Same | Source::On(_) => {}
+                Source::Same | Source::On => {}
             }
         }
         if let Some(inner) = self.inner_level(leaf) {
@@ -319,7 +327,7 @@ impl<'a> Levels<'a> {
         match self.references.all.get(leaf).map(|reference| &reference.source) {
             Some(Source::Sharded(_)) => Rows::Spread { refs: vec![leaf], sure: vec![leaf] },
             Some(Source::Same) | None => Rows::Same,
-            Some(Source::On(_)) => {
+            Some(Source::On) => {
                 let why = "A table of one shard is joined with rows of several.";
                 Rows::Whole("table-of-one-shard", why.to_string())
             }

@@ -107,9 +107,9 @@ impl Grouping {
         rows
     }
 
-    /// Whether DISTINCT is in it, which takes no column that is added.
-    pub(crate) fn is_distinct(&self) -> bool {
-        self.distinct.is_some()
+    /// It has GROUP BY, HAVING or aggregates.
+    pub(super) fn is_aggregated(&self) -> bool {
+        self.grouped
     }
 }
 

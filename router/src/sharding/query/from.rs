@@ -51,16 +51,12 @@ pub(crate) enum On {
 pub(crate) enum From {
     Relation(Relation),
     Query {
-        at: Span,
         query: Box<Query>,
         lateral: bool,
         alias: Option<Alias>,
     },
     /// A call, or several in ROWS FROM.
-    Function {
-        at: Span,
-        alias: Option<Alias>,
-    },
+    Function { alias: Option<Alias> },
     Join {
         kind: JoinKind,
         on: On,
@@ -198,7 +194,7 @@ impl Reader<'_, '_> {
                 let inner = Box::new(query(text, open + 1..close, depth + 1)?);
                 self.here = close + 1;
                 let alias = self.alias()?;
-                return Ok(From::Query { at: open..close + 1, query: inner, lateral, alias });
+                return Ok(From::Query { query: inner, lateral, alias });
             }
             let (here, end) = (close + 1, self.end);
             (self.here, self.end) = (open + 1, close);
@@ -283,7 +279,7 @@ impl Reader<'_, '_> {
             self.here += 2;
         }
         let alias = self.alias()?;
-        Ok(From::Function { at: start..end, alias })
+        Ok(From::Function { alias })
     }
 
     fn alias(&mut self) -> Read<Option<Alias>> {

@@ -173,6 +173,8 @@ impl Generator<'_> {
         match ty.is_text() {
             true => format!("string_agg({column}, ',' order by {order}, {column})"),
             false if ty == Ty::IntArray => format!("count({column})"),
+            // The binary format of an array of a made type has an OID in it.
+            false if ty == Ty::Mood => format!("array_agg({column}::text order by {order})"),
             false => format!("array_agg({column} order by {order})"),
         }
     }

@@ -7,7 +7,7 @@ use pgmanifold_tests::fixture::Fixture;
 use pgmanifold_tests::process::{binary, scratch_file};
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
-use pgmanifold_tests::{eventually, run};
+use pgmanifold_tests::{client, eventually, run};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ const SCHEMA: &str = "\
      create table notes (customer bigint, text text)";
 
 /// Shards whose map comes from a catalog.
-struct Mapped {
-    shards: Shards,
+pub(super) struct Mapped {
+    pub(super) shards: Shards,
     /// The server with the catalog.
     server: Arc<PgCluster>,
     /// The database with the catalog.
     catalog: String,
-    config: ConfigText,
+    pub(super) config: ConfigText,
     section: String,
     file: PathBuf,
 }
@@ -38,7 +38,19 @@ impl Mapped {
             .hash("customer", &["bigint"])
             .table("orders", &["customer"])
             .table("notes", &["customer"]);
-        let mut options = Options::new(test).tables(layout, SCHEMA);
+        let mapped = Mapped::unapplied(Options::new(test).tables(layout, SCHEMA), server, "").await;
+        let output = mapped.succeeds(&["apply"]).await;
+        assert!(output.contains("+ table public.orders: customer (customer)"), "{output}");
+        assert!(output.ends_with("the map has epoch 1\n"), "{output}");
+        mapped
+    }
+
+    /// The catalog has no map yet; `more` is added to the configuration.
+    pub(super) async fn unapplied(
+        mut options: Options,
+        server: Option<Arc<PgCluster>>,
+        more: &str,
+    ) -> Mapped {
         options.without_proxy = true;
         let shards = Shards::start(options, |config| config).await;
         let server = server.unwrap_or_else(|| shards.servers.oracle.clone());
@@ -48,14 +60,11 @@ impl Mapped {
              tls_mode = \"disable\"\npoll_interval_ms = 2000\n",
             server.primary.address().to_string()
         );
-        let config = shards.config.clone().section(&section);
+        let config = shards.config.clone().section(&section).section(more);
         let file = scratch_file(&format!("{}.toml", shards.database));
         std::fs::write(&file, config.text()).expect("the configuration file");
         let mapped = Mapped { shards, server, catalog, config, section, file };
         mapped.succeeds(&["init", "--user", "postgres"]).await;
-        let output = mapped.succeeds(&["apply"]).await;
-        assert!(output.contains("+ table public.orders: customer (customer)"), "{output}");
-        assert!(output.ends_with("the map has epoch 1\n"), "{output}");
         mapped
     }
 
@@ -83,7 +92,7 @@ impl Mapped {
         output
     }
 
-    fn proxy(&self, config: &ConfigText) -> Fixture {
+    pub(super) fn proxy(&self, config: &ConfigText) -> Fixture {
         let home = self.shards.servers.shards[0].clone();
         Fixture::with_config(home, self.shards.database.clone(), config)
     }
@@ -93,12 +102,12 @@ impl Mapped {
         proxy.metric(&format!("pgmanifold_shard_map_epoch{{database=\"{database}\"}}"))
     }
 
-    async fn wait_epoch(&self, proxy: &Fixture, epoch: f64) {
+    pub(super) async fn wait_epoch(&self, proxy: &Fixture, epoch: f64) {
         eventually("the map is in use", LIMIT, async || self.epoch(proxy) == epoch).await;
     }
 
     /// Name, seen and acknowledged epoch of each process.
-    fn reports(&self) -> Vec<Vec<Option<String>>> {
+    pub(super) fn reports(&self) -> Vec<Vec<Option<String>>> {
         let sql = "select name, seen_epoch, acked_epoch from pgm.proxy order by name";
         self.server.primary.query_in(&self.catalog, sql).expect("the catalog answers")
     }
@@ -162,13 +171,25 @@ fn the_copy_on_disk_serves_while_the_catalog_is_down() {
         server.primary.stop(Stop::Immediate).expect("the catalog stops");
         let proxy = mapped.proxy(&with_copy);
         mapped.wait_epoch(&proxy, 1.0).await;
-        let without = mapped.proxy(&mapped.config);
+        let plain = format!(
+            "[[database]]\nname = \"plain\"\nshard = \"s1\"\nserver_database = {:?}\n",
+            mapped.shards.database
+        );
+        let without = mapped.proxy(&mapped.config.clone().section(&plain));
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(mapped.epoch(&without), 0.0, "neither catalog nor copy");
+        let sharded = without.client().await;
+        let sql = "select count(*) from orders";
+        let error = sharded.simple_query(sql).await.expect_err("no map is known");
+        println!("without a map: {}", client::text(&error));
+        assert_eq!(client::code(&error), "PGM05");
+        let plain = client::connect(&without.address, USER, "plain").await;
+        assert_eq!(client::value(&plain, sql).await, "0", "nothing is missing here");
 
         // What changes while nobody looks is seen afterwards.
         server.primary.start().expect("the catalog starts");
         mapped.wait_epoch(&without, 1.0).await;
+        assert_eq!(client::value(&sharded, sql).await, "0", "the session goes on");
         mapped.succeeds(&["split", "--distribution", "customer", "--at", "5"]).await;
         mapped.wait_epoch(&proxy, 2.0).await;
         mapped.wait_epoch(&without, 2.0).await;

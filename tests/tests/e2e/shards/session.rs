@@ -1,21 +1,30 @@
 //! Sessions of sharded databases: statements of one session and one transaction on several shards.
 
 use pgmanifold_tests::config::ConfigText;
+use pgmanifold_tests::eventually;
 use pgmanifold_tests::raw::{
     Raw, bind, copy_data, copy_done, describe, execute, parse, query, sync,
 };
 use pgmanifold_tests::run;
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::{Options, Shards};
-use pgmanifold_tests::eventually;
 use std::time::Duration;
 
 const SCHEMA: &str = "create table item (id int primary key, body text);";
 
 async fn start(name: &str) -> Shards {
+    start_with(Options::new(name), |config| config).await
+}
+
+async fn start_with(options: Options, adjust: impl FnOnce(ConfigText) -> ConfigText) -> Shards {
     let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
-    let options = Options::new(name).tables(layout, SCHEMA);
-    Shards::start(options, |config| config).await
+    let shards = Shards::start(options.tables(layout, SCHEMA), adjust).await;
+    let client = shards.client().await;
+    eventually("the catalog is known", Duration::from_secs(15), async || {
+        client.simple_query("delete from item").await.is_ok()
+    })
+    .await;
+    shards
 }
 
 /// A statement for one shard, as it is.
@@ -123,7 +132,9 @@ fn settings_follow_from_shard_to_shard() {
     run(60, async {
         let shards = start("settings").await;
         let mut raw = shards.raw().await;
-        let show = |shard| on(shard, "select current_setting('my.x', true) || current_setting('work_mem')");
+        let show = |shard| {
+            on(shard, "select current_setting('my.x', true) || current_setting('work_mem')")
+        };
         let shown = async |raw: &mut Raw| {
             let mut all = Vec::new();
             for shard in 0..3 {
@@ -279,7 +290,10 @@ fn statements_of_all_shards_are_one_statement() {
         assert!(answer.contains(" 23502 ") && answer.ends_with("Z I\n"), "{answer}");
         let texts = ["begin", broken, "select 1", "commit"].map(str::to_owned);
         let answer = play(&mut raw, &texts).await;
-        assert!(answer.contains(" 25P02 ") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
+        assert!(
+            answer.contains(" 25P02 ") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"),
+            "{answer}"
+        );
         let bodies = shards.on_shards("select id || body from item");
         let found: Vec<_> = bodies.iter().map(|rows| rows[0][0].as_deref().unwrap()).collect();
         assert_eq!(found, ["1y", "2y", "3y"]);
@@ -359,7 +373,8 @@ fn copy_and_statements_outside_of_transactions() {
         let answer = raw.ask(&copy.concat(), 1).await;
         assert!(answer.ends_with("C COPY 100\\x00\nZ I\n"), "{answer}");
         let counts = shards.on_shards("select count(*) from item");
-        let count = |rows: &Vec<Vec<Option<String>>>| rows[0][0].as_deref().unwrap().parse().unwrap();
+        let count =
+            |rows: &Vec<Vec<Option<String>>>| rows[0][0].as_deref().unwrap().parse().unwrap();
         let counts: Vec<u32> = counts.iter().map(count).collect();
         assert!(counts.iter().sum::<u32>() == 100 && counts.iter().all(|n| *n > 10), "{counts:?}");
         let broken = [query("copy item from stdin"), copy_data(b"1000\tx\n5\ty\n"), copy_done()];
@@ -368,12 +383,16 @@ fn copy_and_statements_outside_of_transactions() {
         let more = [query("copy item from stdin"), copy_data(b"1000\tx\n"), copy_done()].concat();
         let inside = [query("begin"), more.clone(), query("rollback")].concat();
         let answer = raw.ask(&inside, 3).await;
-        assert!(answer.contains("COPY 1") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"), "{answer}");
+        assert!(
+            answer.contains("COPY 1") && answer.ends_with("C ROLLBACK\\x00\nZ I\n"),
+            "{answer}"
+        );
         let answer = raw.ask(&query("select id from item where id >= 1000"), 1).await;
         assert!(answer.contains("SELECT 0"), "{answer}");
         let answer = raw.ask(&query("vacuum item"), 1).await;
         assert_eq!(answer, "C VACUUM\\x00\nZ I\n");
-        let answer = play(&mut raw, &["begin".into(), "vacuum item".into(), "rollback".into()]).await;
+        let answer =
+            play(&mut raw, &["begin".into(), "vacuum item".into(), "rollback".into()]).await;
         assert!(answer.contains(" 25001 "), "{answer}");
     });
 }
@@ -381,9 +400,7 @@ fn copy_and_statements_outside_of_transactions() {
 #[test]
 fn timeouts_hold_over_shards() {
     run(60, async {
-        let options = Options::new("timeouts")
-            .tables(Layout::new().hash("item", &["integer"]).table("item", &["id"]), SCHEMA);
-        let shards = Shards::start(options, |config| {
+        let shards = start_with(Options::new("timeouts"), |config| {
             config.pool("query_timeout_ms = 500").pool("idle_transaction_timeout_ms = 800")
         })
         .await;
@@ -402,11 +419,10 @@ fn timeouts_hold_over_shards() {
 #[test]
 fn a_dead_shard_fails_only_what_needs_it() {
     run(120, async {
-        let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
-        let mut options = Options::new("dead").tables(layout, SCHEMA);
+        let mut options = Options::new("dead");
         options.private = true;
         let soon = |config: ConfigText| config.shard("failover_wait_ms = 300");
-        let shards = Shards::start(options, soon).await;
+        let shards = start_with(options, soon).await;
         let mut raw = shards.raw().await;
         play(&mut raw, &[insert(0, 1), insert(1, 2), insert(2, 3)]).await;
         let mut open = shards.raw().await;
@@ -428,7 +444,8 @@ fn a_dead_shard_fails_only_what_needs_it() {
         assert!(!answer.contains("COMMIT"), "{answer}");
         let answer = play(&mut whole, &["savepoint a".into(), insert(2, 32)]).await;
         assert!(answer.contains(" PGM05 ") && answer.ends_with("Z E\n"), "{answer}");
-        let answer = play(&mut whole, &["rollback to a".into(), insert(0, 33), "commit".into()]).await;
+        let answer =
+            play(&mut whole, &["rollback to a".into(), insert(0, 33), "commit".into()]).await;
         assert!(answer.ends_with("C COMMIT\\x00\nZ I\n"), "{answer}");
         let client = shards.shard_client(1).await;
         let row = client.query_one("select string_agg(id::text, ',' order by id) from item", &[]);
@@ -442,10 +459,9 @@ fn a_dead_shard_fails_only_what_needs_it() {
 #[test]
 fn a_session_reads_what_it_wrote_on_every_shard() {
     run(120, async {
-        let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
-        let mut options = Options::new("own_reads").tables(layout, SCHEMA);
+        let mut options = Options::new("own_reads");
         options.replicas = 1;
-        let shards = Shards::start(options, |config| config).await;
+        let shards = start_with(options, |config| config).await;
         let mut raw = shards.raw().await;
         for round in 0..30_u32 {
             for shard in 0..3 {
