@@ -6,7 +6,6 @@ mod map_change;
 mod catalog_sql;
 mod chaos;
 mod hash;
-mod map;
 mod oracle;
 mod session;
 mod two_phase;

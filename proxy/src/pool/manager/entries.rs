@@ -161,14 +161,8 @@ pub(super) fn start_database(
     let facts = FactsStore::new(Arc::clone(&shard.cluster), Arc::clone(database), id);
     let sharded_before = before.and_then(|before| before.sharded.as_ref());
     let sharded = ShardedDatabase::new(database, sharded_before);
-    if sharded.is_some() {
-        facts.with_schema();
-    }
     if let Some(max_lag) = database.max_replica_lag {
         shards.iter().for_each(|shard| shard.cluster.require_lag_resolution(max_lag));
-    }
-    if sharded.is_some() {
-        facts.with_schema();
     }
     let refresh = Background::spawn(around.control, |stopped| {
         let (facts, connector) = (Arc::clone(&facts), Arc::clone(connector));
