@@ -124,7 +124,11 @@ impl Layout {
                 format!("{hash} between {} and {}", lower(shard, shards), upper(shard, shards))
             }
             Kind::Range(borders) => {
-                let (column, kind) = (&key[0], &distribution.key_types[0]);
+                let kind = &distribution.key_types[0];
+                // Ranges of text are ranges of its bytes.
+                let is_text = matches!(kind.as_str(), "text" | "varchar");
+                let collation = if is_text { " collate \"C\"" } else { "" };
+                let column = format!("{}{collation}", key[0]);
                 let from = shard.checked_sub(1).and_then(|at| borders.get(at));
                 let from = from.map_or("true".into(), |b| format!("{column} >= '{b}'::{kind}"));
                 let to = borders.get(shard);
