@@ -201,7 +201,10 @@ fn hash(types: &[String], key: &[String]) -> String {
         "smallint" | "integer" | "bigint" => format!("hashint8extended({column}::bigint, 0)"),
         "uuid" => format!("uuid_hash_extended({column}, 0)"),
         "bytea" => format!("hashvarlenaextended({column}, 0)"),
-        "date" => format!("hashint4extended({column} - date '2000-01-01', 0)"),
+        "date" => format!(
+            "hashint4extended(case when isfinite({column}) then {column} - date '2000-01-01' \
+             when {column} > '2000-01-01' then 2147483647 else -2147483648 end, 0)"
+        ),
         "timestamptz" => format!("timestamp_hash_extended({column} at time zone 'UTC', 0)"),
         _ => format!("hashtextextended({column}, 0)"),
     };
