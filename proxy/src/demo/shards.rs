@@ -17,7 +17,7 @@ use fleet::SHARDS;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
-/// Longest wait for pgmanifold to know the new tables.
+/// Longest wait for pgmanifold to know the catalog.
 const FACTS_TIMEOUT: Duration = Duration::from_secs(15);
 /// The statement that is refused: to which customer's row a name belongs, no shard knows alone.
 const REFUSED: &str = "select c.name, l.product from customers c \
@@ -40,8 +40,8 @@ pub(super) async fn run(
         "\nnow two shards, each a primary and a replica; the application speaks to pgmanifold only",
     );
     let whole = fleet::fill(&fleet::whole_dsn(logins, first)).await?;
+    catalog_read(inlet).await?;
     let sharded = fleet::fill(&dsn).await?;
-    known(&sharded).await?;
     say(&format!(
         "  created and filled through pgmanifold; rows counted on each shard:\n{}",
         placement(fleet)?
@@ -56,18 +56,16 @@ pub(super) async fn run(
     Ok(dsn)
 }
 
-/// Tables that were made a moment ago are known when their facts have been read.
-async fn known(client: &Client) -> Result<(), String> {
+/// What tables and functions there are is read in the background after the start.
+async fn catalog_read(inlet: &Inlet) -> Result<(), String> {
     let began = Instant::now();
-    loop {
-        match client.simple_query("select count(*) from order_lines").await {
-            Ok(_) => return Ok(()),
-            Err(error) if began.elapsed() > FACTS_TIMEOUT => {
-                return Err(super::workload::describe("the first count", &error));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+    while let Err(error) = route::of(inlet, "create table t (n int)") {
+        if began.elapsed() > FACTS_TIMEOUT {
+            return Err(error);
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(())
 }
 
 /// How many rows of each table there are on each shard.

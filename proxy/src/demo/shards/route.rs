@@ -2,8 +2,7 @@
 //! running proxy's own map and facts. It sends nothing.
 
 use super::super::inlet::{DATABASE, Inlet};
-use pgmanifold_router::fingerprint::Scan;
-use pgmanifold_router::lexer::Dialect;
+use pgmanifold_router::lexer::{Dialect, Lexer, Token};
 use pgmanifold_router::planner;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use pgmanifold_router::sharding::{self, Catalog, Choice, Merge, Placing, Refusal, Values};
@@ -35,12 +34,8 @@ pub(super) fn of(inlet: &Inlet, sql: &str) -> Result<Route, String> {
     let dialect = Dialect::default();
     let plan = planner::plan(sql.as_bytes(), &facts, dialect);
     let placing = sharding::place(sql.as_bytes(), &plan, catalog, dialect);
-    let mut scan = Scan::new(0);
-    if scan.scan(sql.as_bytes(), dialect).is_err() || !scan.lifts_all() {
-        return Err("its literals are not known".into());
-    }
-    let literals = scan.literals();
-    let values = Values { sql: sql.as_bytes(), literals, dialect, bound: None };
+    let literals = literals(sql, dialect);
+    let values = Values { sql: sql.as_bytes(), literals: &literals, dialect, bound: None };
     if let Placing::Refused(refusal) = &placing {
         return Err(words(refusal));
     }
@@ -65,6 +60,12 @@ pub(super) fn of(inlet: &Inlet, sql: &str) -> Result<Route, String> {
             Ok(Route { shards, any: false, how })
         }
     }
+}
+
+fn literals(sql: &str, dialect: Dialect) -> Vec<Token> {
+    let Ok(mut lexer) = Lexer::new(sql.as_bytes(), dialect) else { return Vec::new() };
+    let tokens = std::iter::from_fn(|| lexer.next_token().ok().flatten());
+    tokens.filter(|token| token.kind.is_literal()).collect()
 }
 
 fn merged(merge: &Merge, writes: bool, map: &ShardMap) -> String {
