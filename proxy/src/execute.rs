@@ -19,6 +19,7 @@ mod feed;
 mod finish;
 mod gather;
 mod ordered;
+mod portal;
 mod sort_key;
 mod straight;
 mod tags;
@@ -39,6 +40,7 @@ use finish::Finish;
 use ordered::Ordered;
 use pgmanifold_router::shard_map::ShardId;
 use pgmanifold_router::sharding::{Merge, Part, Spread};
+pub use portal::{Given, Portal, open_portal};
 use straight::Straight;
 
 /// One shard's server while it takes part in a statement. It owes nothing when a function of this
@@ -190,13 +192,24 @@ pub async fn run(
     client: &mut ClientSide<'_>,
     limits: &Limits,
 ) -> Result<Done, Failure> {
+    let mut desk = Desk::new(client, *limits, matches!(spread.merge, Merge::Same));
+    let tag = run_at(&mut desk, parts, spread, call).await?;
+    Ok(Done { tag, written_bytes: desk.written_bytes })
+}
+
+/// Runs a statement. Gives the command tag.
+async fn run_at(
+    desk: &mut Desk<'_, '_>,
+    parts: &mut [Participant<'_>],
+    spread: &Spread,
+    call: &Call<'_>,
+) -> Result<String, Failure> {
     let results = match spread.merge {
         Merge::Ordered { .. } => Results::ClientAndHelper,
         Merge::Finish { .. } => Results::Binary,
         _ => Results::Client,
     };
     let mut feeds = open(parts, spread, call, results)?;
-    let mut desk = Desk::new(client, *limits, matches!(spread.merge, Merge::Same));
     let describes = matches!(call, Call::Simple);
     let merged = match &spread.merge {
         Merge::Ordered { keys, limits } => {
@@ -205,7 +218,7 @@ pub async fn run(
         }
         Merge::Finish { sql, columns, parameters } => {
             let finish = Finish { sql, columns, parameters, original: &spread.original };
-            finish::run(finish, &mut feeds, &mut desk, call).await
+            finish::run(finish, &mut feeds, desk, call).await
         }
         Merge::CopyOut { header, binary } => {
             let merger = CopyOut::new(&feeds, *header, *binary);
@@ -217,8 +230,8 @@ pub async fn run(
         }
     };
     match merged {
-        Ok(tag) => Ok(Done { tag, written_bytes: desk.written_bytes }),
-        Err(failure) => Err(failing::wind_up(&mut feeds, failure, limits).await),
+        Ok(tag) => Ok(tag),
+        Err(failure) => Err(failing::wind_up(&mut feeds, failure, &desk.limits).await),
     }
 }
 

@@ -50,8 +50,6 @@ mod target;
 mod unsharded;
 mod utility;
 mod writes;
-#[cfg(test)]
-mod writes_tests;
 
 pub use copy_in::{CopyFormat, CopyKey, CopyPlan, copy_plan};
 

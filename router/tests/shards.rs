@@ -36,7 +36,12 @@ fn literals(sql: &[u8]) -> Vec<Token> {
 fn observe(case: &str) -> String {
     let (sql, parameters) = case.split_once(" ## ").unwrap_or((case, ""));
     let catalog = Catalog { map: &MAP, facts: &FACTS };
-    let placing = place(sql.as_bytes(), &plan(sql.as_bytes(), &FACTS, Dialect::default()), catalog, Dialect::default());
+    let placing = place(
+        sql.as_bytes(),
+        &plan(sql.as_bytes(), &FACTS, Dialect::default()),
+        catalog,
+        Dialect::default(),
+    );
     let mut out = format!("  = {placing}\n");
     let texts: Vec<Option<&[u8]>> = parameters
         .split(", ")
@@ -55,19 +60,21 @@ fn observe(case: &str) -> String {
         Ok(choice) => choice,
         Err(refusal) => {
             if !out.starts_with("  = refused") {
-                writeln!(out, "  ! {refusal}").unwrap();
+                writeln!(out, "  ! {refusal}").expect("writes to memory");
             }
             return out;
         }
     };
-    writeln!(out, "  > {choice}").unwrap();
+    writeln!(out, "  > {choice}").expect("writes to memory");
     if let Choice::Several(shards) = &choice {
         match spread(&placing, shards, catalog, &values) {
             Ok(spread) => {
                 let spread = spread.to_string().replace('\n', "⏎").replace('\0', "␀");
-                writeln!(out, "  | {spread}").unwrap();
+                writeln!(out, "  | {spread}").expect("writes to memory");
             }
-            Err(refusal) => writeln!(out, "  ! {} ({})", refusal, refusal.construct).unwrap(),
+            Err(refusal) => {
+                writeln!(out, "  ! {} ({})", refusal, refusal.construct).expect("writes to memory")
+            }
         }
     }
     out
@@ -76,7 +83,7 @@ fn observe(case: &str) -> String {
 fn renewed(cases: &str) -> String {
     let mut text = String::new();
     for line in cases.lines().filter(|line| !line.starts_with("  ")) {
-        writeln!(text, "{line}").unwrap();
+        writeln!(text, "{line}").expect("writes to memory");
         if !line.is_empty() && !line.starts_with('#') {
             text.push_str(&observe(line));
         }
@@ -99,7 +106,7 @@ fn compare(name: &str, cases: &str) {
             case = new;
         }
         if old != new {
-            writeln!(differences, "{case}\n- {old}\n+ {new}").unwrap();
+            writeln!(differences, "{case}\n- {old}\n+ {new}").expect("writes to memory");
         }
     }
     assert!(differences.is_empty(), "{name} differs:\n{differences}");
@@ -129,9 +136,8 @@ fn refusals_are_as_in_the_golden_file() {
 #[test]
 fn the_tables_are_large() {
     let cases = |text: &str| {
-        let is_case = |line: &&str| {
-            !line.is_empty() && !line.starts_with("  ") && !line.starts_with('#')
-        };
+        let is_case =
+            |line: &&str| !line.is_empty() && !line.starts_with("  ") && !line.starts_with('#');
         text.lines().filter(is_case).count()
     };
     assert!(cases(CASES) >= 150, "{} cases", cases(CASES));

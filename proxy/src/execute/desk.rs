@@ -2,7 +2,7 @@
 
 use super::beside::Beside;
 use super::feed::Feed;
-use super::{ClientSide, Failure, Limits};
+use super::{ClientSide, Failure, Limits, portal};
 use bytes::{Buf, BytesMut};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -37,11 +37,13 @@ pub(super) struct Desk<'d, 'c> {
     pub(super) beside: Beside,
     /// Bytes the client's socket has taken.
     pub(super) written_bytes: u64,
+    /// Nothing is written: the whole answer is kept, up to `gather_bytes`.
+    pub(super) keeps: bool,
 }
 
 impl<'d, 'c> Desk<'d, 'c> {
     pub(super) fn new(client: &'d mut ClientSide<'c>, limits: Limits, same: bool) -> Self {
-        Self { client, limits, beside: Beside::new(same), written_bytes: 0 }
+        Self { client, limits, beside: Beside::new(same), written_bytes: 0, keeps: false }
     }
 
     /// Moves everything until all feeds have ended. Gives the command tag.
@@ -81,6 +83,10 @@ impl<'d, 'c> Desk<'d, 'c> {
 
     /// Writes to the client when there is enough for it. Pending while it must be waited for.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.keeps {
+            let fits = self.client.output.len() < self.limits.gather_bytes;
+            return Poll::Ready(if fits { Ok(()) } else { Err(portal::too_much(&self.limits)) });
+        }
         if self.client.output.len() < FLUSH_BYTES && !self.beside.flush {
             return Poll::Ready(Ok(()));
         }
@@ -110,13 +116,14 @@ impl<'d, 'c> Desk<'d, 'c> {
 
     /// The client must take something first.
     pub(super) fn is_full(&self) -> bool {
-        self.client.output.len() >= OUTPUT_BYTES
+        let most = if self.keeps { self.limits.gather_bytes } else { OUTPUT_BYTES };
+        self.client.output.len() >= most
     }
 
     /// Gives the client a run of whole messages: many bytes at once without a copy.
     pub(super) fn put_run(&mut self, mut run: &[u8], cx: &mut Context<'_>) {
         let client = &mut *self.client;
-        while client.output.is_empty() && run.len() >= FLUSH_BYTES {
+        while !self.keeps && client.output.is_empty() && run.len() >= FLUSH_BYTES {
             match Pin::new(&mut *client.stream).poll_write(cx, run) {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     run = &run[written..];

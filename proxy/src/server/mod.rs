@@ -151,13 +151,11 @@ impl Proxy {
     /// # Errors
     /// When an address, certificate or thread cannot be had; nothing is left running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let (running, _) = watch::channel(true);
-        let (listening, _) = watch::channel(true);
+        let ((running, _), (listening, _)) = (watch::channel(true), watch::channel(true));
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let (entrance, login_thread) = worker::start_login(running.subscribe())?;
-        let next_database_id = AtomicUsize::new(0);
         let workers = config.general.workers;
-        let host_lost = Arc::default();
+        let (next_database_id, host_lost) = (AtomicUsize::new(0), Arc::default());
         let process_name = process_name(&config);
         let around = Surroundings {
             control: &control,

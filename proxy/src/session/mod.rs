@@ -16,6 +16,7 @@
 
 mod batch;
 mod byname;
+mod custom;
 mod deliver;
 pub(crate) mod extended;
 mod failed;
@@ -286,9 +287,7 @@ impl Session {
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
         let handle = Arc::clone(begin.guards.registration.handle());
-        let everywhere =
-            || begin.shared.shard_pools(&begin.pools.database.name, &begin.guards.user);
-        let shards = Shards::new(&begin.pools, everywhere);
+        let shards = Shards::new(&begin);
         let pins = Pins::new(&begin.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
             client: begin.client,

@@ -11,8 +11,7 @@ use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
 use pgmanifold_router::lexer::{Dialect, Lexer};
-use pgmanifold_router::plan::{Effect, PinReason, Plan, Transaction};
-use pgmanifold_router::planner::is_custom_name;
+use pgmanifold_router::plan::{Effect, Plan, Transaction};
 use pgmanifold_router::route::Target;
 use std::sync::Arc;
 
@@ -466,35 +465,6 @@ impl Session {
         }
     }
 }
-
-impl Session {
-    /// A parameter that no catalog lists may be set.
-    fn note_custom_name(&mut self, name: &str) {
-        if self.custom_names.contains(name) {
-            return;
-        }
-        if self.custom_names.len() >= CUSTOM_NAMES_MAX {
-            self.pins.hold(PinReason::Unclassified);
-            return;
-        }
-        self.custom_names.insert(name.into());
-    }
-
-    /// `set_config($1, …)`: the name is among the values of the Bind.
-    pub(super) fn note_bound_names(&mut self, values: &[u8]) {
-        for value in frame::bound_values(values).unwrap_or_default() {
-            let name = std::str::from_utf8(value).map(str::to_ascii_lowercase);
-            if let Ok(name) = name
-                && is_custom_name(&name)
-            {
-                self.note_custom_name(&name);
-            }
-        }
-    }
-}
-
-/// Most parameters outside the catalog that follow a session; with more, it keeps its server.
-const CUSTOM_NAMES_MAX: usize = 1_000;
 
 /// Fails in any open transaction, and changes nothing.
 pub(super) const POISON: &[u8] = b"ROLLBACK TO SAVEPOINT pgmanifold_refused";

@@ -2,9 +2,9 @@
 //! has on the others, and which of them take part in its transaction.
 //!
 //! What belongs to one shard's server (a `Bench`) is exchanged as a whole when the session turns
-//! to another shard; a statement for one shard then goes the way of any other database. What needs
-//! several shards at once stops the relay and runs in `run`, `copy` and `ends`. Statements are read,
-//! and shards are chosen, by the router alone.
+//! to another shard; a statement for one shard then goes the way of any other database. What
+//! needs several shards at once stops the relay and runs in `run`, `copy` and `ends`. Statements are
+//! read, and shards are chosen, by the router alone.
 //!
 //! ```text
 //!   statement ──► choice ──► one shard ──► turn ──► the usual way
@@ -31,8 +31,8 @@ mod watch;
 pub(super) use ends::Answer;
 pub(super) use run::Work;
 
-use super::{Session, Virtual};
-use crate::pool::manager::{ShardPools, UserPools};
+use super::{Beginning, Session, Virtual};
+use crate::pool::manager::ShardPools;
 use crate::shard_map::ShardedDatabase;
 use crate::wire::error::SqlError;
 use bench::Bench;
@@ -76,14 +76,11 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// The state of a session that begins with these pools of the home shard; `None` when their
-    /// database is not sharded.
-    pub(super) fn new(
-        pools: &UserPools,
-        everywhere: impl FnOnce() -> Option<ShardPools>,
-    ) -> Option<Box<Self>> {
+    /// The state of a session that begins; `None` when its database is not sharded.
+    pub(super) fn new(begin: &Beginning) -> Option<Box<Self>> {
+        let pools = &begin.pools;
         let sharded = Arc::clone(pools.sharded.as_ref()?);
-        let everywhere = everywhere()?;
+        let everywhere = begin.shared.shard_pools(&pools.database.name, &begin.guards.user)?;
         let parked = everywhere.iter().map(|_| None).collect();
         Some(Box::new(Self {
             sharded,
@@ -138,6 +135,7 @@ fn refused(refusal: &Refusal) -> SqlError {
     SqlError {
         detail: refusal.detail.clone(),
         hint: refusal.hint.clone(),
+        routine: Some(refusal.construct),
         ..SqlError::error(refusal.sqlstate, refusal.message.clone())
     }
 }

@@ -105,7 +105,9 @@ impl MapStore {
     async fn serve(&self, link: &Link, memory: &mut Memory) -> ControlError {
         let mut looked = Instant::now();
         loop {
-            let waits = self.databases.iter().any(|one| one.acknowledged_epoch() < one.epoch());
+            // What ended since the last report is to be reported too.
+            let now = self.in_use();
+            let waits = memory.reported != now || now.iter().any(|(seen, old)| old < seen);
             let rest = self.catalog.poll_interval.saturating_sub(looked.elapsed());
             let pause = if waits { rest.min(ACKNOWLEDGE_INTERVAL) } else { rest };
             let heard = timeout(pause, link.heard.notified()).await.is_ok();
@@ -196,6 +198,14 @@ impl MapStore {
         taken
     }
 
+    /// Of each database the epoch seen, and the one acknowledged.
+    fn in_use(&self) -> Vec<(u64, u64)> {
+        let databases = self.databases.iter();
+        // In this order: what is acknowledged is never more than what was seen.
+        let epochs = databases.map(|one| (one.acknowledged_epoch(), one.epoch()));
+        epochs.map(|(acknowledged, seen)| (seen, acknowledged)).collect()
+    }
+
     /// Tells the catalog which epochs are in use, when that has changed or it is `due`.
     async fn report(
         &self,
@@ -203,13 +213,7 @@ impl MapStore {
         memory: &mut Memory,
         due: bool,
     ) -> Result<(), ControlError> {
-        let now: Vec<(u64, u64)> = self
-            .databases
-            .iter()
-            // In this order: what is acknowledged is never more than what was seen.
-            .map(|one| (one.acknowledged_epoch(), one.epoch()))
-            .map(|(acknowledged, seen)| (seen, acknowledged))
-            .collect();
+        let now = self.in_use();
         if !due && memory.reported == now {
             return Ok(());
         }

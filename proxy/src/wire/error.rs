@@ -18,6 +18,8 @@ pub struct SqlError {
     pub detail: Option<Cow<'static, str>>,
     /// Sentence(s): what the reader can do.
     pub hint: Option<Cow<'static, str>>,
+    /// Where the error was found: a short word for statistics, the field Routine.
+    pub routine: Option<&'static str>,
 }
 
 /// Severity of an `SqlError`.
@@ -46,6 +48,7 @@ impl SqlError {
             message: message.into(),
             detail: None,
             hint: None,
+            routine: None,
         }
     }
 
@@ -78,7 +81,11 @@ impl SqlError {
             Severity::Fatal => "FATAL",
             Severity::Notice => "NOTICE",
         };
-        let optional = [(b'D', self.detail.as_deref()), (b'H', self.hint.as_deref())];
+        let optional = [
+            (b'D', self.detail.as_deref()),
+            (b'H', self.hint.as_deref()),
+            (b'R', self.routine),
+        ];
         let fields = [(b'S', severity), (b'V', severity), (b'C', &*self.sqlstate)]
             .into_iter()
             .chain([(b'M', &*self.message)])

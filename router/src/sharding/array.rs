@@ -61,12 +61,7 @@ fn element_of(array: u32) -> Option<u32> {
     })
 }
 
-fn from_text(
-    text: &[u8],
-    declared: u32,
-    ty: KeyType,
-    encoding: Encoding,
-) -> Option<Vec<KeyValue>> {
+fn from_text(text: &[u8], declared: u32, ty: KeyType, encoding: Encoding) -> Option<Vec<KeyValue>> {
     let inside = text.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?;
     let mut keys = Vec::new();
     let mut at = 0;

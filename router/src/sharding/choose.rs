@@ -12,11 +12,7 @@ use crate::shard_map::{DistributionKind, ShardId, ShardMap};
 const MAX_COMBINATIONS: usize = 4_096;
 
 /// The shards an execution needs.
-pub(super) fn choose(
-    placing: &Placing,
-    map: &ShardMap,
-    values: &Values<'_>,
-) -> Refused<Choice> {
+pub(super) fn choose(placing: &Placing, map: &ShardMap, values: &Values<'_>) -> Refused<Choice> {
     match placing {
         Placing::On(shard) => Ok(Choice::One(*shard)),
         Placing::Anywhere => Ok(Choice::Any),
@@ -39,12 +35,7 @@ pub(super) fn choose(
     }
 }
 
-fn keyed(
-    filters: &[KeyFilter],
-    also: &[ShardId],
-    map: &ShardMap,
-    values: &Values<'_>,
-) -> Choice {
+fn keyed(filters: &[KeyFilter], also: &[ShardId], map: &ShardMap, values: &Values<'_>) -> Choice {
     if let ([filter], []) = (filters, also)
         && let Some(choice) = single(filter, map, values)
     {
@@ -88,7 +79,9 @@ fn shards_of(filter: &KeyFilter, map: &ShardMap, values: &Values<'_>) -> Vec<Sha
     if let [ty] = types {
         for (_, condition) in &filter.conditions {
             let found = match condition {
-                Condition::Between(from, to) => between(filter.distribution, (*from, *to), *ty, map, values),
+                Condition::Between(from, to) => {
+                    between(filter.distribution, (*from, *to), *ty, map, values)
+                }
                 _ => candidates(condition, *ty, values).map(|keys| {
                     let keys = keys.iter().map(std::slice::from_ref);
                     keys.filter_map(|key| map.shard_of(filter.distribution, key)).collect()
@@ -143,9 +136,7 @@ fn between(
         Some(Reading::Unknown) | None => Ok(None),
     };
     match (bound(from), bound(to)) {
-        (Ok(from), Ok(to)) => {
-            Some(map.shards_between(distribution, from.as_ref(), to.as_ref()))
-        }
+        (Ok(from), Ok(to)) => Some(map.shards_between(distribution, from.as_ref(), to.as_ref())),
         // Nothing is less or more than NULL.
         _ => Some(Vec::new()),
     }
@@ -169,11 +160,14 @@ fn combined(
         }
         let with = |key: &Vec<KeyValue>| {
             let key = key.clone();
-            known.iter().map(move |value| {
-                let mut longer = key.clone();
-                longer.push(value.clone());
-                longer
-            }).collect::<Vec<_>>()
+            known
+                .iter()
+                .map(move |value| {
+                    let mut longer = key.clone();
+                    longer.push(value.clone());
+                    longer
+                })
+                .collect::<Vec<_>>()
         };
         keys = keys.iter().flat_map(with).collect();
     }

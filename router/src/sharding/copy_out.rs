@@ -46,8 +46,10 @@ fn read(text: &Text<'_>, at: Range<usize>) -> Option<CopyOut> {
         match text.word(here) {
             "header" => {
                 let value = text.raw(here + 1).to_ascii_lowercase();
-                copy.header = !matches!(value.as_slice(), b"false" | b"off" | b"0" | b"'off'"
-                    | b"'false'" | b"'0'");
+                copy.header = !matches!(
+                    value.as_slice(),
+                    b"false" | b"off" | b"0" | b"'off'" | b"'false'" | b"'0'"
+                );
             }
             "binary" => copy.binary = true,
             "format" => {
@@ -106,13 +108,16 @@ pub(super) fn spread(
     let copy = read(text, at).ok_or_else(unread)?;
     let mut spread = match copy.is_query {
         true => select::spread(text, copy.source, placing, shards, catalog, values)?,
-        false => super::writes::all_alike(shards, Merge::Concat { limits: Default::default() }, values),
+        false => {
+            super::writes::all_alike(shards, Merge::Concat { limits: Default::default() }, values)
+        }
     };
     spread.writes = false;
     match spread.merge {
         Merge::Concat { limits } if limits == Default::default() => {}
         _ => {
-            let why = "COPY gives rows as they come, without ORDER BY, LIMIT or groups over shards.";
+            let why =
+                "COPY gives rows as they come, without ORDER BY, LIMIT or groups over shards.";
             return Err(select::refused("copy", why, "Use a SELECT instead."));
         }
     }

@@ -1,7 +1,7 @@
 //! Owns DDL: every shard gets it, unless it would leave a sharded table without what sharding
 //! needs. What a shard cannot keep is found again when rows are written, from the catalog.
 
-use super::integrity::same_shard;
+use super::integrity::{KEYS_HINT, same_shard};
 use super::named::{Kind, Refused, touched};
 use super::operand::{find_word, split};
 use super::target::{TableName, misread, read as read_name};
@@ -228,7 +228,7 @@ fn references(
         false => Err(Box::new(
             Refusal::new("foreign-key", "the foreign key cannot be kept over shards")
                 .detail(format!("The row of \"{}\" may be on another shard.", other.name))
-                .hint("Let it contain the shard keys of both tables, or make the other a reference table."),
+                .hint(KEYS_HINT),
         )),
     }
 }
@@ -242,8 +242,8 @@ fn without_key(table: &Table) -> Box<Refusal> {
         )
         .detail(format!("The constraint does not contain the shard key ({key})."))
         .hint(format!(
-            "Add the shard key to it, as in PRIMARY KEY ({key}, …); or, where the values are unique \
-             by themselves (uuid, pgm.next_id()), set unchecked_unique for the table."
+            "Add the shard key to it, as in PRIMARY KEY ({key}, …); or, where the values are \
+             unique by themselves (uuid, pgm.next_id()), set unchecked_unique for the table."
         )),
     )
 }

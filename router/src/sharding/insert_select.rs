@@ -157,10 +157,10 @@ fn key_from(
 /// The key of the new rows, when it is a constant.
 fn constants(text: &Text<'_>, select: &Select, filled: &Filled<'_>) -> Option<Vec<Operand>> {
     let literals = literal_numbers(text);
-    let one = |key: &Box<str>| {
-        let place = filled.columns.iter().position(|column| column.name == *key)?;
+    let one = |key: &str| {
+        let place = filled.columns.iter().position(|column| *column.name == *key)?;
         let at = select.targets.get(place)?.at.clone();
         operand::read(text, at, filled.columns.get(place)?, &literals)
     };
-    filled.table.key_columns.iter().map(one).collect()
+    filled.table.key_columns.iter().map(|key| one(key)).collect()
 }

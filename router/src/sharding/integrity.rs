@@ -8,6 +8,11 @@ use crate::facts::schema::{
 };
 use crate::shard_map::Table;
 
+/// How a foreign key is kept by one shard.
+pub(super) const KEYS_HINT: &str =
+    "Let it contain the shard keys of both tables, or make the other a reference table.";
+const TRIGGER_HINT: &str = "Triggers of sharded tables may use their row and reference tables.";
+
 /// Most partitions of a sharded table.
 const MAX_PARTITIONS: usize = 10_000;
 
@@ -62,9 +67,9 @@ fn check_one(
         return refuse("rule", &relation.name, "has a rule", "Drop the rule, or use a trigger.");
     }
     if !table.unchecked_unique {
-        match relation.unique.iter().find(|unique| collides(unique, table, change)) {
-            Some(unique) => return Err(unique_over_shards(relation, table, unique)),
-            None => {}
+        let found = relation.unique.iter().find(|unique| collides(unique, table, change));
+        if let Some(unique) = found {
+            return Err(unique_over_shards(relation, table, unique));
         }
     }
     for key in &relation.foreign_keys {
@@ -106,8 +111,8 @@ fn unique_over_shards(relation: &Relation, table: &Table, unique: &Unique) -> Bo
     Box::new(
         Refusal::new("unique-over-shards", format!("{what} of {name} cannot be kept over shards"))
             .detail(format!(
-                "The {what} \"{}\" does not contain the shard key ({key}): a row on another shard may \
-                 have the same value.",
+                "The {what} \"{}\" does not contain the shard key ({key}): a row on another shard \
+                 may have the same value.",
                 unique.name
             ))
             .hint(format!(
@@ -160,7 +165,7 @@ fn not_kept(name: &str, key: &ForeignKey) -> Box<Refusal> {
                 "\"{}\" refers to \"{}\", whose row may be on another shard.",
                 key.name, key.to.1
             ))
-            .hint("Let it contain the shard keys of both tables, or make the other a reference table."),
+            .hint(KEYS_HINT),
     )
 }
 
@@ -207,12 +212,12 @@ fn check_trigger(
         let mut refusal = *refusal;
         refusal.construct = "trigger";
         refusal.message = format!("{name} has a trigger that looks beyond its row").into();
-        refusal.hint =
-            Some("Triggers of sharded tables may use their row and reference tables.".into());
+        refusal.hint = Some(TRIGGER_HINT.into());
         return Err(Box::new(refusal));
     }
-    let changes_key = |column: &Box<str>| **column == *"*" || table.key_columns.contains(column);
-    if trigger.time == TriggerTime::BeforeRow && body.new_columns.iter().any(changes_key) {
+    let mut changed = body.new_columns.iter();
+    let changes_key = changed.any(|column| **column == *"*" || table.key_columns.contains(column));
+    if trigger.time == TriggerTime::BeforeRow && changes_key {
         let what = "has a trigger that may change its shard key";
         return refuse("trigger", name, what, "Let it leave the columns of the shard key alone.");
     }

@@ -17,6 +17,8 @@ use super::{Catalog, Refusal};
 use crate::planner::Text;
 use crate::shard_map::ShardId;
 
+mod equal;
+mod exposed;
 mod from;
 mod grouping;
 mod joins;
@@ -120,9 +122,8 @@ const UNTIED: &str = "A sub-select reads rows of other shards than the row it is
 
 impl<'a> Levels<'a> {
     pub(crate) fn new(catalog: Catalog<'a>, reader: Reader<'a>) -> Self {
-        let mut references = References::default();
-        references.key_types =
-            catalog.map.distributions.iter().map(|found| &*found.key_types).collect();
+        let key_types = catalog.map.distributions.iter().map(|found| &*found.key_types).collect();
+        let references = References { key_types, ..References::default() };
         Self {
             catalog,
             text: reader.text,
@@ -223,7 +224,7 @@ impl<'a> Levels<'a> {
     fn select(&mut self, select: &Select, query: &Query, parent: Option<usize>) -> Level {
         let scope = self.references.scope(Vec::new(), parent);
         for item in &select.from {
-            let node = self.from_item(item, scope);
+            let node = self.item(item, scope);
             if let Some(scope) = self.references.scopes.get_mut(scope) {
                 scope.roots.push(node);
             }
@@ -247,9 +248,10 @@ impl<'a> Levels<'a> {
         bases.extend(self.bases_of(scope));
         let aggregated = grouping.is_aggregated()
             || nested.iter().any(|(_, _, inner)| inner.aggregated)
-            || self.leaves_of(scope).iter().any(|leaf| {
-                self.inner_level(*leaf).is_some_and(|inner| inner.aggregated)
-            });
+            || self
+                .leaves_of(scope)
+                .iter()
+                .any(|leaf| self.inner_level(*leaf).is_some_and(|inner| inner.aggregated));
         let keys = self.exposed(select, scope, &grouping);
         let only = match (select.targets.as_slice(), keys.as_slice()) {
             ([_], [(_, columns)]) => columns.clone(),
@@ -257,7 +259,7 @@ impl<'a> Levels<'a> {
         };
         Level {
             rows: grouping.rows(rows),
-            columns: columns_of(select),
+            columns: exposed::columns_of(select),
             keys,
             only,
             strict: self.is_strict(scope),
@@ -358,170 +360,9 @@ impl<'a> Levels<'a> {
         self.inner.iter().find(|(at, _)| *at == leaf).map(|(_, level)| level)
     }
 
-    /// What WHERE says of the references of its level.
-    fn filter(&mut self, filter: Span, scope: usize, nested: &[(usize, Clause, Level)]) {
-        for fact in self.reader.facts(filter) {
-            match fact {
-                Fact::Limited(column, limited) => {
-                    if let Found::Key { columns, above: 0, .. } =
-                        self.references.find(scope, &column)
-                    {
-                        columns.iter().for_each(|key| self.references.limit(*key, &limited));
-                    }
-                }
-                Fact::Equal(a, b) => {
-                    let found = (self.references.find(scope, &a), self.references.find(scope, &b));
-                    self.equal(found, None, &|_| true);
-                }
-                Fact::Among(column, open) => self.among(&column, open, scope, nested, true),
-                Fact::NotAmong(column, open) => self.among(&column, open, scope, nested, false),
-            }
-        }
-    }
-
-    /// Two columns are equal at a join, or in WHERE. `restricts` says whether rows under a leaf
-    /// that do not meet the condition are left out.
-    fn equal(
-        &mut self,
-        found: (Found, Found),
-        node: Option<usize>,
-        restricts: &dyn Fn(usize) -> bool,
-    ) {
-        let (
-            Found::Key { columns: first, leaf: x, above: i },
-            Found::Key { columns: second, leaf: y, above: j },
-        ) = found
-        else {
-            return;
-        };
-        for &a in &first {
-            for &b in &second {
-                if !self.references.comparable(a, b) {
-                    continue;
-                }
-                if j == 0 && restricts(y) {
-                    self.references.flows.push((a, b));
-                }
-                if i == 0 && restricts(x) {
-                    self.references.flows.push((b, a));
-                }
-                if i == 0 && j == 0 {
-                    self.references.ties.push(Tie { a, b, node });
-                }
-            }
-        }
-    }
-
-    /// `column IN (SELECT key …)`
-    fn among(
-        &mut self,
-        column: &Named,
-        open: usize,
-        scope: usize,
-        nested: &[(usize, Clause, Level)],
-        positive: bool,
-    ) {
-        let Some((_, _, inner)) = nested.iter().find(|(at, ..)| *at == open) else { return };
-        let Found::Key { columns, above: 0, .. } = self.references.find(scope, column) else {
-            return;
-        };
-        if !positive && !inner.strict {
-            return;
-        }
-        for &key in &columns {
-            for &other in &inner.only {
-                if self.references.comparable(key, other) {
-                    self.references.flows.push((key, other));
-                    if positive {
-                        self.references.flows.push((other, key));
-                    }
-                }
-            }
-        }
-    }
-
     /// Reads a table that is named alone.
     pub(crate) fn table(&mut self, relation: &Relation) {
         self.relation(relation);
-    }
-
-    /// The columns of a SELECT that conditions on its rows may be taken to.
-    fn exposed(
-        &self,
-        select: &Select,
-        scope: usize,
-        grouping: &Grouping,
-    ) -> Vec<(Box<str>, Vec<KeyColumn>)> {
-        use super::query::Label;
-        let mut keys: Vec<(Box<str>, Vec<KeyColumn>)> = Vec::new();
-        for target in &select.targets {
-            let name = match &target.label {
-                Label::Named(name) | Label::Column(name) => name,
-                Label::Star if grouping.is_plain() => {
-                    keys.extend(self.starred(target.at.clone(), scope));
-                    continue;
-                }
-                _ => continue,
-            };
-            let Some(column) = self.reader.column(target.at.clone()) else { continue };
-            if let Found::Key { columns, above: 0, .. } = self.references.find(scope, &column)
-                && grouping.passes(&columns)
-            {
-                keys.push((name.clone(), columns));
-            }
-        }
-        // A name that two columns have can be used for neither.
-        let names: Vec<Box<str>> = keys.iter().map(|(name, _)| name.clone()).collect();
-        keys.retain(|(name, _)| names.iter().filter(|other| *other == name).count() == 1);
-        keys
-    }
-
-    /// What `*` and `t.*` show of keys.
-    fn starred(&self, at: Span, scope: usize) -> Vec<(Box<str>, Vec<KeyColumn>)> {
-        let qualifier = (at.len() > 1).then(|| self.text.name(at.start)).flatten();
-        let roots = self.references.scopes.get(scope).map(|scope| scope.roots.clone());
-        let mut keys = Vec::new();
-        for root in roots.unwrap_or_default() {
-            if !matches!(self.references.nodes.get(root), Some(Node::Leaf(_)))
-                && qualifier.is_none()
-            {
-                // Joins may merge columns.
-                continue;
-            }
-            for leaf in self.references.leaves(root) {
-                let Some(reference) = self.references.all.get(leaf) else { continue };
-                if reference.renamed
-                    || qualifier.as_deref().is_some_and(|q| reference.alias.as_deref() != Some(q))
-                {
-                    continue;
-                }
-                match &reference.source {
-                    Source::Sharded(table) => keys.extend(
-                        table
-                            .key_columns
-                            .iter()
-                            .enumerate()
-                            .map(|(i, k)| (k.clone(), vec![(leaf, i)])),
-                    ),
-                    Source::Derived(inner) => keys.extend(inner.iter().cloned()),
-                    Source::Same | Source::On => {}
-                }
-            }
-        }
-        keys
-    }
-
-    fn is_strict(&self, scope: usize) -> bool {
-        let leaves = self.leaves_of(scope);
-        let outer = self.references.nodes.iter().any(|node| match node {
-            Node::Join { kind, left, .. } => {
-                *kind != JoinKind::Inner
-                    && self.references.leaves(*left).iter().any(|leaf| leaves.contains(leaf))
-            }
-            Node::Leaf(_) => false,
-        });
-        let derived = leaves.iter().any(|leaf| self.inner_level(*leaf).is_some());
-        !outer && !derived
     }
 
     fn refuse(&mut self, refusal: Box<Refusal>) {
@@ -561,15 +402,6 @@ impl Level {
             aggregated: false,
         }
     }
-}
-
-fn columns_of(select: &Select) -> Option<Vec<Box<str>>> {
-    use super::query::Label;
-    let name = |target: &super::query::Target| match &target.label {
-        Label::Named(name) | Label::Column(name) | Label::Call(name) => Some(name.clone()),
-        Label::Star | Label::Unsure => None,
-    };
-    select.targets.iter().map(name).collect()
 }
 
 /// The level of a set operation.

@@ -118,39 +118,18 @@ fn sharded(
     };
     let also = levels.also.clone();
     let placing = Placing::Keyed { distribution: table.distribution, filters, also, writes: true };
+    let met = matches!(&level.rows, Rows::Spread { refs, .. } if refs.contains(&0));
+    let from_source = |(at, item): (usize, &Range<usize>)| {
+        let column = reader.column(item.clone());
+        let found = column.zip(scope).map(|(column, scope)| levels.references.find(scope, &column));
+        let Some(Found::Key { columns, .. }) = found else { return false };
+        met && columns.iter().any(|key| key.0 != 0 && key.1 == at)
+    };
     let mut added: Vec<Vec<Operand>> = Vec::new();
     for branch in &merge.branches {
-        let then = find_word(text, branch.clone(), &["then"]).ok_or_else(|| misread("MERGE"))?;
-        match text.word(then + 1) {
-            "insert" => {
-                integrity::check(catalog, table, relation, Change::Insert)?;
-                let items = inserted(text, then + 1..branch.end, table, relation, catalog)?;
-                let from_source = |(at, item): (usize, &Range<usize>)| {
-                    let column = reader.column(item.clone())?;
-                    let Found::Key { columns, .. } = levels.references.find(scope?, &column) else {
-                        return None;
-                    };
-                    let met = matches!(&level.rows, Rows::Spread { refs, .. } if refs.contains(&0));
-                    (met && columns.iter().any(|key| key.0 != 0 && key.1 == at)).then_some(())
-                };
-                if items.iter().enumerate().all(|item| from_source(item).is_some()) {
-                    continue;
-                }
-                added.push(constants(text, &items, table, relation)?);
-            }
-            "update" => {
-                let columns = changed(text, then + 3..branch.end)?;
-                if table.key_columns.iter().any(|key| columns.contains(key)) {
-                    return Err(update_of_key());
-                }
-                integrity::check(catalog, table, relation, Change::Update(&columns))?;
-                for column in defaults_in(text, then + 3..branch.end, relation)? {
-                    integrity::check_sequence(catalog, relation, column)?;
-                }
-            }
-            "delete" => integrity::check(catalog, table, relation, Change::Delete)?,
-            "do" => {}
-            _ => return Err(misread("MERGE")),
+        let Some(items) = change(text, branch.clone(), table, relation, catalog)? else { continue };
+        if !items.iter().enumerate().all(from_source) {
+            added.push(constants(text, &items, table, relation)?);
         }
     }
     if added.is_empty() {
@@ -168,6 +147,37 @@ fn sharded(
     let (distribution, mut keys) = single_keys(&met, catalog).ok_or_else(not_tied)?;
     keys.extend(added);
     Ok(Placing::Rows { distribution, keys })
+}
+
+/// Checks what a branch does; when it adds rows, the values of the columns of their key.
+fn change(
+    text: &Text<'_>,
+    branch: Range<usize>,
+    table: &Table,
+    relation: &Relation,
+    catalog: Catalog<'_>,
+) -> Refused<Option<Vec<Range<usize>>>> {
+    let then = find_word(text, branch.clone(), &["then"]).ok_or_else(|| misread("MERGE"))?;
+    match text.word(then + 1) {
+        "insert" => {
+            integrity::check(catalog, table, relation, Change::Insert)?;
+            return inserted(text, then + 1..branch.end, table, relation, catalog).map(Some);
+        }
+        "update" => {
+            let columns = changed(text, then + 3..branch.end)?;
+            if table.key_columns.iter().any(|key| columns.contains(key)) {
+                return Err(update_of_key());
+            }
+            integrity::check(catalog, table, relation, Change::Update(&columns))?;
+            for column in defaults_in(text, then + 3..branch.end, relation)? {
+                integrity::check_sequence(catalog, relation, column)?;
+            }
+        }
+        "delete" => integrity::check(catalog, table, relation, Change::Delete)?,
+        "do" => {}
+        _ => return Err(misread("MERGE")),
+    }
+    Ok(None)
 }
 
 /// The values that `INSERT [(…)] [OVERRIDING …] VALUES (…)` gives to the columns of the key.
@@ -198,11 +208,9 @@ fn inserted(
     for column in relation.columns.iter().filter(|column| !(all && names.contains(&column.name))) {
         integrity::check_sequence(catalog, relation, column)?;
     }
-    let item = |key: &Box<str>| {
-        let place = names.iter().position(|name| name == key)?;
-        items.get(place).cloned()
-    };
-    let key: Option<Vec<_>> = table.key_columns.iter().map(item).collect();
+    let place = |key: &str| names.iter().position(|name| **name == *key);
+    let keys = table.key_columns.iter();
+    let key: Option<Vec<_>> = keys.map(|key| items.get(place(key)?).cloned()).collect();
     key.ok_or_else(not_tied)
 }
 
@@ -214,10 +222,11 @@ fn constants(
 ) -> Refused<Vec<Operand>> {
     let literals = literal_numbers(text);
     let pairs = items.iter().zip(&table.key_columns);
-    let read = |(item, key): (&Range<usize>, &Box<str>)| {
+    let read = |item: &Range<usize>, key: &str| {
         operand::read(text, item.clone(), relation.column(key)?, &literals)
     };
-    pairs.map(read).collect::<Option<Vec<_>>>().ok_or_else(not_tied)
+    let key: Option<Vec<_>> = pairs.map(|(item, key)| read(item, key)).collect();
+    key.ok_or_else(not_tied)
 }
 
 fn not_tied() -> Box<Refusal> {

@@ -272,12 +272,14 @@ fn check(
 pub(super) fn changed(text: &Text<'_>, set: Range<usize>) -> Refused<Vec<Box<str>>> {
     let mut columns = Vec::new();
     for item in split(text, set) {
-        let mut names = vec![item.start..item.start + 1];
-        if text.is_kind(item.start, TokenKind::OpenParen) {
-            let close = text.partner(item.start).ok_or_else(|| misread("SET"))?;
-            names = split(text, item.start + 1..close);
-        }
-        for name in names {
+        let (first, end) = match text.is_kind(item.start, TokenKind::OpenParen) {
+            false => (item.start, item.start + 1),
+            true => {
+                let close = text.partner(item.start).ok_or_else(|| misread("SET"))?;
+                (item.start + 1, close)
+            }
+        };
+        for name in split(text, first..end) {
             let name = text.name(name.start).ok_or_else(|| misread("SET"))?;
             columns.push((*name).into());
         }
@@ -316,8 +318,8 @@ fn with_new_key(
     let literals = literal_numbers(text);
     for item in split(text, set.clone()) {
         let names = changed(text, item.clone())?;
-        let key = |name: &Box<str>| table.key_columns.iter().position(|key| key == name);
-        let Some(at) = names.iter().find_map(key) else { continue };
+        let mut keys = table.key_columns.iter();
+        let Some(at) = keys.position(|key| names.contains(key)) else { continue };
         let value = item.start + 2..item.end;
         if names.len() != 1 || text.raw(item.start + 1) != b"=" {
             return Err(update_of_key());

@@ -369,11 +369,11 @@ pub(super) fn reaches_nothing(name: &str, catalog: Catalog<'_>) -> Refused<()> {
         return refuse("It reaches too many other functions.".into());
     };
     for mentions in reached {
-        let wrong = |inner: &&Box<str>| {
+        let wrong = |inner: &str| {
             let is_table = facts.is_relation(inner) || is_sharded_name(catalog, inner);
             is_table && (mentions.writes || !is_reference_name(catalog, inner))
         };
-        if let Some(table) = mentions.names.iter().find(wrong) {
+        if let Some(table) = mentions.names.iter().find(|inner| wrong(inner)) {
             return refuse(format!("It names \"{table}\", which is not the same on every shard."));
         }
         if mentions.runs_text {
@@ -405,7 +405,8 @@ fn sequence(function: &str) -> Box<Refusal> {
 }
 
 /// How numbers of several shards are kept apart.
-pub(super) const SEQUENCE_HINT: &str = "Take the number first (SELECT nextval(…)) and give it as a value, use pgm.next_id(), or run \
+pub(super) const SEQUENCE_HINT: &str = "Take the number first (SELECT nextval(…)) and give it as a \
+     value, use pgm.next_id(), or run \
      \"pgmanifold map sequences\", which keeps the sequences of the shards apart.";
 
 fn not_loaded() -> Box<Refusal> {

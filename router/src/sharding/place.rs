@@ -8,12 +8,7 @@ use crate::planner::{ReadError, Text, split};
 use std::ops::Range;
 
 /// Where a text goes.
-pub(super) fn place(
-    sql: &[u8],
-    plan: &Plan,
-    catalog: Catalog<'_>,
-    dialect: Dialect,
-) -> Placing {
+pub(super) fn place(sql: &[u8], plan: &Plan, catalog: Catalog<'_>, dialect: Dialect) -> Placing {
     let text = match Text::read(sql, dialect) {
         Ok(text) => text,
         Err(error) => return unreadable(sql, error, catalog),
@@ -46,12 +41,7 @@ fn unreadable(sql: &[u8], error: ReadError, catalog: Catalog<'_>) -> Placing {
     Placing::Refused(Box::new(refusal))
 }
 
-fn one(
-    text: &Text<'_>,
-    at: Range<usize>,
-    plan: &Plan,
-    catalog: Catalog<'_>,
-) -> Refused<Placing> {
+fn one(text: &Text<'_>, at: Range<usize>, plan: &Plan, catalog: Catalog<'_>) -> Refused<Placing> {
     match Form::of(text, at.clone()) {
         Form::Query => select::place(text, at, plan, catalog),
         Form::Cursor { query } => select::place(text, query..at.end, plan, catalog),
@@ -121,11 +111,9 @@ fn is_query(text: &Text<'_>, first: usize, at: &Range<usize>) -> bool {
         return true;
     }
     let writes = |word: &str, _: usize| matches!(word, "insert" | "update" | "delete" | "merge");
-    let holds = |here: usize| {
-        writes(text.word(here), here) && text.is_kind(here - 1, TokenKind::OpenParen)
-    };
-    super::query::find(text, first..at.end, writes).is_none()
-        && !(first + 1..at.end).any(holds)
+    let holds =
+        |here: usize| writes(text.word(here), here) && text.is_kind(here - 1, TokenKind::OpenParen);
+    super::query::find(text, first..at.end, writes).is_none() && !(first + 1..at.end).any(holds)
 }
 
 fn explain(text: &Text<'_>, at: Range<usize>) -> Form {

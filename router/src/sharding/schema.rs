@@ -180,7 +180,7 @@ impl<'a> Catalog<'a> {
             }
             let call = text.is_kind(here + 1, TokenKind::OpenParen);
             let attribute = text.kind_before(here) == Some(TokenKind::Dot);
-            if !call && !(attribute && !schema.is_relation(&name)) {
+            if !call && (!attribute || schema.is_relation(&name)) {
                 continue;
             }
             if matches!(text.word_before(here), "into" | "with" | "recursive") {

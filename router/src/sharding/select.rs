@@ -27,7 +27,8 @@ pub(super) fn place(
     let query = match query::read(text, at.clone()) {
         Ok(query) => query,
         Err(misread) => {
-            return unsharded::place(text, at, catalog, "query").map_err(|r| explained(text, *r, misread));
+            return unsharded::place(text, at, catalog, "query")
+                .map_err(|r| explained(text, *r, misread));
         }
     };
     let literals = conditions::literals(text);
@@ -127,11 +128,15 @@ pub(super) fn spread(
     let Placing::Keyed { also, writes, .. } = placing else {
         return Err(refused("statement", "It needs several shards.", ""));
     };
-    let query = query::read(text, at.clone())
-        .map_err(|misread| refused("query", misread.what, ""))?;
+    let query =
+        query::read(text, at.clone()).map_err(|misread| refused("query", misread.what, ""))?;
     if !also.is_empty() {
         let hint = "Make it a reference table, or read it in a statement of its own.";
-        return Err(refused("table-of-one-shard", "It names a table that lives on one shard.", hint));
+        return Err(refused(
+            "table-of-one-shard",
+            "It names a table that lives on one shard.",
+            hint,
+        ));
     }
     check_words(text, at.clone(), catalog)?;
     let literals = conditions::literals(text);
@@ -145,11 +150,8 @@ pub(super) fn spread(
         Body::Select(select) => answer.select(select, at)?,
         _ => answer.united(&level.rows, at)?,
     };
-    let part = |shard: &ShardId| Part {
-        shard: *shard,
-        sql: sql.clone(),
-        parameters: parameters.clone(),
-    };
+    let part =
+        |shard: &ShardId| Part { shard: *shard, sql: sql.clone(), parameters: parameters.clone() };
     Ok(Spread {
         parts: shards.iter().map(part).collect(),
         merge,
@@ -161,8 +163,10 @@ pub(super) fn spread(
 /// The refusal of something that is only right on one shard.
 pub(super) fn refused(construct: &'static str, why: &str, hint: &'static str) -> Box<Refusal> {
     let hint = match hint {
-        "" => "Restrict the statement to one shard by a condition on the shard key, or compute this \
-               part in the application.",
+        "" => {
+            "Restrict the statement to one shard by a condition on the shard key, or compute this \
+               part in the application."
+        }
         hint => hint,
     };
     let refusal = Refusal::new(construct, "the statement cannot be answered over several shards")
@@ -173,8 +177,22 @@ pub(super) fn refused(construct: &'static str, why: &str, hint: &'static str) ->
 
 /// System columns, whose values are a server's own, and types whose values are its OIDs.
 const LOCAL_NAMES: [&str; 17] = [
-    "ctid", "tableoid", "xmin", "xmax", "cmin", "cmax", "regclass", "regcollation", "regconfig",
-    "regdictionary", "regnamespace", "regoper", "regoperator", "regproc", "regprocedure", "regrole",
+    "ctid",
+    "tableoid",
+    "xmin",
+    "xmax",
+    "cmin",
+    "cmax",
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
     "regtype",
 ];
 
@@ -297,7 +315,8 @@ impl Answer<'_, '_> {
     fn united(&self, rows: &Rows, at: Range<usize>) -> Refused<Sent> {
         let _ = at;
         // LIMIT of the whole is the merge's; the level says so only for what is inside.
-        let (rows, limits) = match (rows, self.query.limit.is_some() || self.query.offset.is_some()) {
+        let (rows, limits) = match (rows, self.query.limit.is_some() || self.query.offset.is_some())
+        {
             (Rows::Whole("limit", _), true) => (&self.levels.united_rows, self.limits()?),
             _ => (rows, Limits::default()),
         };

@@ -41,8 +41,7 @@ pub(super) fn spread(
                 let why = "EXPLAIN over several shards is for queries, and FORMAT TEXT.";
                 return Err(select::refused("explain", why, "Choose a shard by SET pgm.shard."));
             }
-            let mut spread =
-                select::spread(&text, inner..to, placing, shards, catalog, values)?;
+            let mut spread = select::spread(&text, inner..to, placing, shards, catalog, values)?;
             spread.merge = Merge::Headed;
             Ok(spread)
         }

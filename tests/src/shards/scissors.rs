@@ -118,6 +118,8 @@ impl Drop for Scissors {
 async fn relay(client: TcpStream, port: u16, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    // Without it, small messages wait for each other's acknowledgements.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((client_in, client_out), (server_in, server_out)) =
         (client.into_split(), server.into_split());
     let mut up = pin!(carry_up(client_in, server_out, &shared));

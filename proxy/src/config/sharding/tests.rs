@@ -97,7 +97,8 @@ fn distributions_and_tables_make_a_map() {
         name = \"country\"
         kind = \"list\"
         key_types = [\"text\"]
-        lists = [{{ values = [\"fr\", \"de\"], shard = \"s2\" }}, {{ values = \"at\", shard = \"s0\" }}]
+        lists = [{{ values = [\"fr\", \"de\"], shard = \"s2\" }},
+                 {{ values = \"at\", shard = \"s0\" }}]
         [[distribution]]
         name = \"copies\"
         kind = \"reference\"

@@ -137,9 +137,9 @@ async fn compare(random: &mut StdRng, servers: &mut [Server], whole: &mut [Serve
         for row in rows(server).await {
             found.push((number, row));
         }
-        exec::run(server, "truncate c").await.expect("empty");
+        exec::run(server, "delete from c").await.expect("empty");
     }
-    exec::run(&mut whole[0], "truncate c").await.expect("empty");
+    exec::run(&mut whole[0], "delete from c").await.expect("empty");
     match (one, spread) {
         (Ok(one), Ok(spread)) => {
             assert_eq!(one.tag, spread.tag, "{sql}: {shown:?}");
@@ -235,7 +235,7 @@ async fn binary_data(servers: &mut [Server], whole: &mut [Server; 1]) {
                 assert_eq!(usize::from(shard.0), number);
                 count += 1;
             }
-            exec::run(server, "truncate c").await.expect("empty");
+            exec::run(server, "delete from c").await.expect("empty");
         }
         assert_eq!(count, 500);
     }
@@ -249,7 +249,7 @@ async fn reference_tables(servers: &mut [Server]) {
     assert_eq!(done.map_err(|failure| failure.error).expect("copied").tag, "COPY 2");
     for server in servers {
         assert_eq!(rows(server).await.len(), 2);
-        exec::run(server, "truncate c").await.expect("empty");
+        exec::run(server, "delete from c").await.expect("empty");
     }
 }
 
@@ -275,7 +275,7 @@ async fn failures(servers: &mut [Server]) {
         for server in &mut *servers {
             // What one server refuses, others have committed: there is no transaction here.
             assert!(code == "22P04" || rows(server).await.is_empty());
-            exec::run(server, "truncate c").await.expect("empty");
+            exec::run(server, "delete from c").await.expect("empty");
         }
     }
     let none = CopyIn { sql: b"copy nothing from stdin", ..good };

@@ -4,7 +4,7 @@ use super::rig::{Received, Rig, ask, each, everywhere, participants};
 use super::{combined, copied_in, copied_out, order};
 use crate::backend::connection::Server;
 use crate::backend::exec;
-use crate::execute::{Call, ClientSide, Limits, run};
+use crate::execute::{Call, ClientSide, Given, Limits, open_portal, run};
 use crate::wire::stream::{Socket, Stream};
 use bytes::{BufMut, BytesMut};
 use pgmanifold_router::shard_map::ShardId;
@@ -35,6 +35,7 @@ async fn merges_on_real_servers() {
     lines_are_headed(&mut servers).await;
     rows_follow_the_input(&mut servers).await;
     notices_are_told_once(&mut servers).await;
+    portals_give_rows_in_portions(&mut servers).await;
     an_error_stops_the_others(&mut servers).await;
     a_client_that_leaves_stops_all(&mut servers).await;
     order::every_type_is_ordered_as_by_postgres(&rig, &mut servers).await;
@@ -196,6 +197,41 @@ async fn notices_are_told_once(servers: &mut [Server]) {
     };
     assert!(servers.iter().all(style));
     good(servers, everywhere("reset datestyle", Merge::Same), Call::Simple).await;
+}
+
+async fn portals_give_rows_in_portions(servers: &mut [Server]) {
+    let sql = "select id, encode(record_send(row(id)), 'hex') from t order by id desc limit 30";
+    let (_theirs, ours) = UnixStream::pair().unwrap();
+    let mut stream = Stream::Plain(Socket::Unix(ours));
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut client = ClientSide { stream: &mut stream, input: &mut input, output: &mut output };
+    let mut parts = participants(servers);
+    let (bind, limits) = (BytesMut::from(&b"\0\0\0\0\0\0"[..]), Limits::default());
+    let call = Call::Portal { bind: &bind, types: &[] };
+    let spread = everywhere(sql, ordered(0, Some(24)));
+    let portal = open_portal(&mut parts, &spread, &call, &mut client, &limits).await;
+    let mut portal = portal.map_err(|failure| failure.error).expect("opened");
+    for (most, first, rows, given) in [
+        (10, Some("29"), 10, Given::Suspended),
+        (7, Some("19"), 7, Given::Suspended),
+        (7, Some("12"), 7, Given::Suspended),
+        (7, None, 0, Given::Complete("SELECT 0".into())),
+        (0, None, 0, Given::Complete("SELECT 0".into())),
+    ] {
+        let mut out = BytesMut::new();
+        assert_eq!(portal.give(most, &mut out), given);
+        let ids = Received(out.to_vec()).firsts();
+        assert_eq!((ids.first().map(String::as_str), ids.len()), (first, rows));
+    }
+    let concat = everywhere("select repeat('x', 1000) from t, t u", CONCAT);
+    let bounded = Limits { gather_bytes: 100_000, ..limits };
+    let much = open_portal(&mut parts, &concat, &call, &mut client, &bounded).await;
+    assert_eq!(much.expect_err("too much").error.sqlstate, "PGM03");
+    let portal = open_portal(&mut parts, &concat, &call, &mut client, &limits).await;
+    let mut portal = portal.map_err(|failure| failure.error).expect("opened");
+    let mut out = BytesMut::new();
+    assert_eq!(portal.give(1000, &mut out), Given::Complete("SELECT 300".into()));
+    assert!(client.output.is_empty() && parts.iter().all(|part| !part.lost));
 }
 
 async fn an_error_stops_the_others(servers: &mut [Server]) {

@@ -108,19 +108,7 @@ impl Session {
                     (!portal.is_empty()).then_some(Portal::On(shard))
                 })
             }
-            Way::Session => {
-                let replay = || match bound.values.is_empty() {
-                    true => Replay::Text(text.into()),
-                    false => {
-                        Replay::Bound { definition: definition.clone(), values: values.into() }
-                    }
-                };
-                match self.set_everywhere(plan, replay) {
-                    None => Ok(None),
-                    Some(Ok(stop)) => Err(Ok(stop)),
-                    Some(Err(error)) => Err(Err(error)),
-                }
-            }
+            Way::Session => self.bind_setting(text, plan, definition, values),
             Way::CopyIn => Err(Err(copy_refused())),
             Way::Several(_) if calls => Err(Err(super::choice::call_refused())),
             Way::Several(shards) => {
@@ -139,6 +127,26 @@ impl Session {
             Err(Ok(stop)) => Some(stop.into()),
             Err(Err(error)) => Some(self.refuse_batch(error)),
         })
+    }
+
+    /// A statement that changes the session is bound, on all participants.
+    fn bind_setting(
+        &mut self,
+        text: &[u8],
+        plan: &Plan,
+        definition: &[u8],
+        values: &[u8],
+    ) -> Result<Option<Portal>, Result<Stop, SqlError>> {
+        // No formats, and no values.
+        let replay = || match values.starts_with(&[0; 4]) {
+            true => Replay::Text(text.into()),
+            false => Replay::Bound { definition: definition.into(), values: values.into() },
+        };
+        match self.set_everywhere(plan, replay) {
+            None => Ok(None),
+            Some(Ok(stop)) => Err(Ok(stop)),
+            Some(Err(error)) => Err(Err(error)),
+        }
     }
 
     fn put_portal(&mut self, name: &[u8], portal: Portal) -> Option<Step> {

@@ -106,19 +106,19 @@ impl Task<'_> {
         &self,
         parts: &mut [Participant<'_>],
         client: &mut ClientSide<'_>,
+        limits: &Limits,
     ) -> Result<Done, Failure> {
-        let limits = Limits::default();
         match self {
             Self::Spread { spread, call } => {
                 let call = match call {
                     Call::Simple => execute::Call::Simple,
                     Call::Portal { bind, types } => execute::Call::Portal { bind, types },
                 };
-                execute::run(parts, spread, &call, client, &limits).await
+                execute::run(parts, spread, &call, client, limits).await
             }
             Self::Copy { text, plan, map } => {
                 let copy = execute::CopyIn { sql: text, plan, map };
-                execute::copy_in(parts, copy, client, &limits).await
+                execute::copy_in(parts, copy, client, limits).await
             }
         }
     }
@@ -287,7 +287,9 @@ impl Session {
             input: &mut self.input,
             output: &mut self.output,
         };
-        let running = task.run(&mut parts, &mut client);
+        let inexact_floats = !self.knobs.float_exact();
+        let limits = Limits { inexact_floats, ..Limits::default() };
+        let running = task.run(&mut parts, &mut client, &limits);
         let watched = watched(&self.handle, &servers, running).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);

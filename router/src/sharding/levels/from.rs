@@ -18,7 +18,7 @@ pub(crate) struct Shown {
 
 impl<'a> Levels<'a> {
     /// Adds an item of FROM to a scope, whose earlier items it may see: its node.
-    pub(super) fn from_item(&mut self, item: &From, scope: usize) -> usize {
+    pub(super) fn item(&mut self, item: &From, scope: usize) -> usize {
         match item {
             From::Relation(relation) => self.relation(relation),
             From::Query { query, lateral, alias, .. } => {
@@ -35,10 +35,10 @@ impl<'a> Levels<'a> {
                 self.add(Source::Same, name, None, false)
             }
             From::Join { kind, on, left, right, alias } => {
-                let left = self.from_item(left, scope);
+                let left = self.item(left, scope);
                 // LATERAL sees what stands before it in the same join.
                 self.roots(scope).push(left);
-                let right = self.from_item(right, scope);
+                let right = self.item(right, scope);
                 self.roots(scope).pop();
                 let using = match on {
                     On::Natural => Using::Natural,
@@ -295,7 +295,8 @@ impl<'a> Levels<'a> {
     }
 
     fn table_of(&self, leaf: usize) -> Option<&'a crate::facts::schema::Relation> {
-        let (schema, name) = self.tables.iter().find(|(at, ..)| *at == leaf).map(|(_, s, n)| (s, n))?;
+        let (schema, name) =
+            self.tables.iter().find(|(at, ..)| *at == leaf).map(|(_, s, n)| (s, n))?;
         match self.catalog.facts.schema().lookup(schema.as_deref(), name) {
             Lookup::One(relation) => Some(relation),
             _ => None,

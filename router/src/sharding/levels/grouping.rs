@@ -187,12 +187,12 @@ impl Reader<'_, '_> {
     /// Aggregates and window functions of this level.
     fn calls(&self, grouping: &mut Grouping) {
         let text = self.levels.text;
-        let mut spans = vec![self.select.at.start..self.select.targets_at.end];
-        spans.extend(self.select.having.clone());
-        spans.extend(self.query.order_at.clone());
+        let targets = self.select.at.start..self.select.targets_at.end;
+        let others = [self.select.having.clone(), self.query.order_at.clone()];
+        let spans = others.into_iter().flatten().chain([targets]);
         let nested = self.select.nested.iter().chain(&self.query.nested);
         let nested: Vec<Span> = nested.map(|nested| nested.at.clone()).collect();
-        for at in spans.into_iter().flatten() {
+        for at in spans.flatten() {
             if nested.iter().any(|nested| nested.contains(&at)) || !text.is_identifier(at) {
                 continue;
             }

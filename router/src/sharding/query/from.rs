@@ -56,7 +56,9 @@ pub(crate) enum From {
         alias: Option<Alias>,
     },
     /// A call, or several in ROWS FROM.
-    Function { alias: Option<Alias> },
+    Function {
+        alias: Option<Alias>,
+    },
     Join {
         kind: JoinKind,
         on: On,

@@ -27,7 +27,11 @@ impl Edits {
     }
 
     /// The text, and its parameters when they are not the client's as they are.
-    pub(super) fn apply(&self, text: &Text<'_>, values: &Values<'_>) -> (Vec<u8>, Option<Vec<u16>>) {
+    pub(super) fn apply(
+        &self,
+        text: &Text<'_>,
+        values: &Values<'_>,
+    ) -> (Vec<u8>, Option<Vec<u16>>) {
         let replaced = self.0.iter().flat_map(|(from, (to, _))| *from..*to);
         let drops = replaced.into_iter().any(|at| text.is_kind(at, TokenKind::Parameter));
         let dialect = values.dialect;
@@ -104,7 +108,8 @@ impl Output {
 
     fn parameter(&mut self, raw: &[u8]) {
         let digits = raw.get(1..).and_then(|digits| std::str::from_utf8(digits).ok());
-        let number = digits.and_then(|digits| digits.parse::<u16>().ok()).and_then(|n| n.checked_sub(1));
+        let number =
+            digits.and_then(|digits| digits.parse::<u16>().ok()).and_then(|n| n.checked_sub(1));
         let (true, Some(number)) = (self.drops, number) else {
             self.sql.extend_from_slice(raw);
             return;

@@ -5,8 +5,8 @@ use super::refused;
 use super::types::{Fitness, fitness};
 use crate::lexer::TokenKind;
 use crate::planner::{Text, is_call, keywords};
-use crate::sharding::SortKey;
 use crate::sharding::Refusal;
+use crate::sharding::SortKey;
 use crate::sharding::levels::Levels;
 use crate::sharding::named::Refused;
 use crate::sharding::query::{self, Label, OrderItem, Query, Select, Span, Target};
@@ -146,9 +146,11 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
             }
         };
         if is_it {
-            let same = |known: &&Target| source(text, known.at.clone()) == source(text, target.at.clone());
+            let same =
+                |known: &&Target| source(text, known.at.clone()) == source(text, target.at.clone());
             if found.is_some_and(|known| !same(&known)) {
-                let mut refusal = Refusal::new("order-by-name", format!("ORDER BY \"{name}\" is ambiguous"));
+                let mut refusal =
+                    Refusal::new("order-by-name", format!("ORDER BY \"{name}\" is ambiguous"));
                 refusal.sqlstate = "42702";
                 return Err(Box::new(refusal));
             }
@@ -162,9 +164,30 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
 fn made_up(name: &str) -> bool {
     matches!(
         name,
-        "?column?" | "bool" | "int2" | "int4" | "int8" | "float4" | "float8" | "bpchar" | "varchar"
-            | "numeric" | "timetz" | "timestamptz" | "timestamp" | "time" | "interval" | "varbit"
-            | "timezone" | "array" | "row" | "case" | "exists" | "date_part" | "extract" | "btrim"
+        "?column?"
+            | "bool"
+            | "int2"
+            | "int4"
+            | "int8"
+            | "float4"
+            | "float8"
+            | "bpchar"
+            | "varchar"
+            | "numeric"
+            | "timetz"
+            | "timestamptz"
+            | "timestamp"
+            | "time"
+            | "interval"
+            | "varbit"
+            | "timezone"
+            | "array"
+            | "row"
+            | "case"
+            | "exists"
+            | "date_part"
+            | "extract"
+            | "btrim"
     )
 }
 
@@ -181,8 +204,10 @@ fn repeatable(levels: &Levels<'_>, at: Span) -> Refused<()> {
         }
         let Some(name) = text.name(here) else { continue };
         let sets = super::types::is_set_returning(&name);
-        let volatile = matches!(&*name, "random" | "random_normal" | "clock_timestamp" | "timeofday")
-            || name.starts_with("gen_random") || name.starts_with("uuid");
+        let volatile =
+            matches!(&*name, "random" | "random_normal" | "clock_timestamp" | "timeofday")
+                || name.starts_with("gen_random")
+                || name.starts_with("uuid");
         let own = levels.catalog.facts.schema().mentions(&name).is_some();
         if sets || volatile || own {
             let why = format!("ORDER BY computes {name}, which may not give the same again.");

@@ -56,8 +56,24 @@ pub(super) fn fitness(levels: &Levels<'_>, scope: usize, at: Span) -> Fitness {
 
 /// Functions that give a type with one order, whatever they are given.
 const FIT_FUNCTIONS: [&str; 18] = [
-    "abs", "avg", "ceil", "ceiling", "char_length", "count", "date_part", "date_trunc", "floor",
-    "length", "mod", "now", "octet_length", "power", "round", "sqrt", "strpos", "trunc",
+    "abs",
+    "avg",
+    "ceil",
+    "ceiling",
+    "char_length",
+    "count",
+    "date_part",
+    "date_trunc",
+    "floor",
+    "length",
+    "mod",
+    "now",
+    "octet_length",
+    "power",
+    "round",
+    "sqrt",
+    "strpos",
+    "trunc",
 ];
 /// Functions that give one of their arguments, or their sum.
 const PASSING_FUNCTIONS: [&str; 7] =
@@ -94,10 +110,11 @@ fn computed_numbers(levels: &Levels<'_>, scope: usize, at: Span) -> bool {
                     let column = levels.column(scope, &named);
                     // Differences of dates and times are of other types, but those too have
                     // one order, or are intervals.
-                    let is_time = column.as_ref().is_some_and(|column| {
-                        matches!(column.type_oid, 1082 | 1083 | 1114 | 1184)
-                    });
-                    if column_fits(column.as_ref()) != Fitness::Yes || is_time && at.len() > length {
+                    let is_time = column
+                        .as_ref()
+                        .is_some_and(|column| matches!(column.type_oid, 1082 | 1083 | 1114 | 1184));
+                    if column_fits(column.as_ref()) != Fitness::Yes || is_time && at.len() > length
+                    {
                         return false;
                     }
                     here += length - 1;
@@ -113,12 +130,28 @@ fn computed_numbers(levels: &Levels<'_>, scope: usize, at: Span) -> bool {
 /// Functions of PostgreSQL's own that give rows.
 pub(super) fn is_set_returning(name: &str) -> bool {
     const NAMES: [&str; 22] = [
-        "unnest", "regexp_matches", "regexp_split_to_table", "string_to_table", "aclexplode",
-        "json_each", "jsonb_each", "json_each_text", "jsonb_each_text", "json_object_keys",
-        "jsonb_object_keys", "json_array_elements", "jsonb_array_elements",
-        "json_array_elements_text", "jsonb_array_elements_text", "jsonb_path_query",
-        "jsonb_path_query_tz", "json_populate_recordset", "jsonb_populate_recordset",
-        "json_to_recordset", "jsonb_to_recordset", "multirange_unnest",
+        "unnest",
+        "regexp_matches",
+        "regexp_split_to_table",
+        "string_to_table",
+        "aclexplode",
+        "json_each",
+        "jsonb_each",
+        "json_each_text",
+        "jsonb_each_text",
+        "json_object_keys",
+        "jsonb_object_keys",
+        "json_array_elements",
+        "jsonb_array_elements",
+        "json_array_elements_text",
+        "jsonb_array_elements_text",
+        "jsonb_path_query",
+        "jsonb_path_query_tz",
+        "json_populate_recordset",
+        "jsonb_populate_recordset",
+        "json_to_recordset",
+        "jsonb_to_recordset",
+        "multirange_unnest",
     ];
     NAMES.contains(&name)
         || ["generate_", "ts_", "pg_", "row_to_", "query_to_"].iter().any(|p| name.starts_with(p))

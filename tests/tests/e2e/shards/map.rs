@@ -179,17 +179,18 @@ fn the_copy_on_disk_serves_while_the_catalog_is_down() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(mapped.epoch(&without), 0.0, "neither catalog nor copy");
         let sharded = without.client().await;
-        let sql = "select count(*) from orders";
+        let sql = "select id from orders where customer = 1";
         let error = sharded.simple_query(sql).await.expect_err("no map is known");
         println!("without a map: {}", client::text(&error));
         assert_eq!(client::code(&error), "PGM05");
         let plain = client::connect(&without.address, USER, "plain").await;
-        assert_eq!(client::value(&plain, sql).await, "0", "nothing is missing here");
+        client::exec(&plain, sql).await;
 
         // What changes while nobody looks is seen afterwards.
         server.primary.start().expect("the catalog starts");
         mapped.wait_epoch(&without, 1.0).await;
-        assert_eq!(client::value(&sharded, sql).await, "0", "the session goes on");
+        eventually("the session goes on", LIMIT, async || sharded.batch_execute(sql).await.is_ok())
+            .await;
         mapped.succeeds(&["split", "--distribution", "customer", "--at", "5"]).await;
         mapped.wait_epoch(&proxy, 2.0).await;
         mapped.wait_epoch(&without, 2.0).await;

@@ -200,6 +200,8 @@ fn no_statement_meets_two_maps() {
             done.0, done.1
         );
         assert!(done.0 > 100 && done.1 > 100, "{done:?}");
+        // Statements take some milliseconds; whoever only looks now and then is found out here.
+        assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
 
         // Every insert is whole.
         let whole =

@@ -5,13 +5,15 @@
 //! parameters as text, and what becomes of it: `  = ` its placing, `  > ` its shards or, over
 //! several, what they are sent.
 
-use super::{Bound, Catalog, Choice, Placing, Values, choose, copy_plan, place, spread};
-use crate::facts::Facts;
-use crate::golden::{shards_facts, shards_map};
-use crate::lexer::{Dialect, Lexer, Token};
-use crate::plan::Plan;
-use crate::planner::plan;
-use crate::shard_map::ShardMap;
+use pgmanifold_router::facts::Facts;
+use pgmanifold_router::golden::{shards_facts, shards_map};
+use pgmanifold_router::lexer::{Dialect, Lexer, Token};
+use pgmanifold_router::plan::Plan;
+use pgmanifold_router::planner::plan;
+use pgmanifold_router::shard_map::ShardMap;
+use pgmanifold_router::sharding::{
+    Bound, Catalog, Choice, Placing, Values, choose, copy_plan, place, spread,
+};
 use proptest::prelude::*;
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -106,17 +108,17 @@ fn check(file: &str, text: &str, refused: bool) {
 
 #[test]
 fn writes_are_placed() {
-    check("shards_writes.txt", include_str!("../../golden/shards_writes.txt"), false);
+    check("shards_writes.txt", include_str!("../golden/shards_writes.txt"), false);
 }
 
 #[test]
 fn what_shards_cannot_write_is_refused() {
-    check("unsupported_writes.txt", include_str!("../../golden/unsupported_writes.txt"), true);
+    check("unsupported_writes.txt", include_str!("../golden/unsupported_writes.txt"), true);
 }
 
 fn words() -> Vec<&'static str> {
-    let cases = include_str!("../../golden/shards_writes.txt").lines();
-    let refused = include_str!("../../golden/unsupported_writes.txt").lines();
+    let cases = include_str!("../golden/shards_writes.txt").lines();
+    let refused = include_str!("../golden/unsupported_writes.txt").lines();
     let is_case = |line: &&str| !line.starts_with("  ") && !line.starts_with('#');
     cases.chain(refused).filter(is_case).flat_map(str::split_whitespace).collect()
 }
@@ -134,9 +136,11 @@ proptest! {
         let (facts, map) = (&*FACTS, &*MAP);
         let catalog = Catalog { map, facts };
         let begins = [
-            "insert into orders", "insert into orders values (1, 2)", "update orders set", "copy orders",
+            "insert into orders", "insert into orders values (1, 2)", "update orders set",
+            "copy orders",
             "delete from orders", "merge into orders o using lines l on", "create table orders (",
-            "alter table orders", "create unique index on orders", "with x as (delete from", "do", "",
+            "alter table orders", "create unique index on orders", "with x as (delete from", "do",
+            "",
         ];
         let begin = begins.get(first).copied().unwrap_or_default();
         let _ = observe(&format!("{begin} {sql}"), None, catalog);
@@ -175,8 +179,8 @@ proptest! {
             }
         };
         for part in &parts {
-            let mine: Vec<_> =
-                keys.iter().copied().filter(|(_, key)| shard(*key) == Choice::One(part.shard)).collect();
+            let here = |(_, key): &(usize, i64)| shard(*key) == Choice::One(part.shard);
+            let mine: Vec<_> = keys.iter().copied().filter(here).collect();
             prop_assert_eq!(String::from_utf8_lossy(&part.sql), insert(&mine));
         }
         let elsewhere = keys.iter().filter(|(_, key)| {
