@@ -178,6 +178,16 @@ impl FactsStore {
         let _ = answered.wait_for(|answered| *answered >= mark.0).await;
     }
 
+    /// Waits until the relations of a database with shards are known. Waits for ever while there
+    /// is no primary, so the caller sets the limit. Cancel safe.
+    pub async fn schema_known(&self) {
+        let mut answered = self.answered.subscribe();
+        while !self.facts().schema().is_known() {
+            // The sender lives in `self`, so this cannot fail.
+            let _ = answered.changed().await;
+        }
+    }
+
     /// Keeps the facts new until `shutdown` completes. To be run on the control runtime.
     pub async fn run(&self, connector: Arc<Connector>, shutdown: impl Future<Output = ()>) {
         let mut loader = Loader::default();

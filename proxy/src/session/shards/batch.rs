@@ -38,6 +38,9 @@ impl Session {
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Some(Step::Done));
         }
+        if let Some(stop) = self.before_facts(&prepared.plan) {
+            return Ok(Some(stop.into()));
+        }
         if let Some(Placing::Refused(refusal)) = prepared.plan.placing.as_deref()
             && !self.asks_for_shard(&prepared.plan)
         {
@@ -61,7 +64,7 @@ impl Session {
     }
 
     /// The statement or the session names its shard.
-    fn asks_for_shard(&self, plan: &Plan) -> bool {
+    pub(super) fn asks_for_shard(&self, plan: &Plan) -> bool {
         plan.hints.shard.is_some()
             || plan.hints.key.is_some()
             || self.knobs.shard().is_some()
@@ -89,6 +92,9 @@ impl Session {
         }
         if self.has_failed_here() {
             return Ok(None);
+        }
+        if let Some(stop) = self.before_facts(plan) {
+            return Ok(Some(stop.into()));
         }
         let definition = &prepared.statement.body;
         let read = BindValues::read(values, declared(definition))?;
