@@ -3,6 +3,7 @@
 //! (see `own`), which its Sync ends.
 
 use super::super::extended::SYNC;
+use super::super::local::begin_tag;
 use super::super::request::{Step, aborted};
 use super::super::{DeferredBegin, Prepared, Session, Stop, Virtual};
 use super::choice::{Way, may_write, take};
@@ -333,7 +334,7 @@ impl Session {
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
                 self.rest();
-                self.answer(|out| frame::put_command_complete(out, "BEGIN"));
+                self.answer(|out| frame::put_command_complete(out, begin_tag(text)));
             }
             (Some(Transaction::Commit), Virtual::Begun(_)) => self.end_virtual_in_batch("COMMIT"),
             (Some(Transaction::Commit), Virtual::Failed(_)) | (Some(Transaction::Rollback), _) => {

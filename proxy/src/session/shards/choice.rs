@@ -209,6 +209,9 @@ impl Session {
         shards: &[ShardId],
         lifted: Option<&[Token]>,
     ) -> Step {
+        if plan.statements > 1 {
+            return self.refuse_query(several_refused());
+        }
         match self.leave_for_work() {
             Ok(()) => {}
             Err(Ok(stop)) => return stop.into(),
@@ -364,6 +367,11 @@ fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
     let value = KeyValue::from_text(ty, value)
         .ok_or_else(|| bad(format!("invalid key for type {ty}: \"{value}\"")))?;
     map.shard_of(index, &[value]).ok_or_else(|| SqlError::error("PGM04", "no shard has this key"))
+}
+
+fn several_refused() -> SqlError {
+    SqlError::error("PGM03", "several statements in one text cannot run on several shards")
+        .hint("Send each statement as a query of its own, in a transaction if need be.")
 }
 
 pub(super) fn call_refused() -> SqlError {
