@@ -153,6 +153,8 @@ pub enum Placing {
     Session,
     /// Transaction control.
     Transaction,
+    /// Uses a cursor: on the shard where it was declared.
+    Cursor,
     /// Not possible.
     Refused(Box<Refusal>),
 }

@@ -178,6 +178,11 @@ impl FactsStore {
         let _ = answered.wait_for(|answered| *answered >= mark.0).await;
     }
 
+    /// The same for all DDL seen so far.
+    pub async fn refreshed(&self) {
+        self.refreshed_since(DdlMark(self.asked.load(Ordering::Acquire))).await;
+    }
+
     /// Keeps the facts new until `shutdown` completes. To be run on the control runtime.
     pub async fn run(&self, connector: Arc<Connector>, shutdown: impl Future<Output = ()>) {
         let mut loader = Loader::default();

@@ -35,7 +35,8 @@ const GREETINGS_MAX: usize = 1_000;
 /// Pools of one database and user on each shard, by `ShardId`.
 pub type ShardPools = Arc<[Arc<UserPools>]>;
 
-/// The pools of one database and user on one shard, one per host, and what its sessions need beside them.
+/// The pools of one database and user on one shard, one per host, and what its sessions need
+/// beside them.
 pub struct UserPools {
     /// The database.
     pub database: Arc<Database>,

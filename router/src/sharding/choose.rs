@@ -30,7 +30,9 @@ pub(super) fn choose(placing: &Placing, map: &ShardMap, values: &Values<'_>) -> 
             Ok(shards.choice())
         }
         // Who splits the data, or keeps the session's servers, asks for shards by other means.
-        Placing::CopyIn | Placing::Session | Placing::Transaction => Ok(Choice::One(map.home)),
+        Placing::CopyIn | Placing::Session | Placing::Transaction | Placing::Cursor => {
+            Ok(Choice::One(map.home))
+        }
         Placing::Refused(refusal) => Err(refusal.clone()),
     }
 }

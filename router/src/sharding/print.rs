@@ -63,6 +63,7 @@ impl Display for Placing {
                 }
                 Ok(())
             }
+            Self::Cursor => f.write_str("cursor"),
             Self::CopyIn => f.write_str("copy in"),
             Self::Everywhere { outside_transaction: false } => f.write_str("everywhere"),
             Self::Everywhere { outside_transaction: true } => {

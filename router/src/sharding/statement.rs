@@ -34,8 +34,10 @@ pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> 
         "do" => utility::anonymous(text, at, catalog),
         "call" => utility::call(text, at, catalog),
         "declare" => unsharded::place(text, at, catalog, "cursor"),
-        "listen" | "unlisten" | "notify" | "show" | "deallocate" | "fetch" | "move" | "close"
-        | "load" => Ok(Placing::On(catalog.map.home)),
+        "fetch" | "move" | "close" => Ok(Placing::Cursor),
+        "listen" | "unlisten" | "notify" | "show" | "deallocate" | "load" => {
+            Ok(Placing::On(catalog.map.home))
+        }
         _ => unsharded::place(text, at, catalog, "unknown-statement"),
     }
 }

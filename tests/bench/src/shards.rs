@@ -80,7 +80,8 @@ fn copy_binary(from: &Path, scratch: &Scratch) -> Result<()> {
 pub(crate) fn judge(figures: &ShardFigures) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for point in &figures.points {
-        for (what, ratio) in [("CPU", point.cpu_ratio()), ("instructions", point.instruction_ratio())]
+        for (what, ratio) in
+            [("CPU", point.cpu_ratio()), ("instructions", point.instruction_ratio())]
         {
             let Some(ratio) = ratio else { continue };
             verdicts.push(Verdict {

@@ -5,11 +5,8 @@
 use super::super::inlet::{DATABASE, Inlet, Logins, USER};
 use super::super::postgres::{LaunchError, PgCluster, PgClusterOptions};
 use super::super::workload::{connect, describe};
-use bytes::Bytes;
-use futures_util::SinkExt;
 use pgmanifold_router::shard_schema;
 use std::fmt::Write;
-use std::pin::pin;
 use tokio_postgres::Client;
 
 /// Names of the shards, in order.
@@ -24,6 +21,8 @@ pub(super) const CUSTOMERS: u32 = 400;
 pub(super) const ORDERS_EACH: u32 = 5;
 /// Lines of each order.
 const LINES_EACH: u32 = 2;
+/// Rows of one INSERT.
+const ROWS_AT_ONCE: usize = 500;
 
 /// The tables, as the application creates them.
 const SCHEMA: [&str; 5] = [
@@ -168,53 +167,54 @@ pub(super) async fn fill(dsn: &str) -> Result<Client, String> {
     }
     for (table, rows) in [
         ("countries", countries()),
-        ("settings", "open\tyes\ncurrency\teuro\n".to_owned()),
+        ("settings", vec!["('open', 'yes')".to_owned(), "('currency', 'euro')".to_owned()]),
         ("customers", customers()),
         ("orders", orders()),
         ("order_lines", lines()),
     ] {
-        let sql = format!("copy {table} from stdin");
-        let failed = |error: tokio_postgres::Error| describe(&sql, &error);
-        let mut sink = pin!(client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
-        sink.send(rows.into()).await.map_err(failed)?;
-        sink.finish().await.map_err(failed)?;
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            let sql = format!("insert into {table} values {}", rows.join(", "));
+            let failed = |error| describe(&format!("insert into {table}"), &error);
+            client.batch_execute(&sql).await.map_err(failed)?;
+        }
     }
     Ok(client)
 }
 
-fn countries() -> String {
-    "at\tAustria\nde\tGermany\nfr\tFrance\nit\tItaly\npt\tPortugal\n".to_owned()
+fn countries() -> Vec<String> {
+    let all = [
+        ("at", "Austria"),
+        ("de", "Germany"),
+        ("fr", "France"),
+        ("it", "Italy"),
+        ("pt", "Portugal"),
+    ];
+    all.map(|(code, name)| format!("('{code}', '{name}')")).to_vec()
 }
 
-fn customers() -> String {
-    let codes = ["at", "de", "de", "fr", "fr", "fr", "it", "pt"];
-    let mut text = String::new();
-    for id in 1..=CUSTOMERS {
-        let code = codes[id as usize % codes.len()];
-        let _ = writeln!(text, "{id}\tcustomer {id}\t{code}\t{}", 10_000 + id * 7 % 500);
-    }
-    text
+fn customers() -> Vec<String> {
+    let codes = ["at", "de", "de", "fr", "fr", "fr", "it", "pt"].iter().cycle();
+    let row = |(id, code)| format!("({id}, 'customer {id}', '{code}', {})", 10_000 + id * 7 % 500);
+    (1..=CUSTOMERS).zip(codes).map(row).collect()
 }
 
-fn orders() -> String {
-    let mut text = String::new();
-    for (id, number) in all_orders() {
+fn orders() -> Vec<String> {
+    let row = |(id, number)| {
         let (month, day) = (1 + (id + number * 5) % 12, 1 + id * number % 28);
         let total = 500 + (id * 7919 + number * 104_729) % 99_500;
-        let _ = writeln!(text, "{id}\t{number}\t2026-{month:02}-{day:02}\t{total}");
-    }
-    text
+        format!("({id}, {number}, '2026-{month:02}-{day:02}', {total})")
+    };
+    all_orders().map(row).collect()
 }
 
-fn lines() -> String {
-    let mut text = String::new();
-    for (id, number) in all_orders() {
-        for line in 1..=LINES_EACH {
-            let (product, quantity) = ((id + number + line) % 40, 1 + (id * line) % 4);
-            let _ = writeln!(text, "{id}\t{number}\t{line}\tproduct {product}\t{quantity}");
-        }
-    }
-    text
+fn lines() -> Vec<String> {
+    let row = |(id, number, line)| {
+        let (product, quantity) = ((id + number + line) % 40, 1 + (id * line) % 4);
+        format!("({id}, {number}, {line}, 'product {product}', {quantity})")
+    };
+    let all =
+        all_orders().flat_map(|(id, number)| (1..=LINES_EACH).map(move |line| (id, number, line)));
+    all.map(row).collect()
 }
 
 fn all_orders() -> impl Iterator<Item = (u32, u32)> {

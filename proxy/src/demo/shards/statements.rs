@@ -137,7 +137,10 @@ pub(super) async fn run(
         }
         let servers = servers(fleet, &marks)?;
         check(statement, &said, &servers)?;
-        let [north, south] = servers.map(|names| names.join(" "));
+        let [north, south] = servers.map(|names| match names.as_slice() {
+            [] => "·".to_owned(),
+            names => names.join(" "),
+        });
         table.add_row([wrapped(statement.sql), north, south, said.how]);
     }
     Ok(indented(&table))

@@ -10,7 +10,7 @@ use super::{refused, values};
 use crate::wire::error::SqlError;
 use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::lexer::Token;
-use pgmanifold_router::plan::{Effect, Plan};
+use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::planner::is_custom_name;
 use pgmanifold_router::shard_map::{DistributionKind, ShardId, ShardMap};
 use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, Placing, Values};
@@ -55,6 +55,7 @@ impl Session {
                 return Err(refused(refusal));
             }
             Some(Placing::Transaction) => return Ok(Way::Here),
+            Some(Placing::Cursor) => return self.cursor_shard().map(Way::To),
             Some(Placing::Session) => return Ok(Way::Session),
             Some(Placing::CopyIn) => return Ok(Way::CopyIn),
             Some(placing) => placing,
@@ -80,6 +81,29 @@ impl Session {
                 _ => Ok(Way::Several(shards)),
             },
             Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+
+    /// The shard whose server has the session's cursors.
+    ///
+    /// # Errors
+    /// They may be on any of several.
+    fn cursor_shard(&self) -> Result<ShardId, SqlError> {
+        let Some(shards) = &self.shards else { return Ok(ShardId(0)) };
+        let mut holders = self.participants();
+        let parked = (0u16..).map(ShardId).zip(&shards.parked);
+        holders.extend(parked.filter_map(|(id, bench)| {
+            let pins = if id == shards.here { &self.pins } else { &bench.as_ref()?.pins };
+            pins.has(PinReason::HoldCursor).then_some(id)
+        }));
+        holders.sort_unstable();
+        holders.dedup();
+        match *holders.as_slice() {
+            [] => Ok(shards.sharded.home()),
+            [only] => Ok(only),
+            _ => Err(SqlError::error("PGM03", "it is not known which shard has the cursor")
+                .detail("The session has transactions or held cursors on several shards.")
+                .hint("Use cursors in transactions that touch one shard, or name it by pgm.shard.")),
         }
     }
 

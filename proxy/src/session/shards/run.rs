@@ -16,6 +16,10 @@ use pgmanifold_router::plan::Plan;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait for the catalog to be read again after DDL on several shards.
+const FACTS_WAIT: Duration = Duration::from_secs(5);
 
 /// What stops the relay.
 #[derive(Debug)]
@@ -129,6 +133,7 @@ impl Session {
         self.set_state(ClientState::Active);
         // The map in use is that of the statement until it has ended.
         let map = self.shards.as_ref().and_then(|shards| shards.map.clone());
+        let ddl = self.pools.facts.ddl_version();
         let event = match work {
             Work::Join(shard) => self.join(shard).await,
             Work::Others(replay, plan) => {
@@ -147,6 +152,12 @@ impl Session {
             Work::CopyIn { text, plan } => self.copy_in(&text, &plan, map.as_deref()).await,
         };
         drop(map);
+        // The next statement may name what this one has created. One that finds it missing is
+        // refused, so that the wait needs no certain end.
+        if self.pools.facts.ddl_version() != ddl {
+            let facts = Arc::clone(&self.pools.facts);
+            let _ = crate::timer::timeout(FACTS_WAIT, facts.refreshed()).await;
+        }
         event
     }
 

@@ -115,7 +115,13 @@ impl CopyFigures {
                  indexes."
                     .to_owned(),
             ],
-            header: vec!["data", "direct to one server", "split", "ratio", "CPU µs/row of the proxy"],
+            header: vec![
+                "data",
+                "direct to one server",
+                "split",
+                "ratio",
+                "CPU µs/row of the proxy",
+            ],
             rows: vec![row],
         }
     }

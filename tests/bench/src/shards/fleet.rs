@@ -70,7 +70,8 @@ impl<'a> Fleet<'a> {
             let settings = settings.to_vec();
             PgCluster::start(PgClusterOptions { replicas: 0, settings, ..Default::default() })
         };
-        let clusters = SHARDS.map(|_| start()).into_iter().collect::<std::result::Result<Vec<_>, _>>();
+        let clusters =
+            SHARDS.map(|_| start()).into_iter().collect::<std::result::Result<Vec<_>, _>>();
         let fleet = Fleet {
             site,
             clusters: clusters.context("start PostgreSQL")?,
@@ -84,9 +85,8 @@ impl<'a> Fleet<'a> {
 
     fn fill(&self, number: usize) -> Result<()> {
         let primary = &self.clusters[number].primary;
-        let run = |database: &str, sql: &str| {
-            primary.query_in(database, sql).map(drop).context(sql)
-        };
+        let run =
+            |database: &str, sql: &str| primary.query_in(database, sql).map(drop).context(sql);
         run("postgres", &format!("create role {USER} login in role pg_monitor"))?;
         run("postgres", &format!("create database {SHARDED} owner {USER}"))?;
         let number_of_shard = u16::try_from(number).context("the number of a shard")?;
@@ -123,12 +123,7 @@ impl<'a> Fleet<'a> {
         let file = self.site.scratch.join(format!("shards-{port}.conf"));
         std::fs::write(&file, self.configuration(port, http_port)).context(file.display())?;
         self.site.account.own(&file)?;
-        let words = [
-            self.site.scratch.join("pgmanifold"),
-            "run".into(),
-            "--config".into(),
-            file,
-        ];
+        let words = [self.site.scratch.join("pgmanifold"), "run".into(), "--config".into(), file];
         let mut line = wrapper.iter().map(PathBuf::from).chain(words);
         let Some(program) = line.next() else { return fail("no command") };
         let mut command = self.site.account.command(program);

@@ -67,7 +67,9 @@ impl Lookups {
 
     pub(super) fn section(&self) -> Section {
         let row = vec![
-            format!("{LOOKUP_TRANSACTIONS} × (SELECT, UPDATE, SELECT, INSERT, DELETE) with literals"),
+            format!(
+                "{LOOKUP_TRANSACTIONS} × (SELECT, UPDATE, SELECT, INSERT, DELETE) with literals"
+            ),
             format!("{:.0}", self.hits),
             format!("{:.0}", self.misses),
             format!("{:.3}", self.percent()),
@@ -98,10 +100,7 @@ pub(super) fn measure(fleet: &Fleet<'_>, problems: &mut Problems) -> Vec<PointFi
     for figures in &mut all {
         let (mode, clients) = (figures.mode, figures.clients);
         figures.instructions = problems.attempt(|| {
-            Ok((
-                count(fleet, PLAIN, mode, clients)?,
-                count(fleet, SHARDED, mode, clients)?,
-            ))
+            Ok((count(fleet, PLAIN, mode, clients)?, count(fleet, SHARDED, mode, clients)?))
         });
     }
     all
