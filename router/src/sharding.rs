@@ -230,6 +230,8 @@ pub enum ColumnRule {
     Exact,
     /// `bigint` or `numeric`.
     Number,
+    /// No type: whatever it is, it is added up as `double precision`.
+    Floating,
 }
 
 /// How answers of several shards become one.

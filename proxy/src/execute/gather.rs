@@ -84,6 +84,7 @@ impl Carried {
         let inexact = matches!(self.oid, FLOAT4 | FLOAT8);
         match rule {
             ColumnRule::Any => true,
+            ColumnRule::Floating => limits.inexact_floats,
             _ if inexact => limits.inexact_floats,
             ColumnRule::Exact => {
                 self.is_any(&["int2", "int4", "int8", "numeric", "interval", "money"])

@@ -100,6 +100,12 @@ pub(super) fn needs_order(name: &str) -> bool {
         || name.starts_with("json")
 }
 
+/// Whether it computes in `double precision` whatever it is given.
+pub(super) fn is_floating(name: &str) -> bool {
+    matches!(name, "corr" | "covar_pop" | "covar_samp")
+        || (name.starts_with("regr_") && name != "regr_count")
+}
+
 /// Whether its result is the same for floating-point numbers in any order.
 pub(super) fn is_exact(name: &str) -> bool {
     matches!(

@@ -55,6 +55,13 @@ struct Conflict {
     filter: Option<Range<usize>>,
 }
 
+impl Conflict {
+    /// Whether it may leave rows out of RETURNING.
+    fn skips(&self) -> bool {
+        self.set.is_none() || self.filter.is_some()
+    }
+}
+
 /// Where the rows of an INSERT go.
 pub(super) fn place(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> Refused<Placing> {
     if !text.is(at.start + 1, "into") {
@@ -115,7 +122,7 @@ pub(super) fn spread(
     all.dedup();
     let parts = all.iter().map(|shard| part(text, at.start, &insert, &shards, *shard, values));
     let parts = parts.collect();
-    let skips = insert.conflict.is_some()
+    let skips = insert.conflict.as_ref().is_some_and(Conflict::skips)
         || relation.triggers.iter().any(|trigger| trigger.time == TriggerTime::BeforeRow);
     let merge = match insert.returning {
         Some(_) if !skips => Merge::InputOrder(shards),
@@ -269,6 +276,14 @@ fn read<'a>(
             break;
         }
         here += 1;
+    }
+    let width = |row: &Range<usize>| split(text, row.start + 1..row.end - 1).len();
+    let first = rows.first().map(width);
+    if rows.iter().any(|row| Some(width(row)) != first) {
+        // Each shard would see its own rows only, and some may be of equal length.
+        let mut refusal = Refusal::new("rows", "VALUES lists must all be the same length");
+        refusal.sqlstate = "42601";
+        return Err(Box::new(refusal));
     }
     let returning_at = find_word(text, here..at.end, &["returning"]);
     let tail_end = returning_at.unwrap_or(at.end);

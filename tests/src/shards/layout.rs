@@ -124,7 +124,11 @@ impl Layout {
                 format!("{hash} between {} and {}", lower(shard, shards), upper(shard, shards))
             }
             Kind::Range(borders) => {
-                let (column, kind) = (&key[0], &distribution.key_types[0]);
+                let kind = &distribution.key_types[0];
+                // Ranges of text are ranges of its bytes.
+                let is_text = matches!(kind.as_str(), "text" | "varchar");
+                let collation = if is_text { " collate \"C\"" } else { "" };
+                let column = format!("{}{collation}", key[0]);
                 let from = shard.checked_sub(1).and_then(|at| borders.get(at));
                 let from = from.map_or("true".into(), |b| format!("{column} >= '{b}'::{kind}"));
                 let to = borders.get(shard);
@@ -197,7 +201,10 @@ fn hash(types: &[String], key: &[String]) -> String {
         "smallint" | "integer" | "bigint" => format!("hashint8extended({column}::bigint, 0)"),
         "uuid" => format!("uuid_hash_extended({column}, 0)"),
         "bytea" => format!("hashvarlenaextended({column}, 0)"),
-        "date" => format!("hashint4extended({column} - date '2000-01-01', 0)"),
+        "date" => format!(
+            "hashint4extended(case when isfinite({column}) then {column} - date '2000-01-01' \
+             when {column} > '2000-01-01' then 2147483647 else -2147483648 end, 0)"
+        ),
         "timestamptz" => format!("timestamp_hash_extended({column} at time zone 'UTC', 0)"),
         _ => format!("hashtextextended({column}, 0)"),
     };

@@ -216,12 +216,19 @@ impl Builder<'_, '_> {
                 if !adds {
                     continue;
                 }
+                let needed = match aggregates::is_floating(&call.name) {
+                    true => ColumnRule::Floating,
+                    false => ColumnRule::Exact,
+                };
                 for inside in &piece.marks {
                     if let Mark::Column(column, tokens) = inside
                         && call.arguments.contains(&tokens.start)
                         && let Some(rule) = columns.get(column).and_then(|at| rules.get_mut(*at))
                     {
-                        *rule = ColumnRule::Exact;
+                        // A column that is added up in two ways obeys the stricter rule.
+                        if *rule != ColumnRule::Floating {
+                            *rule = needed;
+                        }
                     }
                 }
             }

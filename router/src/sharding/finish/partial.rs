@@ -83,6 +83,13 @@ impl Builder<'_, '_> {
     /// A group's column that a window function adds up must be of an exact type.
     fn rule_of_group(&self, group: &Piece) -> ColumnRule {
         let adds = |call: &Call| call.over && !aggregates::is_exact(&call.name);
+        let floats = |call: &Call| call.over && aggregates::is_floating(&call.name);
+        if self.all().flat_map(|piece| &piece.marks).any(|mark| match mark {
+            Mark::Call(call) => floats(call),
+            Mark::Column(..) | Mark::Collate(_) => false,
+        }) {
+            return ColumnRule::Floating;
+        }
         let added = self.all().any(|piece| {
             piece.marks.iter().any(|mark| match mark {
                 Mark::Call(call) if adds(call) && aggregates::is_aggregate(&call.name) => {

@@ -72,9 +72,13 @@ fn meaning(
     if let Some(name) = named.filter(|_| is_name)
         && let Some(target) = labelled(text, select, &name)?
     {
+        if !matches!(target.label, Label::Column(_)) {
+            not_of_a_star(levels, select, scope, &name)?;
+        }
         return Ok((source(text, target.at.clone()), Some(target.at.clone())));
     }
-    Ok((source(text, at.clone()), Some(at)))
+    // With its parentheses: a sub-select needs them.
+    Ok((source(text, item.at.clone()), Some(at)))
 }
 
 /// `ORDER BY 2`
@@ -148,7 +152,13 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
         if is_it {
             let same =
                 |known: &&Target| source(text, known.at.clone()) == source(text, target.at.clone());
-            if found.is_some_and(|known| !same(&known)) {
+            let is_column = |target: &Target| matches!(target.label, Label::Column(_));
+            if let Some(known) = found.filter(|known| !same(known)) {
+                if is_column(known) && is_column(target) {
+                    // `k` and `t.k` may be the same column.
+                    let why = format!("ORDER BY {name} means several columns of the answer.");
+                    return Err(refused("order-by-name", &why, "Give the column's number."));
+                }
                 let mut refusal =
                     Refusal::new("order-by-name", format!("ORDER BY \"{name}\" is ambiguous"));
                 refusal.sqlstate = "42702";
@@ -158,6 +168,18 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
         }
     }
     Ok(found)
+}
+
+/// A name of an expression must not be one of a column of `*` as well.
+fn not_of_a_star(levels: &Levels<'_>, select: &Select, scope: usize, name: &str) -> Refused<()> {
+    for target in select.targets.iter().filter(|target| target.label == Label::Star) {
+        let columns = levels.star_columns(target.at.clone(), scope);
+        if columns.is_none_or(|columns| columns.iter().any(|column| *column.name == *name)) {
+            let why = format!("ORDER BY {name} may mean several columns of the answer.");
+            return Err(refused("order-by-name", &why, "Give the column another name with AS."));
+        }
+    }
+    Ok(())
 }
 
 /// Names that PostgreSQL gives to columns without a word of theirs being in the text.

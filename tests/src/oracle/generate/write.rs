@@ -160,7 +160,9 @@ impl Generator<'_> {
             "insert into {} as x ({names}) values {rows} on conflict {target} {action}{returning}",
             table.name
         );
-        ("upsert", sql, Check::sequence())
+        // Which rows were left out is not known where the order is made.
+        let skips = action == "do nothing" || action.contains(" where ");
+        ("upsert", sql, if skips { Check::bag() } else { Check::sequence() })
     }
 
     fn insert_select(&mut self) -> (&'static str, String, Check) {
