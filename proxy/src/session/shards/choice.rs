@@ -105,7 +105,9 @@ impl Session {
             [only] => Ok(only),
             _ => Err(SqlError::error("PGM03", "it is not known which shard has the cursor")
                 .detail("The session has transactions or held cursors on several shards.")
-                .hint("Use cursors in transactions that touch one shard, or name it by pgm.shard.")),
+                .hint(
+                    "Use cursors in transactions that touch one shard, or name it by pgm.shard.",
+                )),
         }
     }
 
