@@ -183,6 +183,16 @@ impl FactsStore {
         self.refreshed_since(DdlMark(self.asked.load(Ordering::Acquire))).await;
     }
 
+    /// Waits until the relations of a database with shards are known. Waits for ever while there
+    /// is no primary, so the caller sets the limit. Cancel safe.
+    pub async fn schema_known(&self) {
+        let mut answered = self.answered.subscribe();
+        while !self.facts().schema().is_known() {
+            // The sender lives in `self`, so this cannot fail.
+            let _ = answered.changed().await;
+        }
+    }
+
     /// Keeps the facts new until `shutdown` completes. To be run on the control runtime.
     pub async fn run(&self, connector: Arc<Connector>, shutdown: impl Future<Output = ()>) {
         let mut loader = Loader::default();

@@ -11,6 +11,7 @@ use crate::session::knobs;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
 use bytes::BytesMut;
+use pgmanifold_router::lexer::{Dialect, Lexer};
 use pgmanifold_router::plan::{LocalCommand, PinReason};
 use std::sync::Arc;
 
@@ -61,6 +62,20 @@ fn one_server_only(name: &str) -> SqlError {
     SqlError::error("PGM03", format!("pgm.{name} is not possible over shards"))
         .detail("A token says how far one server's log has come, and every shard has a log.")
         .hint("A session always sees what it has written itself.")
+}
+
+/// START TRANSACTION has a command tag of its own.
+pub(super) fn begin_tag(text: &[u8]) -> &'static str {
+    if starts(text) { "START TRANSACTION" } else { "BEGIN" }
+}
+
+fn starts(text: &[u8]) -> bool {
+    let mut lexer = match Lexer::new(text, Dialect::default()) {
+        Ok(lexer) => lexer,
+        Err(_) => return false,
+    };
+    let first = lexer.next_token().ok().flatten();
+    first.is_some_and(|token| token.text(text).eq_ignore_ascii_case(b"start"))
 }
 
 fn shown(command: &LocalCommand, rows: Vec<Vec<String>>) -> Answer {

@@ -287,15 +287,14 @@ impl Session {
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
         let dialect = begin.startup.dialect(&begin.greeting);
         let handle = Arc::clone(begin.guards.registration.handle());
-        let shards = Shards::new(&begin);
         let pins = Pins::new(&begin.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
+            shards: Shards::new(&begin),
             client: begin.client,
             input: BytesMut::new(),
             output: begin.output,
             lease: None,
             pools: begin.pools,
-            shards,
             shared: begin.shared,
             worker: begin.worker,
             handle,

@@ -1,6 +1,7 @@
 //! Owns the reading of a client's messages: borders, bounds, and the simple query protocol.
 
 use super::knobs::Scope;
+use super::local::begin_tag;
 use super::planning::{Planner, unplanned};
 use super::shards::Answer;
 use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
@@ -10,7 +11,6 @@ use crate::metrics::{Origin, RouteKind};
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
-use pgmanifold_router::lexer::{Dialect, Lexer};
 use pgmanifold_router::plan::{Effect, Plan, Transaction};
 use pgmanifold_router::route::Target;
 use std::sync::Arc;
@@ -241,7 +241,7 @@ impl Session {
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
                 self.rest();
-                self.answer_complete(if starts(text) { "START TRANSACTION" } else { "BEGIN" });
+                self.answer_complete(begin_tag(text));
             }
             (Virtual::Begun(_), Some(Transaction::Commit)) if !chains(text) => {
                 self.end_virtual("COMMIT");
@@ -483,16 +483,6 @@ fn ends_transaction(plan: &Plan) -> bool {
 fn may_end_failure(plan: &Plan) -> bool {
     let controls = plan.transaction.is_some() || plan.has_transaction_control;
     controls || plan.statements == 0 || plan.effect == Effect::Unknown
-}
-
-/// START TRANSACTION has a command tag of its own.
-fn starts(text: &[u8]) -> bool {
-    let mut lexer = match Lexer::new(text, Dialect::default()) {
-        Ok(lexer) => lexer,
-        Err(_) => return false,
-    };
-    let first = lexer.next_token().ok().flatten();
-    first.is_some_and(|token| token.text(text).eq_ignore_ascii_case(b"start"))
 }
 
 pub(super) fn chains(text: &[u8]) -> bool {

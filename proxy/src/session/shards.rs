@@ -3,8 +3,8 @@
 //!
 //! What belongs to one shard's server (a `Bench`) is exchanged as a whole when the session turns
 //! to another shard; a statement for one shard then goes the way of any other database. What
-//! needs several shards at once stops the relay and runs in `run`, `copy` and `ends`. Statements are
-//! read, and shards are chosen, by the router alone.
+//! needs several shards at once stops the relay and runs in `run`, `copy` and `ends`. Statements
+//! are read, and shards are chosen, by the router alone.
 //!
 //! ```text
 //!   statement ──► choice ──► one shard ──► turn ──► the usual way

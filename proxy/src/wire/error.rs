@@ -81,11 +81,8 @@ impl SqlError {
             Severity::Fatal => "FATAL",
             Severity::Notice => "NOTICE",
         };
-        let optional = [
-            (b'D', self.detail.as_deref()),
-            (b'H', self.hint.as_deref()),
-            (b'R', self.routine),
-        ];
+        let optional =
+            [(b'D', self.detail.as_deref()), (b'H', self.hint.as_deref()), (b'R', self.routine)];
         let fields = [(b'S', severity), (b'V', severity), (b'C', &*self.sqlstate)]
             .into_iter()
             .chain([(b'M', &*self.message)])

@@ -63,10 +63,7 @@ fn explained(
         _ => statement::place(text, at, catalog)?,
     };
     match placing {
-        Placing::Everywhere { .. }
-        | Placing::Session
-        | Placing::Transaction
-        | Placing::Cursor => {
+        Placing::Everywhere { .. } | Placing::Session | Placing::Transaction | Placing::Cursor => {
             Ok(Placing::On(catalog.map.home))
         }
         Placing::CopyIn => Ok(Placing::On(catalog.map.home)),

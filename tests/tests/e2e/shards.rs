@@ -1,11 +1,11 @@
 //! Sharded databases: the answers of three shards behind the proxy are those of one server.
 
 mod cases;
-mod map;
-mod map_change;
 mod catalog_sql;
 mod chaos;
 mod hash;
+mod map;
+mod map_change;
 mod oracle;
 mod session;
 mod two_phase;

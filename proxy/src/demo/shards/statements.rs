@@ -28,38 +28,44 @@ struct Statement {
 
 /// Answers with more than one row are in an order that leaves no choice.
 const STATEMENTS: [Statement; 13] = [
-    Statement { sql: "select name from customers where id = 42", goes: Goes::Key },
-    Statement {
-        sql: "select o.number, sum(l.quantity) from orders o join order_lines l on l.customer_id = o.customer_id and l.order_number = o.number where o.customer_id = 42 group by o.number order by o.number",
-        goes: Goes::Key,
-    },
-    Statement { sql: "insert into orders values (42, 6, '2026-11-22', 4200)", goes: Goes::Key },
-    Statement { sql: "select name from countries order by code", goes: Goes::Any },
-    Statement { sql: "update settings set value = 'no' where name = 'open'", goes: Goes::Home },
-    Statement {
-        sql: "select count(*), sum(total_cents), avg(total_cents) from orders",
-        goes: Goes::All,
-    },
-    Statement {
-        sql: "select customer_id, number, total_cents from orders order by total_cents desc, customer_id, number limit 3",
-        goes: Goes::All,
-    },
-    Statement {
-        sql: "select c.name, count(*) from orders o join customers c on c.id = o.customer_id where o.total_cents > 99000 group by c.id, c.name order by c.id",
-        goes: Goes::All,
-    },
-    Statement {
-        sql: "insert into customers values (501, 'Ana', 'pt', 0), (502, 'Bruno', 'it', 0), (503, 'Chloé', 'fr', 0), (504, 'Dora', 'de', 0) returning id",
-        goes: Goes::All,
-    },
-    Statement {
-        sql: "update orders set total_cents = total_cents + 100 where placed_on < '2026-02-01'",
-        goes: Goes::All,
-    },
-    Statement { sql: "insert into countries values ('es', 'Spain')", goes: Goes::All },
-    Statement { sql: "create index on orders (placed_on)", goes: Goes::All },
-    Statement { sql: SCATTER, goes: Goes::All },
+    to(Goes::Key, "select name from customers where id = 42"),
+    to(
+        Goes::Key,
+        "select o.number, sum(l.quantity) from orders o join order_lines l \
+         on l.customer_id = o.customer_id and l.order_number = o.number \
+         where o.customer_id = 42 group by o.number order by o.number",
+    ),
+    to(Goes::Key, "insert into orders values (42, 6, '2026-11-22', 4200)"),
+    to(Goes::Any, "select name from countries order by code"),
+    to(Goes::Home, "update settings set value = 'no' where name = 'open'"),
+    to(Goes::All, "select count(*), sum(total_cents), avg(total_cents) from orders"),
+    to(
+        Goes::All,
+        "select customer_id, number, total_cents from orders \
+         order by total_cents desc, customer_id, number limit 3",
+    ),
+    to(
+        Goes::All,
+        "select c.name, count(*) from orders o join customers c on c.id = o.customer_id \
+         where o.total_cents > 99000 group by c.id, c.name order by c.id",
+    ),
+    to(
+        Goes::All,
+        "insert into customers values (501, 'Ana', 'pt', 0), (502, 'Bruno', 'it', 0), \
+         (503, 'Chloé', 'fr', 0), (504, 'Dora', 'de', 0) returning id",
+    ),
+    to(
+        Goes::All,
+        "update orders set total_cents = total_cents + 100 where placed_on < '2026-02-01'",
+    ),
+    to(Goes::All, "insert into countries values ('es', 'Spain')"),
+    to(Goes::All, "create index on orders (placed_on)"),
+    to(Goes::All, SCATTER),
 ];
+
+const fn to(goes: Goes, sql: &'static str) -> Statement {
+    Statement { sql, goes }
+}
 
 /// The scatter whose answer is shown.
 pub(super) const SCATTER: &str = "select k.name, count(*), sum(o.total_cents) as cents \

@@ -21,8 +21,8 @@ const SETTLE: Duration = Duration::from_secs(10);
 pub(super) async fn run(fleet: &Fleet, client: &Client) -> Result<(), String> {
     let (from, to) = customers(fleet)?;
     say(&format!(
-        "\none transaction over both shards: {CENTS} cents from customer {from} (north) to customer \
-         {to} (south)"
+        "\none transaction over both shards: {CENTS} cents from customer {from} (north) \
+         to customer {to} (south)"
     ));
     let look = || balances(fleet, [from, to]);
     let transfer = [

@@ -3,6 +3,7 @@
 //! (see `own`), which its Sync ends.
 
 use super::super::extended::SYNC;
+use super::super::local::begin_tag;
 use super::super::request::{Step, aborted};
 use super::super::{DeferredBegin, Prepared, Session, Stop, Virtual};
 use super::choice::{Way, may_write, take};
@@ -38,6 +39,9 @@ impl Session {
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Some(Step::Done));
         }
+        if let Some(stop) = self.before_facts(&prepared.plan) {
+            return Ok(Some(stop.into()));
+        }
         if let Some(Placing::Refused(refusal)) = prepared.plan.placing.as_deref()
             && !self.asks_for_shard(&prepared.plan)
         {
@@ -61,7 +65,7 @@ impl Session {
     }
 
     /// The statement or the session names its shard.
-    fn asks_for_shard(&self, plan: &Plan) -> bool {
+    pub(super) fn asks_for_shard(&self, plan: &Plan) -> bool {
         plan.hints.shard.is_some()
             || plan.hints.key.is_some()
             || self.knobs.shard().is_some()
@@ -89,6 +93,9 @@ impl Session {
         }
         if self.has_failed_here() {
             return Ok(None);
+        }
+        if let Some(stop) = self.before_facts(plan) {
+            return Ok(Some(stop.into()));
         }
         let definition = &prepared.statement.body;
         let read = BindValues::read(values, declared(definition))?;
@@ -327,7 +334,7 @@ impl Session {
                 let begin = DeferredBegin { text: text.into(), kind };
                 self.virtual_transaction = Virtual::Begun(Box::new(begin));
                 self.rest();
-                self.answer(|out| frame::put_command_complete(out, "BEGIN"));
+                self.answer(|out| frame::put_command_complete(out, begin_tag(text)));
             }
             (Some(Transaction::Commit), Virtual::Begun(_)) => self.end_virtual_in_batch("COMMIT"),
             (Some(Transaction::Commit), Virtual::Failed(_)) | (Some(Transaction::Rollback), _) => {

@@ -1,12 +1,14 @@
 //! Owns the choice of shards for one execution: by the session's or the statement's own word, or
 //! else by what the router reads in the statement and its values.
 
+use super::super::place::cancelled;
 use super::super::request::Step;
 use super::super::{Event, Session, Stop};
 use super::log::Replay;
 use super::run::{Call, Spread, Work};
 use super::turn::work;
 use super::{refused, values};
+use crate::timer::timeout;
 use crate::wire::error::SqlError;
 use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::lexer::Token;
@@ -103,7 +105,9 @@ impl Session {
             [only] => Ok(only),
             _ => Err(SqlError::error("PGM03", "it is not known which shard has the cursor")
                 .detail("The session has transactions or held cursors on several shards.")
-                .hint("Use cursors in transactions that touch one shard, or name it by pgm.shard.")),
+                .hint(
+                    "Use cursors in transactions that touch one shard, or name it by pgm.shard.",
+                )),
         }
     }
 
@@ -136,6 +140,35 @@ impl Session {
         key.map(|key| shard_of_key(map, key)).transpose()
     }
 
+    /// A statement that cannot be placed before the catalog is known waits for it.
+    pub(super) fn before_facts(&self, plan: &Plan) -> Option<Stop> {
+        let unknown = match plan.placing.as_deref() {
+            Some(Placing::Refused(refusal)) => refusal.construct == "facts",
+            _ => false,
+        };
+        let waits = unknown
+            && self.refused.is_none()
+            && !self.asks_for_shard(plan)
+            && !self.pools.facts.facts().schema().is_known();
+        waits.then(|| work(Work::Facts))
+    }
+
+    /// Waits for the catalog, as long as a statement may wait for a server.
+    pub(super) async fn wait_for_facts(&mut self) {
+        let (facts, limit) = (Arc::clone(&self.pools.facts), self.pools.database.checkout_timeout);
+        self.start_waiting();
+        let handle = Arc::clone(&self.handle);
+        let refused = tokio::select! {
+            known = timeout(limit, facts.schema_known()) => known.err().map(|_| {
+                SqlError::error("57P03", "the catalog of the database is not loaded yet")
+                    .hint("Try again in a moment.")
+            }),
+            () = handle.wait_cancelled() => Some(cancelled()),
+        };
+        self.handle.end_wait();
+        self.refused = refused.map(Box::new);
+    }
+
     /// To be called for a simple query that is neither answered here nor transaction control.
     /// `None` when it goes on to the server at hand.
     pub(in crate::session) fn place_query(
@@ -152,6 +185,9 @@ impl Session {
         // The request waited for a server, which it was refused.
         if self.refused.is_some() {
             return None;
+        }
+        if let Some(stop) = self.before_facts(plan) {
+            return Some(stop.into());
         }
         let way = match self.way(text, plan, lifted, None) {
             Ok(way) => way,
@@ -199,6 +235,9 @@ impl Session {
         shards: &[ShardId],
         lifted: Option<&[Token]>,
     ) -> Step {
+        if plan.statements > 1 {
+            return self.refuse_query(several_refused());
+        }
         match self.leave_for_work() {
             Ok(()) => {}
             Err(Ok(stop)) => return stop.into(),
@@ -354,6 +393,11 @@ fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
     let value = KeyValue::from_text(ty, value)
         .ok_or_else(|| bad(format!("invalid key for type {ty}: \"{value}\"")))?;
     map.shard_of(index, &[value]).ok_or_else(|| SqlError::error("PGM04", "no shard has this key"))
+}
+
+fn several_refused() -> SqlError {
+    SqlError::error("PGM03", "several statements in one text cannot run on several shards")
+        .hint("Send each statement as a query of its own, in a transaction if need be.")
 }
 
 pub(super) fn call_refused() -> SqlError {

@@ -32,6 +32,8 @@ pub(in crate::session) enum Work {
     All { replay: Replay, plan: Arc<Plan>, tag: &'static str },
     /// This shard must show what the session has committed; the statement comes again.
     Finish(ShardId),
+    /// The catalog must be known first; the statement comes again.
+    Facts,
     /// Ends a transaction of several shards.
     End {
         /// COMMIT, not ROLLBACK.
@@ -138,6 +140,10 @@ impl Session {
             Work::Join(shard) => self.join(shard).await,
             Work::Others(replay, plan) => {
                 self.run_on_others(&replay, &plan).await;
+                None
+            }
+            Work::Facts => {
+                self.wait_for_facts().await;
                 None
             }
             Work::All { replay, plan, tag } => self.run_on_all(&replay, &plan, tag).await,

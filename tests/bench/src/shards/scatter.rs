@@ -19,7 +19,8 @@ const STATEMENTS: [(&str, &str, usize); 2] = [
     ),
     (
         "ORDER BY … LIMIT 10 that sorts",
-        "select aid, abalance from accounts where abalance % 7 = 3 order by abalance + aid, aid limit 10",
+        "select aid, abalance from accounts where abalance % 7 = 3 \
+         order by abalance + aid, aid limit 10",
         40,
     ),
 ];

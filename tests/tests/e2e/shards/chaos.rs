@@ -14,7 +14,7 @@ use pgmanifold_tests::shards::commits::kill_backends;
 use pgmanifold_tests::shards::layout::Layout;
 use pgmanifold_tests::shards::servers::SHARDS;
 use pgmanifold_tests::shards::{Options, Shards};
-use pgmanifold_tests::{eventually, random, run};
+use pgmanifold_tests::{client, eventually, random, run};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
@@ -78,6 +78,9 @@ fn kills_never_split_a_transaction() {
         let recovered = chaos.recovered + chaos.proxies.iter().map(recovered).sum::<usize>();
         println!("struck: {:?}; recovered: {recovered} parts", chaos.struck);
         let figures = ledger.figures();
+        if figures.acknowledged <= kills {
+            println!("{}", chaos.proxies[0].log());
+        }
         assert!(figures.acknowledged > kills, "too little was done: {}", ledger.summary());
     });
 }
@@ -103,6 +106,9 @@ impl Chaos {
         }
         let addresses = proxies.iter().map(Process::address).collect();
         let crowd = Crowd::new(&shards.database, ACCOUNTS, addresses);
+        for proxy in &proxies {
+            wait_ready(proxy, &shards.database).await;
+        }
         Chaos { shards, proxies, config, crowd, struck: BTreeMap::new(), started: 2, recovered: 0 }
     }
 
@@ -147,6 +153,7 @@ impl Chaos {
         let name = format!("chaos{}", self.started);
         self.started += 1;
         self.proxies[number] = Process::start(&name, &self.config).await;
+        wait_ready(&self.proxies[number], &self.shards.database).await;
         self.crowd.set_address(number, self.proxies[number].address());
     }
 
@@ -180,6 +187,16 @@ impl Chaos {
         })
         .await;
     }
+}
+
+/// Waits until a proxy knows the tables: until then it refuses everything.
+async fn wait_ready(proxy: &Process, database: &str) {
+    let config = client::config(&proxy.address(), "app", database);
+    eventually("a proxy knows the tables", SETTLE, async || {
+        let Ok(client) = client::try_connect(&config).await else { return false };
+        client.simple_query("update accounts set balance = balance where id = 1").await.is_ok()
+    })
+    .await;
 }
 
 /// How many parts a proxy has ended that somebody had left.

@@ -151,7 +151,8 @@ impl Crowd {
                 if !client.is_closed() {
                     let _ = call(client, "rollback").await;
                 }
-                return Told::Refused(format!("{sql}: {}", text(&error)));
+                let verb = sql.split(' ').next().unwrap_or_default();
+                return Told::Refused(format!("{verb}: {}", text(&error)));
             }
         }
         told(call(client, "commit").await)
@@ -177,9 +178,7 @@ fn told(result: Result<(), Option<Error>>) -> Told {
     let doubt = match code.as_deref() {
         None => true,
         // What a server says of its end is passed on; what it did before is not known.
-        Some(code) => {
-            code == "PGM06" || code == "08007" || code.starts_with("57P") || code.starts_with("08")
-        }
+        Some(code) => matches!(code, "PGM06" | "57P01" | "57P02") || code.starts_with("08"),
     };
     let text = text(&error);
     if doubt { Told::Unknown(text) } else { Told::Refused(text) }

@@ -83,7 +83,9 @@ impl Ledger {
         let mut errors: BTreeMap<&str, u32> = BTreeMap::new();
         for operation in &self.operations {
             if let Told::Refused(text) | Told::Unknown(text) = &operation.told {
-                *errors.entry(text.split(':').next_back().unwrap_or(text)).or_default() += 1;
+                let short = text.split(" (detail").next().unwrap_or(text);
+                let short = short.rsplit("ERROR ").next().unwrap_or(short);
+                *errors.entry(short).or_default() += 1;
             }
         }
         format!("{:?} {errors:?}", self.figures())
