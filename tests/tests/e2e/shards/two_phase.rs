@@ -317,3 +317,21 @@ async fn without_prepared_transactions(shards: &Shards, commits: &Commits, proce
     assert!(error.error.hint.as_deref().unwrap_or_default().contains("map init"));
     assert_eq!(shown(shards, 7), 0);
 }
+
+/// The steps above do prove something: without the decision, one of them splits a transaction.
+#[test]
+fn without_decisions_a_transaction_is_split() {
+    run(60, async {
+        let (shards, commits) = start("undecided", false).await;
+        let forgetful = "create or replace function pgm.decide(gid text, secret text, parts text) \
+                         returns void language plpgsql as $$ begin end $$";
+        shards.shard(0).query_in(&shards.database, forgetful).expect("a function");
+        let _other = commits.process(INTERVAL, RESOLVE);
+        let process = commits.process(INTERVAL, RESOLVE);
+        let transaction = commits.begin(&insert(&[0, 1, 2], 1)).await;
+        let at = (1, 3, When::Before);
+        dies(&shards, &commits, transaction, (process, Dies::Coordinator), at).await;
+        nothing_prepared(&shards).await;
+        assert!([1, 2].contains(&shown(&shards, 1)), "on {} shards", shown(&shards, 1));
+    });
+}
