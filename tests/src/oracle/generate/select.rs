@@ -76,7 +76,7 @@ impl Select {
             check.order = Order::Keys((0..self.targets.len()).collect());
         } else if self.limit.is_some() {
             check.order = Order::Count;
-            check.within = (!has_parameters).then(|| self.unlimited());
+            check.within = (!has_parameters && !loose).then(|| self.unlimited());
         }
         check
     }
