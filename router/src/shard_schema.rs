@@ -11,8 +11,8 @@ pub const VERSION: u32 = 1;
 /// Shards are numbered from 0 up to this.
 pub const NUMBER_MAX: u16 = 4095;
 
-/// Asks a shard whether it has the schema, for its `max_prepared_transactions`, whether the login is
-/// a superuser, and whether it may resolve.
+/// Asks a shard whether it has the schema, for its `max_prepared_transactions`, whether the login
+/// is a superuser, and whether it may resolve.
 pub const CHECK: &str = "\
 select pg_catalog.to_regclass('pgm.this_shard') is not null, \
  pg_catalog.current_setting('max_prepared_transactions')::integer, \

@@ -18,11 +18,11 @@ use proptest::prelude::*;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-static FACTS: LazyLock<Facts> = LazyLock::new(|| shards_facts().unwrap());
-static MAP: LazyLock<ShardMap> = LazyLock::new(|| shards_map().unwrap());
+static FACTS: LazyLock<Facts> = LazyLock::new(|| shards_facts().expect("works"));
+static MAP: LazyLock<ShardMap> = LazyLock::new(|| shards_map().expect("works"));
 
 fn literals(sql: &[u8]) -> Vec<Token> {
-    let mut lexer = Lexer::new(sql, Dialect::default()).unwrap();
+    let mut lexer = Lexer::new(sql, Dialect::default()).expect("works");
     let mut tokens = Vec::new();
     while let Ok(Some(token)) = lexer.next_token() {
         if token.kind.is_literal() {
@@ -48,8 +48,8 @@ fn observe(sql: &str, parameters: Option<&str>, catalog: Catalog<'_>) -> String 
     };
     if placing == Placing::CopyIn {
         match copy_plan(sql.as_bytes(), catalog, Dialect::default()) {
-            Ok(plan) => writeln!(out, "  > {plan}").unwrap(),
-            Err(refusal) => writeln!(out, "  > refused: {refusal}").unwrap(),
+            Ok(plan) => writeln!(out, "  > {plan}").expect("works"),
+            Err(refusal) => writeln!(out, "  > refused: {refusal}").expect("works"),
         }
         return out;
     }
@@ -58,11 +58,11 @@ fn observe(sql: &str, parameters: Option<&str>, catalog: Catalog<'_>) -> String 
     }
     match choose(&placing, catalog.map, &values) {
         Ok(Choice::Several(shards)) => match spread(&placing, &shards, catalog, &values) {
-            Ok(spread) => writeln!(out, "  > {spread}").unwrap(),
-            Err(refusal) => writeln!(out, "  > refused: {refusal}").unwrap(),
+            Ok(spread) => writeln!(out, "  > {spread}").expect("works"),
+            Err(refusal) => writeln!(out, "  > refused: {refusal}").expect("works"),
         },
-        Ok(choice) => writeln!(out, "  > {choice}").unwrap(),
-        Err(refusal) => writeln!(out, "  > refused: {refusal}").unwrap(),
+        Ok(choice) => writeln!(out, "  > {choice}").expect("works"),
+        Err(refusal) => writeln!(out, "  > refused: {refusal}").expect("works"),
     }
     out.replace('\n', "⏎").replace("⏎  > ", "\n  > ").trim_end_matches('⏎').to_string() + "\n"
 }
@@ -75,20 +75,20 @@ fn check(file: &str, text: &str, refused: bool) {
     let (mut count, mut misplaced) = (0, String::new());
     while let Some(line) = lines.next() {
         if line.is_empty() || line.starts_with('#') {
-            writeln!(seen, "{line}").unwrap();
+            writeln!(seen, "{line}").expect("works");
             continue;
         }
-        writeln!(seen, "{line}").unwrap();
+        writeln!(seen, "{line}").expect("works");
         let parameters = lines.next_if(|line| line.starts_with("  $ "));
         if let Some(parameters) = parameters {
-            writeln!(seen, "{parameters}").unwrap();
+            writeln!(seen, "{parameters}").expect("works");
         }
         while lines.next_if(|line| line.starts_with("  = ") || line.starts_with("  > ")).is_some() {
         }
         let parameters = parameters.and_then(|line| line.get(4..));
         let observed = observe(&line.replace('⏎', "\n"), parameters, catalog);
         if observed.contains("refused: ") != refused {
-            writeln!(misplaced, "{line}\n{observed}").unwrap();
+            writeln!(misplaced, "{line}\n{observed}").expect("works");
         }
         seen.push_str(&observed);
         count += 1;
@@ -96,7 +96,7 @@ fn check(file: &str, text: &str, refused: bool) {
     assert!(misplaced.is_empty(), "cases in the wrong file:\n{misplaced}");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         let path = format!("{}/golden/{file}", env!("CARGO_MANIFEST_DIR"));
-        std::fs::write(path, &seen).unwrap();
+        std::fs::write(path, &seen).expect("works");
         return;
     }
     for (at, (wanted, seen)) in text.lines().zip(seen.lines()).enumerate() {
@@ -162,7 +162,7 @@ proptest! {
                 sql: sql.as_bytes(), literals: &literals, dialect: Dialect::default(), bound: None,
             };
             let placing = place(sql.as_bytes(), &Plan::default(), catalog, Dialect::default());
-            choose(&placing, catalog.map, &values).unwrap()
+            choose(&placing, catalog.map, &values).expect("works")
         };
         let keys: Vec<(usize, i64)> = keys.into_iter().enumerate().collect();
         let sql = insert(&keys);
@@ -171,8 +171,8 @@ proptest! {
             sql: sql.as_bytes(), literals: &literals, dialect: Dialect::default(), bound: None,
         };
         let placing = place(sql.as_bytes(), &Plan::default(), catalog, Dialect::default());
-        let parts = match choose(&placing, catalog.map, &values).unwrap() {
-            Choice::Several(shards) => spread(&placing, &shards, catalog, &values).unwrap().parts,
+        let parts = match choose(&placing, catalog.map, &values).expect("works") {
+            Choice::Several(shards) => spread(&placing, &shards, catalog, &values).expect("works").parts,
             one => {
                 prop_assert!(keys.iter().all(|(_, key)| shard(*key) == one));
                 return Ok(());

@@ -285,11 +285,11 @@ impl Session {
     /// A session that is about to greet its client.
     pub fn new(begin: Beginning) -> Self {
         let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
-        let dialect = begin.startup.dialect(&begin.greeting);
         let handle = Arc::clone(begin.guards.registration.handle());
         let pins = Pins::new(&begin.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
         let mut session = Self {
             shards: Shards::new(&begin),
+            dialect: begin.startup.dialect(&begin.greeting),
             client: begin.client,
             input: BytesMut::new(),
             output: begin.output,
@@ -309,7 +309,6 @@ impl Session {
             settings: Arc::clone(&begin.startup),
             startup: begin.startup,
             greeting: begin.greeting,
-            dialect,
             knobs: begin.knobs,
             virtual_transaction: Virtual::None,
             pins,

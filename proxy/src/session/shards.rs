@@ -135,7 +135,7 @@ fn refused(refusal: &Refusal) -> SqlError {
     SqlError {
         detail: refusal.detail.clone(),
         hint: refusal.hint.clone(),
-        routine: Some(refusal.construct),
+        routine: Some(Box::new(refusal.construct)),
         ..SqlError::error(refusal.sqlstate, refusal.message.clone())
     }
 }

@@ -1,11 +1,12 @@
 //! Owns the protocol of a commit: what is sent in which order, what follows from each failure.
 //!
-//! | step | sent | when it fails |
-//! |---|---|---|
-//! | ask | one SELECT to each | everything is rolled back |
-//! | prepare | PREPARE TRANSACTION to each writer but the home; COMMIT to serializable readers | everything is rolled back |
-//! | decide | the decision and COMMIT, in one message, to the home | refused: everything is rolled back; lost: the home is asked by another connection |
-//! | finish | COMMIT PREPARED to the prepared, COMMIT to the other readers | recovery does it; the commit is decided |
+//! 1. *ask*: one SELECT to each. When one fails, everything is rolled back.
+//! 2. *prepare*: PREPARE TRANSACTION to each writer but the home, COMMIT to serializable readers.
+//!    When one fails, everything is rolled back.
+//! 3. *decide*: the decision and COMMIT, in one message, to the home. When it is refused,
+//!    everything is rolled back; when the home is lost, it is asked by another connection.
+//! 4. *finish*: COMMIT PREPARED to the prepared, COMMIT to the other readers. What fails is left
+//!    to recovery: the commit is decided.
 //!
 //! With one writer there is nothing to decide: its own COMMIT does. A prepared part whose rollback
 //! fails, or of which it is not known whether it was prepared, is left to recovery, at once.

@@ -19,7 +19,8 @@ pub struct SqlError {
     /// Sentence(s): what the reader can do.
     pub hint: Option<Cow<'static, str>>,
     /// Where the error was found: a short word for statistics, the field Routine.
-    pub routine: Option<&'static str>,
+    /// Behind a pointer, because nearly no error has one.
+    pub routine: Option<Box<&'static str>>,
 }
 
 /// Severity of an `SqlError`.
@@ -81,8 +82,11 @@ impl SqlError {
             Severity::Fatal => "FATAL",
             Severity::Notice => "NOTICE",
         };
-        let optional =
-            [(b'D', self.detail.as_deref()), (b'H', self.hint.as_deref()), (b'R', self.routine)];
+        let optional = [
+            (b'D', self.detail.as_deref()),
+            (b'H', self.hint.as_deref()),
+            (b'R', self.routine.as_deref().copied()),
+        ];
         let fields = [(b'S', severity), (b'V', severity), (b'C', &*self.sqlstate)]
             .into_iter()
             .chain([(b'M', &*self.message)])

@@ -94,7 +94,7 @@ fn commands(
     };
     vec![
         first,
-        with(SHARDS, vec![parts.shards.iter().map(|name| some(name)).collect()]),
+        with(SHARDS, vec![parts.shards.iter().map(some).collect()]),
         with(DISTRIBUTIONS, distributions(parts)),
         with(RANGES, ranges(parts)),
         with(VALUES, values(parts)),

@@ -352,9 +352,10 @@ impl<'a, 'b> Builder<'a, 'b> {
         };
         let plain_groups = self.shape.group.iter().all(|tokens| {
             let word = self.text.word(tokens.start);
-            !matches!(word, "rollup" | "cube" | "grouping" | "distinct" | "all")
-                && !(self.text.is_kind(tokens.start, TokenKind::OpenParen)
-                    && self.text.partner(tokens.start) == Some(tokens.end - 1))
+            let is_set = matches!(word, "rollup" | "cube" | "grouping" | "distinct" | "all");
+            let is_row = self.text.is_kind(tokens.start, TokenKind::OpenParen)
+                && self.text.partner(tokens.start) == Some(tokens.end - 1);
+            !is_set && !is_row
         });
         let groups = self.aggregates().next().is_some() || !self.group.is_empty();
         let distinct = self.shape.distinct.is_some()

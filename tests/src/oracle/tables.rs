@@ -88,7 +88,8 @@ fn digests(
     let sql = tables.iter().map(part).collect::<Vec<_>>().join(" union all ");
     let server = number.map_or(shards.oracle(), |number| shards.shard(number));
     let rows = server.query_in(&shards.database, &sql);
-    let rows = rows.map_err(|error| format!("\nthe tables of {number:?} cannot be read: {error}"))?;
+    let rows =
+        rows.map_err(|error| format!("\nthe tables of {number:?} cannot be read: {error}"))?;
     let number = |value: &Option<String>| -> i128 {
         value.as_deref().and_then(|text| text.parse().ok()).expect("a number")
     };

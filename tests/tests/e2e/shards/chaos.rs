@@ -116,11 +116,11 @@ impl Chaos {
     async fn strike(&mut self, random: &mut StdRng) {
         let shard = random.random_range(0..SHARDS);
         let kind = match random.random_range(0..10) {
-            0..4 => {
+            0..3 => {
                 self.kill_proxy(random.random_range(0..2)).await;
                 "proxy"
             }
-            4..7 => {
+            3..7 => {
                 let server = self.shards.shard(shard);
                 server.kill();
                 let pause = random.random_range(0..300);

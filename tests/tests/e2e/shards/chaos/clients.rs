@@ -17,7 +17,7 @@ const ROWS: i64 = 6;
 
 /// What a client was told of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub(super) enum Told {
     /// It is done.
     Acknowledged,
     /// It is not done.
@@ -28,7 +28,7 @@ pub enum Told {
 
 /// What an operation was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A transaction of several statements: two accounts, two rows in `moves`.
     Transfer,
     /// One statement: six rows in `entries`.
@@ -37,7 +37,7 @@ pub enum Kind {
 
 /// One operation.
 #[derive(Debug, Clone)]
-pub struct Operation {
+pub(super) struct Operation {
     /// Unique in the run.
     pub number: i64,
     /// What it was.
@@ -50,7 +50,7 @@ pub struct Operation {
 
 /// All clients, and where they find proxies.
 #[derive(Debug)]
-pub struct Crowd {
+pub(super) struct Crowd {
     database: String,
     accounts: i64,
     addresses: Mutex<Vec<Address>>,
@@ -58,14 +58,14 @@ pub struct Crowd {
 }
 
 /// Clients at work.
-pub struct Clients {
+pub(super) struct Clients {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<Vec<Operation>>>,
 }
 
 impl Clients {
     /// Lets them finish what they are at.
-    pub async fn end(self) -> Vec<Operation> {
+    pub(super) async fn end(self) -> Vec<Operation> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         for task in self.tasks {
@@ -76,18 +76,18 @@ impl Clients {
 }
 
 impl Crowd {
-    pub fn new(database: &str, accounts: i64, addresses: Vec<Address>) -> Arc<Self> {
+    pub(super) fn new(database: &str, accounts: i64, addresses: Vec<Address>) -> Arc<Self> {
         let (addresses, next) = (Mutex::new(addresses), AtomicI64::new(1));
         Arc::new(Self { database: database.into(), accounts, addresses, next })
     }
 
     /// A proxy is somewhere else now.
-    pub fn set_address(&self, number: usize, address: Address) {
+    pub(super) fn set_address(&self, number: usize, address: Address) {
         self.addresses.lock().expect("no panic under this lock")[number] = address;
     }
 
     /// Lets so many clients work.
-    pub fn begin(self: &Arc<Self>, clients: usize, seed: u64) -> Clients {
+    pub(super) fn begin(self: &Arc<Self>, clients: usize, seed: u64) -> Clients {
         let stop = Arc::new(AtomicBool::new(false));
         let tasks = (0..clients as u64).map(|number| {
             let random = StdRng::seed_from_u64(seed.wrapping_add(number));
@@ -177,8 +177,9 @@ fn told(result: Result<(), Option<Error>>) -> Told {
     let code = error.as_ref().and_then(|error| error.code()).map(|code| code.code().to_owned());
     let doubt = match code.as_deref() {
         None => true,
-        // What a server says of its end is passed on; what it did before is not known.
-        Some(code) => matches!(code, "PGM06" | "57P01" | "57P02") || code.starts_with("08"),
+        // What a server says of its end is passed on; what it did before is not known. 08006 says
+        // that nothing was changed.
+        Some(code) => matches!(code, "PGM06" | "08007" | "57P01" | "57P02"),
     };
     let text = text(&error);
     if doubt { Told::Unknown(text) } else { Told::Refused(text) }

@@ -6,25 +6,25 @@ use std::collections::{BTreeMap, HashMap};
 
 /// All operations so far.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     operations: Vec<Operation>,
 }
 
 /// How many were told what.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub(super) struct Figures {
     pub acknowledged: usize,
     pub refused: usize,
     pub unknown: usize,
 }
 
 impl Ledger {
-    pub fn add(&mut self, operations: Vec<Operation>) {
+    pub(super) fn add(&mut self, operations: Vec<Operation>) {
         self.operations.extend(operations);
     }
 
     /// Compares everything told with everything there.
-    pub fn check(&mut self, shards: &Shards, total: i64) {
+    pub(super) fn check(&mut self, shards: &Shards, total: i64) {
         let sum = |sql: &str| -> i64 {
             let number = |rows: &Vec<Vec<Option<String>>>| {
                 rows[0][0].as_deref().unwrap_or("0").parse::<i64>().expect("a number")
@@ -66,7 +66,7 @@ impl Ledger {
         println!("unknown and there: {known}");
     }
 
-    pub fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Figures {
         let mut figures = Figures::default();
         for operation in &self.operations {
             match operation.told {
@@ -79,7 +79,7 @@ impl Ledger {
     }
 
     /// Figures, and the commonest errors.
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let mut errors: BTreeMap<&str, u32> = BTreeMap::new();
         for operation in &self.operations {
             if let Told::Refused(text) | Told::Unknown(text) = &operation.told {
