@@ -173,7 +173,7 @@ impl Failure {
 /// Shards do not have the same tables.
 fn shards_differ(detail: impl Into<String>) -> Failure {
     Failure::new(
-        SqlError::error("PGM03", "shards differ: their answers cannot become one")
+        SqlError::refused("shards-differ", "shards differ: their answers cannot become one")
             .detail(detail.into())
             .hint("Bring the definitions of tables and functions to the same state on all shards."),
     )

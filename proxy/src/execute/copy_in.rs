@@ -253,7 +253,7 @@ fn encoding(feeds: &[Feed<'_>]) -> Result<Encoding, SqlError> {
         }
         name => {
             let message = format!("data in the encoding \"{name}\" cannot be split over shards");
-            Err(SqlError::error("PGM03", message).hint("SET client_encoding = 'UTF8'."))
+            Err(SqlError::refused("copy-encoding", message).hint("SET client_encoding = 'UTF8'."))
         }
     }
 }

@@ -142,7 +142,8 @@ impl Merger for Gather<'_> {
 fn not_combined(oid: u32) -> Failure {
     let name = Carried::find(oid).map(|carried| carried.name.to_owned());
     let name = name.unwrap_or_else(|| format!("with OID {oid}"));
-    let error = SqlError::error("PGM03", format!("a column of type {name} cannot be combined"));
+    let error =
+        SqlError::refused("combined-type", format!("a column of type {name} cannot be combined"));
     Failure::new(match oid {
         FLOAT4 | FLOAT8 => error
             .detail("Sums of floating point numbers depend on the order in which they are added.")
@@ -155,9 +156,12 @@ fn not_combined(oid: u32) -> Failure {
 
 fn too_much(most_bytes: usize) -> Failure {
     Failure::new(
-        SqlError::error("PGM03", "the query needs too many rows of several shards in one place")
-            .detail(format!("They have more than max_gather_bytes, {most_bytes} bytes."))
-            .hint("Restrict the query, group by the shard key, or raise max_gather_bytes."),
+        SqlError::refused(
+            "too-many-rows",
+            "the query needs too many rows of several shards in one place",
+        )
+        .detail(format!("They have more than max_gather_bytes, {most_bytes} bytes."))
+        .hint("Restrict the query, group by the shard key, or raise max_gather_bytes."),
     )
 }
 

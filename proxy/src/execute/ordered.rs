@@ -196,7 +196,7 @@ fn text_as_stored(feed: &Feed<'_>) -> bool {
 fn key_fault(feed: &Feed<'_>, fault: KeyFault) -> Failure {
     let refused = |detail: String| {
         Failure::new(
-            SqlError::error("PGM03", "order by a type that cannot be merged")
+            SqlError::refused("order-by-type", "order by a type that cannot be merged")
                 .detail(detail)
                 .hint("Order by a column of another type, or cast it to one."),
         )

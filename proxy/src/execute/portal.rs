@@ -72,8 +72,8 @@ impl Portal {
 pub(super) fn too_much(limits: &Limits) -> Failure {
     let most_bytes = limits.gather_bytes;
     Failure::new(
-        SqlError::error(
-            "PGM03",
+        SqlError::refused(
+            "portal-too-large",
             "the answer of several shards is too large to be taken in portions",
         )
         .detail(format!("It has more than max_gather_bytes, {most_bytes} bytes."))

@@ -59,7 +59,7 @@ fn columns(command: &LocalCommand) -> Vec<String> {
 }
 
 fn one_server_only(name: &str) -> SqlError {
-    SqlError::error("PGM03", format!("pgm.{name} is not possible over shards"))
+    SqlError::refused("token", format!("pgm.{name} is not possible over shards"))
         .detail("A token says how far one server's log has come, and every shard has a log.")
         .hint("A session always sees what it has written itself.")
 }

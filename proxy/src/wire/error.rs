@@ -61,6 +61,11 @@ impl SqlError {
         Self { severity: Severity::Fatal, ..Self::error(sqlstate, message) }
     }
 
+    /// A statement that would need what is not possible over shards; `construct` is a short word.
+    pub fn refused(construct: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { routine: Some(Box::new(construct)), ..Self::error("PGM03", message) }
+    }
+
     /// Adds the Detail field.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {

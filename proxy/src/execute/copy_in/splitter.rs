@@ -257,7 +257,7 @@ impl<'p> Splitter<'p> {
 
     fn unreadable(&self, ty: &str) -> SqlError {
         let message = format!("the shard key of a row cannot be read as {ty}");
-        SqlError::error("PGM03", message)
+        SqlError::refused("unread-key", message)
             .detail(self.place())
             .hint("Write keys as PostgreSQL prints them, dates in ISO style.")
     }

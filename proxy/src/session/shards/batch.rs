@@ -357,7 +357,10 @@ impl Session {
             Some(SavepointCommand::RollbackTo(_)) => ("ROLLBACK", true),
             None if plan.transaction == Some(Transaction::SetTransaction) => ("SET", false),
             None => {
-                let error = SqlError::error("PGM03", "the name of a savepoint could not be read");
+                let error = SqlError::refused(
+                    "savepoint-name",
+                    "the name of a savepoint could not be read",
+                );
                 return self.refuse_batch(error.hint("Write its name without U&."));
             }
         };
@@ -428,18 +431,24 @@ fn bind_ahead<'a>(name: &[u8], rest: &'a [u8]) -> Result<Option<&'a [u8]>, Frame
 }
 
 pub(super) fn leave_batch_refused() -> SqlError {
-    SqlError::error("PGM03", "a batch has written on one shard and goes on on another")
-        .detail("What was sent before its Sync would have to be one transaction.")
-        .hint("Send a Sync after each statement, or open a transaction with BEGIN.")
+    SqlError::refused(
+        "batch-over-shards",
+        "a batch has written on one shard and goes on on another",
+    )
+    .detail("What was sent before its Sync would have to be one transaction.")
+    .hint("Send a Sync after each statement, or open a transaction with BEGIN.")
 }
 
 fn limit_refused() -> SqlError {
-    SqlError::error("PGM03", "cannot execute a statement over several shards with a row limit")
-        .detail("Execute asks for a limited number of rows.")
-        .hint("Fetch all rows at once, or name a shard key in the statement.")
+    SqlError::refused(
+        "row-limit",
+        "cannot execute a statement over several shards with a row limit",
+    )
+    .detail("Execute asks for a limited number of rows.")
+    .hint("Fetch all rows at once, or name a shard key in the statement.")
 }
 
 fn copy_refused() -> SqlError {
-    SqlError::error("PGM03", "cannot COPY into a sharded table by the extended protocol")
+    SqlError::refused("copy-extended", "cannot COPY into a sharded table by the extended protocol")
         .hint("Send COPY as a simple query.")
 }

@@ -103,7 +103,7 @@ impl Session {
         match *holders.as_slice() {
             [] => Ok(shards.sharded.home()),
             [only] => Ok(only),
-            _ => Err(SqlError::error("PGM03", "it is not known which shard has the cursor")
+            _ => Err(SqlError::refused("cursor", "it is not known which shard has the cursor")
                 .detail("The session has transactions or held cursors on several shards.")
                 .hint(
                     "Use cursors in transactions that touch one shard, or name it by pgm.shard.",
@@ -396,12 +396,15 @@ fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
 }
 
 fn several_refused() -> SqlError {
-    SqlError::error("PGM03", "several statements in one text cannot run on several shards")
-        .hint("Send each statement as a query of its own, in a transaction if need be.")
+    SqlError::refused(
+        "several-statements",
+        "several statements in one text cannot run on several shards",
+    )
+    .hint("Send each statement as a query of its own, in a transaction if need be.")
 }
 
 pub(super) fn call_refused() -> SqlError {
-    SqlError::error("PGM03", "cannot EXECUTE a statement over several shards by its name")
+    SqlError::refused("sql-execute", "cannot EXECUTE a statement over several shards by its name")
         .detail("It was prepared by protocol, and would need several shards.")
         .hint("Bind and execute it by protocol, as it was prepared.")
 }

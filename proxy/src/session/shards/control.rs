@@ -100,8 +100,9 @@ impl Session {
             return None;
         }
         if chains(text) {
-            let error = SqlError::error("PGM03", "cannot chain a transaction over several shards")
-                .hint("Send COMMIT or ROLLBACK, and then BEGIN.");
+            let error =
+                SqlError::refused("chain", "cannot chain a transaction over several shards")
+                    .hint("Send COMMIT or ROLLBACK, and then BEGIN.");
             return Some(Err(error));
         }
         if commit && let Some(error) = self.take_refused_commit() {
@@ -132,7 +133,8 @@ impl Session {
             if let Some(log) = self.shards.as_mut().and_then(|shards| shards.log.as_mut()) {
                 log.close(unread);
             }
-            let error = SqlError::error("PGM03", unread).hint("Write its name without U&.");
+            let error =
+                SqlError::refused("savepoint-name", unread).hint("Write its name without U&.");
             return others.then_some(Err(error));
         };
         if self.has_failed_anywhere() && !matches!(command, SavepointCommand::RollbackTo(_)) {
@@ -161,8 +163,11 @@ impl Session {
     fn control_prepared(&mut self) -> Option<Result<Step, SqlError>> {
         let alone = !self.has_parked_participant() && self.is_home();
         (!alone).then(|| {
-            Err(SqlError::error("PGM03", "cannot PREPARE a transaction that left its home shard")
-                .hint("Send COMMIT: transactions over several shards are committed atomically."))
+            Err(SqlError::refused(
+                "prepare-transaction",
+                "cannot PREPARE a transaction that left its home shard",
+            )
+            .hint("Send COMMIT: transactions over several shards are committed atomically."))
         })
     }
 
@@ -175,8 +180,8 @@ impl Session {
             return Some(Stop::Drain.into());
         }
         if self.has_parked_participant() {
-            let error = SqlError::error(
-                "PGM03",
+            let error = SqlError::refused(
+                "several-statements",
                 "transaction control among several statements of a transaction over shards",
             )
             .hint("Send BEGIN, COMMIT, ROLLBACK and SAVEPOINT as statements of their own.");

@@ -74,11 +74,12 @@ impl Session {
             None => unknown,
         };
         let name = shards.map_or("?", |shards| shards.name(to));
-        Err(SqlError::error("PGM03", format!("shard \"{name}\" cannot join this transaction"))
-            .detail(format!("What the transaction has done before cannot be repeated: {why}."))
-            .hint(
-                "Send BEGIN as a statement of its own, and settings as texts without parameters.",
-            ))
+        Err(SqlError::refused(
+            "late-shard",
+            format!("shard \"{name}\" cannot join this transaction"),
+        )
+        .detail(format!("What the transaction has done before cannot be repeated: {why}."))
+        .hint("Send BEGIN as a statement of its own, and settings as texts without parameters."))
     }
 
     /// Puts down what the session has on the shard at hand, as far as that needs answers first.
