@@ -71,6 +71,7 @@ soak:
 		--nocapture
 	PGM_FAILOVERS=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e rounds -- --nocapture
 	PGM_LEAK_STEPS=20000 $(CARGO) test --locked -p pgmanifold-tests --test e2e leak:: -- --nocapture
+	PGM_CHAOS_KILLS=500 $(CARGO) test --locked -p pgmanifold-tests --test e2e chaos:: -- --nocapture
 	PGM_SOAK_S=$(SOAK_S) $(CARGO) test --locked -p pgmanifold-tests --test e2e soak:: -- --nocapture
 
 test-docker:

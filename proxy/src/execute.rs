@@ -120,7 +120,7 @@ pub struct Done {
 #[derive(Debug)]
 pub struct Failure {
     /// For the client.
-    pub error: SqlError,
+    pub error: Box<SqlError>,
     /// The client itself is gone.
     pub client_gone: bool,
     /// The server's ErrorResponse, when a server said it and goes on living.
@@ -134,7 +134,7 @@ struct Response(Vec<u8>);
 impl Failure {
     /// For this reason.
     pub fn new(error: SqlError) -> Self {
-        Self { error, client_gone: false, response: None }
+        Self { error: Box::new(error), client_gone: false, response: None }
     }
 
     /// The client cannot be written to any more.

@@ -172,7 +172,9 @@ proptest! {
         };
         let placing = place(sql.as_bytes(), &Plan::default(), catalog, Dialect::default());
         let parts = match choose(&placing, catalog.map, &values).expect("works") {
-            Choice::Several(shards) => spread(&placing, &shards, catalog, &values).expect("works").parts,
+            Choice::Several(shards) => {
+                spread(&placing, &shards, catalog, &values).expect("works").parts
+            }
             one => {
                 prop_assert!(keys.iter().all(|(_, key)| shard(*key) == one));
                 return Ok(());

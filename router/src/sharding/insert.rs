@@ -19,6 +19,10 @@ use crate::shard_map::{ShardId, Table};
 use std::collections::HashMap;
 use std::ops::Range;
 
+mod conflict;
+
+use conflict::Conflict;
+
 /// The parts of an INSERT of rows.
 struct Insert<'a> {
     table: &'a Table,
@@ -42,24 +46,6 @@ enum Source<'a> {
         /// Where it begins.
         at: usize,
     },
-}
-
-/// ON CONFLICT.
-struct Conflict {
-    /// Between the parentheses of its target.
-    target: Option<Range<usize>>,
-    constraint: Option<Box<str>>,
-    /// What stands after SET.
-    set: Option<Range<usize>>,
-    /// From WHERE of DO UPDATE on.
-    filter: Option<Range<usize>>,
-}
-
-impl Conflict {
-    /// Whether it may leave rows out of RETURNING.
-    fn skips(&self) -> bool {
-        self.set.is_none() || self.filter.is_some()
-    }
 }
 
 /// Where the rows of an INSERT go.
@@ -125,8 +111,9 @@ pub(super) fn spread(
     let skips = insert.conflict.as_ref().is_some_and(Conflict::skips)
         || relation.triggers.iter().any(|trigger| trigger.time == TriggerTime::BeforeRow);
     let merge = match insert.returning {
-        Some(_) if !skips => Merge::InputOrder(shards),
-        _ => Merge::Sum,
+        Some(_) if skips => return Err(unordered()),
+        Some(_) => Merge::InputOrder(shards),
+        None => Merge::Sum,
     };
     Ok(Spread { parts, merge, writes: true, original: values.sql.to_vec() })
 }
@@ -159,8 +146,8 @@ pub(super) fn conflict_and_returning(
     if at.start == returning {
         return Ok(());
     }
-    let conflict = read_conflict(text, at.start..returning)?;
-    check_conflict(text, filled.table, filled.relation, &conflict, catalog)
+    let conflict = conflict::read(text, at.start..returning)?;
+    conflict::check(text, filled.table, filled.relation, &conflict, catalog)
 }
 
 fn part(
@@ -288,7 +275,7 @@ fn read<'a>(
     let returning_at = find_word(text, here..at.end, &["returning"]);
     let tail_end = returning_at.unwrap_or(at.end);
     let conflict = match here < tail_end {
-        true => Some(read_conflict(text, here..tail_end)?),
+        true => Some(conflict::read(text, here..tail_end)?),
         false => None,
     };
     let returning = returning_at.map(|from| from + 1..at.end);
@@ -315,32 +302,6 @@ fn named_columns<'a>(
         }
     }
     Ok(columns)
-}
-
-fn read_conflict(text: &Text<'_>, at: Range<usize>) -> Refused<Conflict> {
-    if !text.are(at.start, &["on", "conflict"]) {
-        return Err(misread("ORDER BY, LIMIT or a set operation after VALUES"));
-    }
-    let mut conflict = Conflict { target: None, constraint: None, set: None, filter: None };
-    let mut here = at.start + 2;
-    if text.is_kind(here, TokenKind::OpenParen) {
-        let close = text.partner(here).ok_or_else(|| misread("ON CONFLICT"))?;
-        conflict.target = Some(here + 1..close);
-        here = find_word(text, close + 1..at.end, &["do"]).ok_or_else(|| misread("ON CONFLICT"))?;
-    } else if text.are(here, &["on", "constraint"]) {
-        conflict.constraint = text.name(here + 2).map(|name| (*name).into());
-        here += 3;
-    }
-    if text.are(here, &["do", "nothing"]) && here + 2 == at.end {
-        return Ok(conflict);
-    }
-    if !text.are(here, &["do", "update", "set"]) {
-        return Err(misread("ON CONFLICT"));
-    }
-    let filter = find_word(text, here + 3..at.end, &["where"]);
-    conflict.set = Some(here + 3..filter.unwrap_or(at.end));
-    conflict.filter = filter.map(|from| from + 1..at.end);
-    Ok(conflict)
 }
 
 /// The key of each row.
@@ -382,7 +343,7 @@ fn check(text: &Text<'_>, insert: &Insert<'_>, catalog: Catalog<'_>) -> Refused<
         expressions(text, returning.clone(), catalog)?;
     }
     match &insert.conflict {
-        Some(conflict) => check_conflict(text, insert.table, insert.relation, conflict, catalog),
+        Some(conflict) => conflict::check(text, insert.table, insert.relation, conflict, catalog),
         None => Ok(()),
     }
 }
@@ -406,75 +367,6 @@ fn defaulted<'a>(text: &Text<'_>, insert: &Insert<'a>) -> Vec<&'a Column> {
     insert.relation.columns.iter().filter(|column| !is_given(column)).collect()
 }
 
-/// A conflict must be found by the shard that has the row.
-fn check_conflict(
-    text: &Text<'_>,
-    table: &Table,
-    relation: &Relation,
-    conflict: &Conflict,
-    catalog: Catalog<'_>,
-) -> Refused<()> {
-    let key = &table.key_columns;
-    let unique = &relation.unique;
-    let found = match (&conflict.target, &conflict.constraint) {
-        (Some(target), _) => {
-            let columns: Vec<Box<str>> = split(text, target.clone())
-                .into_iter()
-                .filter_map(|item| text.name(item.start).map(|name| (*name).into()))
-                .collect();
-            key.iter().all(|column| columns.contains(column))
-        }
-        (None, Some(name)) => {
-            unique.iter().any(|unique| unique.name == *name && unique.covers(key))
-        }
-        (None, None) => unique.iter().all(|unique| unique.covers(key)),
-    };
-    if !found {
-        return Err(Box::new(
-            Refusal::new("on-conflict", "ON CONFLICT would look on one shard only")
-                .detail(format!(
-                    "What it compares does not contain the shard key ({}).",
-                    key.join(", ")
-                ))
-                .hint("Name the columns of a unique index that contains the shard key."),
-        ));
-    }
-    if let Some(set) = &conflict.set {
-        for item in split(text, set.clone()) {
-            check_assignment(text, item, key)?;
-        }
-        for column in defaults_in(text, set.clone(), relation)? {
-            integrity::check_sequence(catalog, relation, column)?;
-        }
-        expressions(text, set.clone(), catalog)?;
-    }
-    match &conflict.filter {
-        Some(filter) => expressions(text, filter.clone(), catalog),
-        None => Ok(()),
-    }
-}
-
-/// The row that is changed has the key of the row that was to be added.
-fn check_assignment(text: &Text<'_>, item: Range<usize>, key: &[Box<str>]) -> Refused<()> {
-    let is_key = |at: usize| text.name(at).is_some_and(|name| key.iter().any(|k| **k == *name));
-    let equals = item.clone().find(|&at| text.raw(at) == b"=").unwrap_or(item.end);
-    if !(item.start..equals).any(is_key) {
-        return Ok(());
-    }
-    let same = text.is(item.start + 2, "excluded")
-        && text.is_kind(item.start + 3, TokenKind::Dot)
-        && text.name(item.start + 4) == text.name(item.start)
-        && item.len() == 5;
-    match same {
-        true => Ok(()),
-        false => Err(Box::new(
-            Refusal::new("update-of-key", "the shard key of a row cannot be changed")
-                .detail("ON CONFLICT DO UPDATE sets a column of the shard key.")
-                .hint("Delete the row and insert it anew, in one transaction."),
-        )),
-    }
-}
-
 fn check_reference(text: &Text<'_>, insert: &Insert<'_>) -> Refused<()> {
     for column in defaulted(text, insert) {
         reference::check_default(insert.relation, column)?;
@@ -485,6 +377,14 @@ fn check_reference(text: &Text<'_>, insert: &Insert<'_>) -> Refused<()> {
         }
     }
     Ok(())
+}
+
+fn unordered() -> Box<Refusal> {
+    let refusal = Refusal::new("returning", "rows of RETURNING cannot be put in their order");
+    let detail = "ON CONFLICT or a trigger may leave rows out, and those that come back are of \
+                  several shards.";
+    let hint = "Leave RETURNING out, or send rows of one shard key.";
+    Box::new(refusal.detail(detail).hint(hint))
 }
 
 fn missing_key(table: &Table) -> Box<Refusal> {

@@ -5,14 +5,14 @@ use std::fmt::Display;
 
 /// The map as one JSON object.
 pub(super) fn render(map: &ShardMap) -> String {
-    let shards = list(map.shards.iter().map(|name| text(name)));
+    let shards = list(map.shards.iter().map(text));
     let distributions = list(map.distributions.iter().map(|one| distribution(map, one)));
     let tables = list(map.tables.iter().map(|one| {
         object(&[
             ("schema", text(&one.schema)),
             ("name", text(&one.name)),
             ("distribution", text(&map.distribution(one).name)),
-            ("key_columns", list(one.key_columns.iter().map(|column| text(column)))),
+            ("key_columns", list(one.key_columns.iter().map(text))),
             ("unchecked_unique", one.unchecked_unique.to_string()),
         ])
     }));

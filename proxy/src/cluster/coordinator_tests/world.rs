@@ -64,7 +64,9 @@ impl World {
 
     fn newest_primary(&self) -> usize {
         let primaries = (0..self.hosts.len()).filter(|&index| self.hosts[index].primary);
-        primaries.max_by_key(|&index| self.hosts[index].timeline).expect("hosts")
+        primaries
+            .max_by_key(|&index| self.hosts[index].timeline)
+            .expect("invariant: there is a primary")
     }
 
     fn step(&mut self) {

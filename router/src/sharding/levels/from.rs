@@ -156,32 +156,7 @@ impl<'a> Levels<'a> {
                 .detail("It is not ASCII, and the client's encoding is not UTF8.");
             self.refuse(Box::new(refusal));
         }
-        let source = match self.catalog.meaning(schema, name) {
-            Meaning::Sharded(table) => {
-                self.sharded = true;
-                if relation.sampled {
-                    self.sampled = true;
-                }
-                Source::Sharded(table)
-            }
-            Meaning::Reference => {
-                self.reference = true;
-                Source::Same
-            }
-            Meaning::On(shard) => self.on(shard),
-            Meaning::System => {
-                self.system = true;
-                self.on(self.catalog.map.home)
-            }
-            Meaning::Refused(refusal) => {
-                self.refuse(refusal);
-                Source::Same
-            }
-            Meaning::Unknown => {
-                self.unknown.get_or_insert_with(|| name.into());
-                self.on(self.catalog.map.home)
-            }
-        };
+        let source = self.source(relation);
         let facts = self.catalog.facts.schema();
         let known = match &source {
             Source::Sharded(table) => facts.columns(&table.schema, &table.name),
@@ -206,6 +181,36 @@ impl<'a> Levels<'a> {
             self.tables.push((leaf, relation.schema.clone(), relation.name.clone()));
         }
         node
+    }
+
+    fn source(&mut self, relation: &Relation) -> Source<'a> {
+        let (schema, name) = (relation.schema.as_deref(), &*relation.name);
+        match self.catalog.meaning(schema, name) {
+            Meaning::Sharded(table) => {
+                self.sharded = true;
+                if relation.sampled {
+                    self.sampled = true;
+                }
+                Source::Sharded(table)
+            }
+            Meaning::Reference => {
+                self.reference = true;
+                Source::Same
+            }
+            Meaning::On(shard) => self.on(shard),
+            Meaning::System => {
+                self.system = true;
+                self.on(self.catalog.map.home)
+            }
+            Meaning::Refused(refusal) => {
+                self.refuse(refusal);
+                Source::Same
+            }
+            Meaning::Unknown => {
+                self.unknown.get_or_insert_with(|| name.into());
+                self.on(self.catalog.map.home)
+            }
+        }
     }
 
     fn on(&mut self, shard: crate::shard_map::ShardId) -> Source<'a> {

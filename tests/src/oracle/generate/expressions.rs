@@ -58,7 +58,7 @@ impl Generator<'_> {
             let value = self.value(ty);
             return self.typed(ty, &value);
         }
-        let mut part = |generator: &mut Self, ty| generator.expression(relations, ty, depth - 1);
+        let part = |generator: &mut Self, ty| generator.expression(relations, ty, depth - 1);
         match (ty, self.dice.below(6)) {
             (Ty::Int4, 0) => format!("({} % 7)", part(self, Ty::Int4)),
             (Ty::Int4, 1) => format!("length({})", part(self, Ty::Text)),
@@ -200,7 +200,7 @@ impl Generator<'_> {
             0 => format!("coalesce(sum({number}), 0)"),
             1 => format!("sum({number}) + 1"),
             2 => format!("round(avg({number})::numeric, 2)"),
-            3 => format!("case when count(*) > 3 then 'many' else count(*)::text end"),
+            3 => "case when count(*) > 3 then 'many' else count(*)::text end".to_owned(),
             4 => format!("sum({number})::numeric / nullif(count(*), 0)"),
             5 => format!("({other}) is null"),
             _ => "count(*) * 2 + 1".into(),

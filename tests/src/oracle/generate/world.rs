@@ -152,7 +152,9 @@ impl World {
             for number in 0..count {
                 let values = table.columns.iter().enumerate().map(|(at, (_, ty))| {
                     let text = match at {
-                        0 if table.key_is_unique => keys[number].to_owned(),
+                        0 if table.key_is_unique => {
+                            keys.get(number).copied().unwrap_or_default().into()
+                        }
                         1 => number.to_string(),
                         _ => (*dice.pick(&ty.values())).to_owned(),
                     };

@@ -101,7 +101,7 @@ impl Changing {
 
     /// Writes the other map. Odd epochs have the lower range on s0, even ones on s1.
     async fn change(&mut self) {
-        let writer = if self.epoch % 2 == 0 { &self.writers[0] } else { &self.writers[1] };
+        let writer = if self.epoch.is_multiple_of(2) { &self.writers[0] } else { &self.writers[1] };
         let permissions = Permissions { rows_are_there: true, ..Permissions::default() };
         let changed = apply(writer, permissions).await.expect("nobody else changes it");
         self.epoch += 1;

@@ -20,7 +20,7 @@ async fn start_with(options: Options, adjust: impl FnOnce(ConfigText) -> ConfigT
     let layout = Layout::new().hash("item", &["integer"]).table("item", &["id"]);
     let shards = Shards::start(options.tables(layout, SCHEMA), adjust).await;
     // The first statement waits for the catalog.
-    shards.client().await.simple_query("delete from item").await.unwrap();
+    shards.client().await.simple_query("delete from item").await.expect("deletes");
     shards
 }
 

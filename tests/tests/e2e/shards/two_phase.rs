@@ -277,8 +277,30 @@ fn shards_that_crash_come_back_with_the_decision() {
         }
         shards.shard(0).start().expect("it starts again");
         check(&shards, 100, 3, &None, "home away").await;
+        a_prepare_that_arrives_late(&shards, &commits, &hasty).await;
         without_prepared_transactions(&shards, &commits, &hasty).await;
     });
+}
+
+/// A server that hangs is given up; what it does when it goes on again is rolled back.
+async fn a_prepare_that_arrives_late(shards: &Shards, commits: &Commits, process: &Process) {
+    let transaction = commits.begin(&insert(&[0, 1, 2], 200)).await;
+    commits.relays[1].arm(2, When::Before);
+    let mut commit = Box::pin(transaction.commit(process));
+    tokio::select! {
+        result = &mut commit => panic!("{}", told(&result)),
+        () = commits.relays[1].stopped() => {}
+    }
+    shards.shard(1).freeze();
+    commits.relays[1].resume();
+    let error = commit.await.expect_err("the server hangs");
+    assert_eq!((&*error.error.sqlstate, error.outcome), ("40001", Outcome::RolledBack));
+    commits.relays[1].arm(0, When::Before);
+    shards.shard(1).thaw();
+    check(shards, 200, 3, &Some(Err(error)), "late PREPARE").await;
+    // It may have been prepared only now.
+    tokio::time::sleep(INTERVAL).await;
+    nothing_prepared(shards).await;
 }
 
 /// A shard that cannot prepare, or has no schema, is refused before anybody writes.
