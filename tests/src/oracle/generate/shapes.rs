@@ -33,6 +33,7 @@ impl Generator<'_> {
         if self.dice.chance(1) {
             text = format!("explain (costs off) {text}");
             check.order = Order::Runs;
+            check.within = None;
         }
         let mut statement = self.finish(kind, text, check, false);
         statement.parts = Some(select);
