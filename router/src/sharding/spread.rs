@@ -34,7 +34,7 @@ pub(super) fn spread(
         Form::Cursor { .. } => Err(select::refused(
             "cursor",
             "A cursor would have to read from several shards.",
-            "Fetch by the extended protocol with a row limit, or page by a key.",
+            "Read all rows, or page by a key.",
         )),
         Form::Explain { inner, formatted } => {
             if formatted || Form::of(&text, inner..to) != Form::Query {
