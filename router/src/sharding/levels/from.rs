@@ -310,11 +310,29 @@ impl<'a> Levels<'a> {
 
     /// What `*` or `t.*` shows, when everything is known of it.
     pub(crate) fn star_columns(&self, at: super::Span, scope: usize) -> Option<Vec<Shown>> {
-        let qualifier = if at.len() > 1 { Some(self.text.name(at.start)?) } else { None };
-        let roots = &self.references.scopes.get(scope)?.roots;
+        let qualifier = match at.len() {
+            1 => None,
+            3 => Some(self.text.name(at.start)?),
+            // With the schema.
+            _ => return None,
+        };
         let mut shown = Vec::new();
-        for root in roots {
-            let Node::Leaf(leaf) = self.references.nodes.get(*root)? else { return None };
+        let mut nodes: Vec<usize> = self.references.scopes.get(scope)?.roots.clone();
+        nodes.reverse();
+        while let Some(node) = nodes.pop() {
+            let leaf = match self.references.nodes.get(node)? {
+                Node::Leaf(leaf) => leaf,
+                // Merged columns come first, and once.
+                Node::Join { using, hidden, .. }
+                    if *hidden || (qualifier.is_none() && !matches!(using, Using::No)) =>
+                {
+                    return None;
+                }
+                Node::Join { left, right, .. } => {
+                    nodes.extend([*right, *left]);
+                    continue;
+                }
+            };
             let reference = self.references.all.get(*leaf)?;
             let alias = reference.alias.clone()?;
             if qualifier.as_ref().is_some_and(|qualifier| **qualifier != *alias) {
@@ -325,7 +343,7 @@ impl<'a> Levels<'a> {
                 shown.push(Shown { alias: alias.clone(), name: name.clone(), column });
             }
         }
-        Some(shown)
+        (!shown.is_empty()).then_some(shown)
     }
 
     /// Rows of one leaf.
