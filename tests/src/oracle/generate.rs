@@ -68,6 +68,8 @@ pub struct Statement {
     pub parts: Option<select::Select>,
     /// Values of the parameters in the text of the parts.
     pub values: Vec<Value>,
+    /// Values of the parameters of the request.
+    pub bound: Vec<Value>,
 }
 
 /// Makes statements about one world.
@@ -99,6 +101,9 @@ impl<'a> Generator<'a> {
         self.aliases = 0;
         self.unruly = false;
         self.parameters = self.dice.chance(35).then(Vec::new);
+        if self.dice.chance(2) {
+            return self.several();
+        }
         match self.dice.below(100) {
             0..66 => self.query(),
             66..95 => self.write(),
@@ -109,11 +114,47 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// Several statements in one text.
+    fn several(&mut self) -> Statement {
+        let mut texts = Vec::new();
+        let mut writes = false;
+        while texts.len() < 2 {
+            self.parameters = None;
+            let one = if self.dice.chance(50) { self.query() } else { self.write() };
+            // Rows are compared in any order.
+            if let Request::Simple(sql) = one.request
+                && one.check.within.is_none()
+                && one.parts.is_none_or(|parts| parts.limit.is_none())
+            {
+                writes |= one.writes;
+                texts.push(sql);
+            }
+        }
+        let check = Check { loose: true, ..Check::bag() };
+        let request = Request::Simple(texts.join("; "));
+        Statement { kind: "several", request, check, writes, parts: None, values: Vec::new(), bound: Vec::new() }
+    }
+
+    /// The same prepared statement with other values.
+    pub fn again(&mut self, call: &Call, values: &[Value]) -> Call {
+        let (declare, encode) = (false, self.dice.chance(50));
+        let mut parameters = Vec::new();
+        for (number, (ty, _)) in values.iter().enumerate() {
+            let value = if self.dice.chance(8) { None } else { Some(self.value(*ty)) };
+            let mut bound = parameter(&(*ty, value), declare, encode);
+            bound.declared = call.parameters.get(number).map_or(0, |old| old.declared);
+            parameters.push(bound);
+        }
+        Call { sql: None, parameters, describe: false, ..call.clone() }
+    }
+
     /// The statement with its parameters, by one of the protocols.
     fn finish(&mut self, kind: &'static str, sql: String, check: Check, writes: bool) -> Statement {
         let values = self.parameters.take().unwrap_or_default();
         let mut check = check.for_sql(&sql);
         let (sql, bound) = compact(&sql, &values);
+        // What was bound, in its own numbering: it may be executed again with other values.
+        let values_bound = bound.clone();
         let request = if bound.is_empty() && self.dice.chance(85) {
             Request::Simple(sql)
         } else {
@@ -129,7 +170,7 @@ impl<'a> Generator<'a> {
             }
             Request::Call(call)
         };
-        Statement { kind, request, check, writes, parts: None, values }
+        Statement { kind, request, check, writes, parts: None, values, bound: values_bound }
     }
 
     fn call(&mut self, sql: String, values: &[Value]) -> Call {

@@ -96,6 +96,8 @@ struct Hunt<'a> {
     log: VecDeque<String>,
     writes: u32,
     label: String,
+    /// The statement that is prepared under a name on both sides.
+    prepared: Option<Statement>,
 }
 
 /// Runs `statements` in as many worlds as they need. `start` makes a world's databases.
@@ -123,6 +125,7 @@ where
             report: &mut report,
             log: VecDeque::new(),
             writes: 0,
+            prepared: None,
             label: format!("world {number} of seed {seed}"),
         };
         hunt.run(statements.min(WORLD_STATEMENTS)).await;
@@ -146,7 +149,7 @@ impl Hunt<'_> {
                 true => self.transaction(&mut done).await,
                 false => {
                     done += 1;
-                    let statement = self.generator.statement();
+                    let statement = self.next();
                     self.play(&statement, done).await.is_some()
                 }
             };
@@ -157,11 +160,56 @@ impl Hunt<'_> {
         }
     }
 
+    /// A new statement, or the prepared one with other values.
+    fn next(&mut self) -> Statement {
+        if let Some(prepared) = self.prepared.clone()
+            && self.generator.dice.chance(15)
+            && let Request::Call(call) = &prepared.request
+        {
+            let again = self.generator.again(call, &prepared.bound);
+            let kind = "executed again";
+            // Which rows there are below a limit is known with the first values only.
+            let check = Check { within: None, ..prepared.check.clone() };
+            return Statement { kind, request: Request::Call(again), check, parts: None, ..prepared };
+        }
+        self.generator.statement()
+    }
+
+    /// A cursor is declared, fetched from and closed.
+    async fn cursor(&mut self, step: u32) -> Option<bool> {
+        let select = self.generator.ordered_query();
+        let all = select.check(false, true);
+        let number = 1 + self.generator.dice.below(6);
+        let texts = [
+            format!("declare cur cursor for {}", select.text()),
+            format!("fetch {number} from cur"),
+            "fetch all from cur".into(),
+            "close cur".into(),
+        ];
+        for text in texts {
+            let statement = Statement {
+                kind: "cursor",
+                request: Request::Simple(text),
+                check: all.clone(),
+                writes: false,
+                parts: None,
+                values: Vec::new(),
+                bound: Vec::new(),
+            };
+            let played = self.play(&statement, step).await;
+            if played != Some(true) {
+                return played;
+            }
+        }
+        Some(true)
+    }
+
     /// A statement; `None` when it was answered wrongly, else whether it did something.
     async fn play(&mut self, statement: &Statement, step: u32) -> Option<bool> {
         let request = self.with_data(&statement.request).await;
         let verdict = self.pair.step(&request, &statement.check).await;
         self.note(&request, &verdict);
+        self.remember(statement, &verdict);
         let writes = statement.writes;
         let count = self.report.kinds.entry(statement.kind).or_default();
         match verdict {
@@ -194,10 +242,21 @@ impl Hunt<'_> {
                 println!("{text}");
                 self.report.differences.push(text);
                 self.pair.reconnect().await;
+                self.prepared = None;
                 // A query leaves the tables as they were.
                 (!writes).then_some(false)
             }
         }
+    }
+
+    /// Keeps what is prepared under the name on both sides.
+    fn remember(&mut self, statement: &Statement, verdict: &Verdict) {
+        let Request::Call(call) = &statement.request else { return };
+        if call.name.is_empty() || call.sql.is_none() {
+            return;
+        }
+        let kept = matches!(verdict, Verdict::Right(None));
+        self.prepared = kept.then(|| statement.clone());
     }
 
     fn note(&mut self, request: &Request, verdict: &Verdict) {
@@ -250,8 +309,14 @@ impl Hunt<'_> {
                 savepoints = if verb == "release" { 0 } else { savepoints };
             }
             *done += 1;
-            let statement = self.generator.statement();
-            match self.play(&statement, *done).await {
+            let played = match self.generator.dice.chance(4) {
+                true => self.cursor(*done).await,
+                false => {
+                    let statement = self.next();
+                    self.play(&statement, *done).await
+                }
+            };
+            match played {
                 None => return false,
                 Some(true) => {}
                 Some(false) if self.report.differences.len() >= DIFFERENCES_MAX => return false,

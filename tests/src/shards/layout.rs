@@ -138,9 +138,9 @@ impl Layout {
             }
             Kind::List(values) => {
                 let own = values.iter().filter(|(_, owner)| *owner == shard);
-                let own: String = own.map(|(value, _)| format!(", '{value}'")).collect();
+                let own: String = own.map(|(value, _)| format!(", '{}'", value.replace('\'', "''"))).collect();
                 // A list is never empty.
-                format!("{}::text in ('\u{1}'{own})", key[0])
+                format!("{}::text collate \"C\" in ('\u{1}'{own})", key[0])
             }
             Kind::Reference => "true".into(),
             Kind::Single(home) => (*home == shard).to_string(),
@@ -208,8 +208,10 @@ fn hash(types: &[String], key: &[String]) -> String {
         "timestamptz" => format!("timestamp_hash_extended({column} at time zone 'UTC', 0)"),
         _ => format!("hashtextextended({column}, 0)"),
     };
-    let parts: Vec<String> = types.iter().zip(key).map(one).collect();
-    parts.join(", ")
+    match types.len() {
+        1 => types.iter().zip(key).map(one).collect(),
+        _ => format!("hash_record_extended(row({}), 0)", key.join(", ")),
+    }
 }
 
 /// The first hash of a shard when the space is split evenly.

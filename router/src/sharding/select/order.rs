@@ -68,14 +68,19 @@ fn meaning(
         return numbered(levels, select, scope, at.start);
     }
     let named = (at.len() == 1).then(|| text.name(at.start)).flatten();
-    let is_name = !keywords::is_reserved(text.word(at.start));
-    if let Some(name) = named.filter(|_| is_name)
-        && let Some(target) = labelled(text, select, &name)?
+    let named = named.filter(|_| !keywords::is_reserved(text.word(at.start)));
+    if let Some(name) = &named
+        && let Some(target) = labelled(text, select, name)?
     {
         if !matches!(target.label, Label::Column(_)) {
-            not_of_a_star(levels, select, scope, &name)?;
+            not_of_a_star(levels, select, scope, name)?;
         }
         return Ok((source(text, target.at.clone()), Some(target.at.clone())));
+    }
+    if let Some(name) = &named
+        && let Some(sql) = in_star(levels, select, scope, name)
+    {
+        return Ok((sql, Some(at)));
     }
     // With its parentheses: a sub-select needs them.
     Ok((source(text, item.at.clone()), Some(at)))
@@ -168,6 +173,24 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
         }
     }
     Ok(found)
+}
+
+/// The column that `*` gives the answer under this name, when it is one. Among the columns of all
+/// tables there may be several of the name.
+fn in_star(levels: &Levels<'_>, select: &Select, scope: usize, name: &str) -> Option<String> {
+    let stars = select.targets.iter().filter(|target| target.label == Label::Star);
+    let mut found = None;
+    for target in stars {
+        for column in levels.star_columns(target.at.clone(), scope)? {
+            if *column.name == *name {
+                let sql = format!("{}.{}", quoted(&column.alias), quoted(&column.name));
+                if found.replace(sql).is_some() {
+                    return None;
+                }
+            }
+        }
+    }
+    found
 }
 
 /// A name of an expression must not be one of a column of `*` as well.

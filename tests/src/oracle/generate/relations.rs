@@ -150,6 +150,13 @@ impl Generator<'_> {
     pub fn sub_select(&mut self, table: usize) -> (Relation, String) {
         let (inner, from) = self.relation(table);
         let alias = self.alias();
+        if self.dice.chance(20) {
+            let (key, ty) = inner.columns[0].clone();
+            let number = *self.dice.pick(&["count(*)", "count(distinct i)", "max(i)::bigint"]);
+            let text = format!("(select {key}, {number} as i from {from} group by {key}) {alias}");
+            let columns = vec![(key, ty), ("i".into(), Ty::Int8)];
+            return (Relation { alias, columns, table: None, nullable: false }, text);
+        }
         let mut kept: Vec<usize> = vec![0, 1];
         kept.extend((2..inner.columns.len()).filter(|_| self.dice.chance(50)));
         if self.dice.chance(15) {

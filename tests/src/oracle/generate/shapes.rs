@@ -1,5 +1,6 @@
 //! Owns the shapes of queries: rows, aggregates, groups, DISTINCT, windows, set operations, CTEs.
 
+use super::super::compare::Order;
 use super::relations::Relation;
 use super::select::Select;
 use super::values::Ty;
@@ -28,11 +29,32 @@ impl Generator<'_> {
         if kind == "distinct on" {
             check.loose = self.unruly;
         }
-        let writes = select.lock.is_some();
-        let mut statement = self.finish(kind, select.text(), check, writes);
-        statement.writes = false;
+        let mut text = select.text();
+        if self.dice.chance(1) {
+            text = format!("explain (costs off) {text}");
+            check.order = Order::Runs;
+            check.within = None;
+        }
+        let mut statement = self.finish(kind, text, check, false);
         statement.parts = Some(select);
         statement
+    }
+
+    /// A query without parameters whose order is complete, to be fetched in portions.
+    pub fn ordered_query(&mut self) -> Select {
+        self.parameters = None;
+        loop {
+            self.aliases = 0;
+            self.unruly = false;
+            let mut select = self.rows();
+            if !select.targets.iter().any(|target| target.ends_with('*')) && !self.unruly {
+                let all = select.targets.len();
+                select.order = (1..=all).map(|number| number.to_string()).collect();
+                select.is_total = true;
+                select.lock = None;
+                return select;
+            }
+        }
     }
 
     fn conditions(&mut self, relations: &[Relation]) -> Vec<String> {
@@ -56,6 +78,15 @@ impl Generator<'_> {
         let mut select = Select { from, conditions, ..Select::default() };
         if self.dice.chance(12) {
             select.targets = vec!["*".into()];
+            if self.dice.chance(30) {
+                let (text, _) = self.any_expression(&relations, 1);
+                let name = *self.dice.pick(&["", " as extra", " as i"]);
+                select.targets.push(format!("{text}{name}"));
+            }
+            if self.dice.chance(30) {
+                let star = format!("{}.*", relations[0].alias);
+                select.targets[0] = star;
+            }
         } else {
             for _ in 0..1 + self.dice.below(5) {
                 let (mut text, _) = self.any_expression(&relations, 2);
@@ -92,7 +123,11 @@ impl Generator<'_> {
 
     /// ORDER BY, LIMIT and OFFSET in many forms.
     fn order_and_limit(&mut self, select: &mut Select, relations: Option<&[Relation]>) {
-        let is_star = select.targets.iter().any(|target| target == "*");
+        let is_star = select.targets.iter().any(|target| target.ends_with('*'));
+        if self.dice.chance(6) {
+            // By name: a column of the answer, or else of a table.
+            select.order.push((*self.dice.pick(&["k", "i", "i desc", "key", "extra"])).into());
+        }
         if self.dice.chance(50) {
             if let Some(relations) = relations {
                 while self.dice.chance(40) {

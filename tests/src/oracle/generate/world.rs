@@ -35,25 +35,48 @@ pub struct Table {
     pub key_is_unique: bool,
 }
 
+/// How a distribution is spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By the hash of the key.
+    Hash,
+    /// By the hash of the key and the row's number together.
+    HashOfTwo,
+    /// By ranges of the key.
+    Range,
+    /// By single keys.
+    List,
+}
+
 /// A schema.
 #[derive(Debug, Clone)]
 pub struct World {
     /// Its tables.
     pub tables: Vec<Table>,
-    /// Type of each distribution's key, and whether it is spread by value.
-    pub distributions: Vec<(Ty, bool)>,
+    /// Type of each distribution's key, and how it is spread.
+    pub distributions: Vec<(Ty, Way)>,
 }
 
 impl World {
     /// A random one.
     pub fn new(dice: &mut Dice) -> World {
-        let hashed = [Ty::Int8, Ty::Int4, Ty::Text, Ty::Uuid, Ty::Varchar, Ty::Date];
+        let hashed =
+            [Ty::Int8, Ty::Int4, Ty::Text, Ty::Uuid, Ty::Varchar, Ty::Date, Ty::Tstz];
         let ranged = [Ty::Int4, Ty::Date, Ty::Int8, Ty::TextC];
-        let distributions =
-            vec![(Ty::Int8, false), (*dice.pick(&hashed), false), (*dice.pick(&ranged), true)];
+        let listed = [Ty::Int4, Ty::Text];
+        let last = match dice.chance(50) {
+            true => (*dice.pick(&hashed), Way::HashOfTwo),
+            false => (*dice.pick(&listed), Way::List),
+        };
+        let distributions = vec![
+            (Ty::Int8, Way::Hash),
+            (*dice.pick(&hashed), Way::Hash),
+            (*dice.pick(&ranged), Way::Range),
+            last,
+        ];
         let mut tables = Vec::new();
         for (number, (ty, _)) in distributions.iter().enumerate() {
-            for letter in ["a", "b", "c"].iter().take(if number == 2 { 1 } else { 3 }) {
+            for letter in ["a", "b", "c"].iter().take(if number >= 2 { 1 } else { 3 }) {
                 let name = format!("t{number}{letter}");
                 tables.push(table(dice, &name, Role::Spread(number), *ty));
             }
@@ -66,17 +89,27 @@ impl World {
     /// How the tables are spread.
     pub fn layout(&self) -> Layout {
         let mut layout = Layout::new();
-        for (number, (ty, ranged)) in self.distributions.iter().enumerate() {
+        for (number, (ty, way)) in self.distributions.iter().enumerate() {
             let name = format!("d{number}");
             let kind = if *ty == Ty::Varchar { "varchar" } else { key_type(*ty) };
-            layout = match (ranged, ty) {
-                (true, Ty::Date) => layout.range(&name, kind, &["2024-02-01", "2024-03-01"]),
-                (true, Ty::TextC) => layout.range(&name, kind, &["B", "b"]),
-                (true, _) => layout.range(&name, kind, &["3", "7"]),
-                _ => layout.hash(&name, &[kind]),
+            layout = match (way, ty) {
+                (Way::Range, Ty::Date) => layout.range(&name, kind, &["2024-02-01", "2024-03-01"]),
+                (Way::Range, Ty::TextC) => layout.range(&name, kind, &["B", "b"]),
+                (Way::Range, _) => layout.range(&name, kind, &["3", "7"]),
+                (Way::List, _) => {
+                    let values = ty.values().into_iter().enumerate();
+                    let values: Vec<_> = values.map(|(at, value)| (value, at % 3)).collect();
+                    layout.list(&name, kind, &values)
+                }
+                (Way::HashOfTwo, _) => layout.hash(&name, &[kind, "integer"]),
+                (Way::Hash, _) => layout.hash(&name, &[kind]),
             };
             for table in self.tables.iter().filter(|table| table.role == Role::Spread(number)) {
-                layout = layout.table(&table.name, &[&table.columns[0].0]);
+                let key: Vec<&str> = match way {
+                    Way::HashOfTwo => vec![&table.columns[0].0, "i"],
+                    _ => vec![&table.columns[0].0],
+                };
+                layout = layout.table(&table.name, &key);
             }
         }
         layout.reference("world").table("refs", &[])
@@ -149,6 +182,7 @@ fn key_type(ty: Ty) -> &'static str {
         Ty::Int8 => "bigint",
         Ty::Uuid => "uuid",
         Ty::Date => "date",
+        Ty::Tstz => "timestamptz",
         _ => "text",
     }
 }
@@ -166,6 +200,6 @@ fn table(dice: &mut Dice, name: &str, role: Role, key: Ty) -> Table {
             columns.push((name.to_owned(), ty));
         }
     }
-    let key_is_unique = role != Role::Spread(2) && dice.chance(30);
+    let key_is_unique = matches!(role, Role::Spread(0 | 1)) && dice.chance(30);
     Table { name: name.into(), role, columns, key_is_unique }
 }

@@ -1,8 +1,9 @@
 //! Random statements on random tables: three shards behind the proxy answer as one plain server,
 //! or refuse.
 //!
-//! `PGM_ORACLE_SEED` repeats a run, `PGM_ORACLE_STATEMENTS` sets its length. `PGM_ORACLE_SELF=1`
-//! runs without the proxy against another plain server, which tests the generator itself.
+//! `PGM_ORACLE_SEED` repeats a run, `PGM_ORACLE_STATEMENTS` sets its length,
+//! `PGM_ORACLE_REPLICAS=1` gives every shard a replica. `PGM_ORACLE_SELF=1` runs without the proxy
+//! against another plain server, which tests the generator itself.
 
 use pgmanifold_tests::oracle::generate::world::World;
 use pgmanifold_tests::oracle::hunt;
@@ -31,6 +32,7 @@ fn random_statements_are_right_or_refused() {
             let layout = if alone { Layout::new() } else { world.layout() };
             let mut options = world.options("oracle", layout);
             options.without_proxy = alone;
+            options.replicas = usize::from(std::env::var_os("PGM_ORACLE_REPLICAS").is_some());
             let shards = Shards::start(options, |config| config).await;
             let front = if alone { shards.shard(0).address() } else { shards.address.clone() };
             (shards, front)
