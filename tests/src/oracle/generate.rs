@@ -132,7 +132,15 @@ impl<'a> Generator<'a> {
         }
         let check = Check { loose: true, ..Check::bag() };
         let request = Request::Simple(texts.join("; "));
-        Statement { kind: "several", request, check, writes, parts: None, values: Vec::new(), bound: Vec::new() }
+        Statement {
+            kind: "several",
+            request,
+            check,
+            writes,
+            parts: None,
+            values: Vec::new(),
+            bound: Vec::new(),
+        }
     }
 
     /// The same prepared statement with other values.

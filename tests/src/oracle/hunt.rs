@@ -170,7 +170,13 @@ impl Hunt<'_> {
             let kind = "executed again";
             // Which rows there are below a limit is known with the first values only.
             let check = Check { within: None, ..prepared.check.clone() };
-            return Statement { kind, request: Request::Call(again), check, parts: None, ..prepared };
+            return Statement {
+                kind,
+                request: Request::Call(again),
+                check,
+                parts: None,
+                ..prepared
+            };
         }
         self.generator.statement()
     }

@@ -138,7 +138,8 @@ impl Layout {
             }
             Kind::List(values) => {
                 let own = values.iter().filter(|(_, owner)| *owner == shard);
-                let own: String = own.map(|(value, _)| format!(", '{}'", value.replace('\'', "''"))).collect();
+                let own: String =
+                    own.map(|(value, _)| format!(", '{}'", value.replace('\'', "''"))).collect();
                 // A list is never empty.
                 format!("{}::text collate \"C\" in ('\u{1}'{own})", key[0])
             }

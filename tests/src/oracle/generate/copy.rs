@@ -58,7 +58,15 @@ impl Generator<'_> {
         let sql = format!("copy {}{list} from stdin {options}", table.name);
         let request = Request::CopyIn(format!("{sql}{DATA_OF}{query}"), Vec::new());
         let check = Check::bag().for_sql(&sql);
-        Statement { kind: "copy in", request, check, writes: true, parts: None, values: Vec::new(), bound: Vec::new() }
+        Statement {
+            kind: "copy in",
+            request,
+            check,
+            writes: true,
+            parts: None,
+            values: Vec::new(),
+            bound: Vec::new(),
+        }
     }
 
     fn copy_out(&mut self, options: &str) -> String {

@@ -60,8 +60,7 @@ pub struct World {
 impl World {
     /// A random one.
     pub fn new(dice: &mut Dice) -> World {
-        let hashed =
-            [Ty::Int8, Ty::Int4, Ty::Text, Ty::Uuid, Ty::Varchar, Ty::Date, Ty::Tstz];
+        let hashed = [Ty::Int8, Ty::Int4, Ty::Text, Ty::Uuid, Ty::Varchar, Ty::Date, Ty::Tstz];
         let ranged = [Ty::Int4, Ty::Date, Ty::Int8, Ty::TextC];
         let listed = [Ty::Int4, Ty::Text];
         let last = match dice.chance(50) {

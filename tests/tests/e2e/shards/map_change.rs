@@ -196,7 +196,7 @@ fn no_statement_meets_two_maps() {
             done = (done.0 + read, done.1 + written);
         }
         println!(
-            "{CHANGES} changes, {} transactions, {} inserts; acknowledged after {slowest:?} at most",
+            "{CHANGES} changes, {} transactions, {} inserts; acknowledged in {slowest:?} at most",
             done.0, done.1
         );
         assert!(done.0 > 100 && done.1 > 100, "{done:?}");
