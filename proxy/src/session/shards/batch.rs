@@ -284,14 +284,15 @@ impl Session {
 
     /// Notes an Execute that is sent to the server at hand.
     pub(in crate::session) fn note_execute(&mut self) {
+        // What is owed is only looked through for a write that is not known of yet.
+        let matters = |shards: &&mut Box<super::Shards>| {
+            shards.bound_writes && !shards.batch_begun && !shards.batch_wrote
+        };
+        let Some(shards) = self.shards.as_mut().filter(matters) else { return };
         let begins = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::Begin));
-        let outside = self
-            .lease
-            .as_ref()
-            .is_some_and(|lease| lease.status == b'I' && !lease.expect.iter().any(begins));
-        if let Some(shards) = self.shards.as_mut().filter(|_| outside) {
-            shards.batch_wrote |= shards.bound_writes && !shards.batch_begun;
-        }
+        let outside =
+            |lease: &crate::pool::Lease| lease.status == b'I' && !lease.expect.iter().any(begins);
+        shards.batch_wrote = self.lease.as_ref().is_some_and(outside);
     }
 
     fn execute_spread(&mut self, portal: &[u8], spread: Arc<Spread>, limit: &[u8]) -> Step {
