@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for the catalog to be read again after DDL on several shards.
-const FACTS_WAIT: Duration = Duration::from_secs(5);
+const FACTS_WAIT: Duration = Duration::from_secs(20);
 
 /// What stops the relay.
 #[derive(Debug)]
