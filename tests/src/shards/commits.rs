@@ -10,7 +10,7 @@ use pgmanifold::backend::connect::Connector;
 use pgmanifold::backend::exec;
 use pgmanifold::cluster::{self, Cluster};
 use pgmanifold::config::model::{Address, Config, TwoPhaseTimes};
-use pgmanifold::demo::postgres::Postgres;
+use pgmanifold::demo::postgres::{LaunchError, Postgres};
 use pgmanifold::execute::Participant;
 use pgmanifold::pool::budget::{BudgetKind, Budgets};
 use pgmanifold::pool::{Lease, Pool};
@@ -113,11 +113,22 @@ impl Commits {
     pub async fn begin(&self, work: &[(u16, String)]) -> Transaction {
         let mut leases = Vec::new();
         for (number, sql) in work {
-            let mut lease = self.pools[usize::from(*number)].get(0).await.expect("a server");
-            exec::run(&mut lease, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-            leases.push((ShardId(*number), lease));
+            leases.push((ShardId(*number), self.opened(*number, sql).await));
         }
         Transaction { leases }
+    }
+
+    /// A server on which this has been run. One that was killed while it was idle may still lie in
+    /// the pool: then it is the next one.
+    async fn opened(&self, shard: u16, sql: &str) -> Lease {
+        loop {
+            let mut lease = self.pools[usize::from(shard)].get(0).await.expect("a server");
+            match exec::run(&mut lease, sql).await {
+                Ok(_) => return lease,
+                Err(error) if ["08006", "57P01"].contains(&&*error.sqlstate) => {}
+                Err(error) => panic!("{sql}: {error}"),
+            }
+        }
     }
 }
 
@@ -176,17 +187,16 @@ impl Transaction {
     }
 }
 
-/// Kills the server process that works for clients of a database, as the OOM killer would not: one
-/// backend, by its own termination.
+/// Ends the server processes that work for clients of a database, each by its own termination.
 ///
-/// # Panics
+/// # Errors
 /// When the server does not answer.
-pub fn kill_backends(server: &Postgres, database: &str) {
+pub fn kill_backends(server: &Postgres, database: &str) -> Result<(), LaunchError> {
     let sql = format!(
         "select pg_terminate_backend(pid) from pg_stat_activity \
          where datname = '{database}' and usename = '{USER}'"
     );
-    server.query(&sql).expect("backends are ended");
+    server.query(&sql).map(drop)
 }
 
 fn config(shards: &Shards, hosts: impl Iterator<Item = Address>) -> Config {

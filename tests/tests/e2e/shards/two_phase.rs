@@ -114,7 +114,7 @@ async fn dies(
     match dies {
         Dies::Connection => commits.relays[shard].cut(),
         Dies::Backend => {
-            kill_backends(shards.shard(shard), &shards.database);
+            kill_backends(shards.shard(shard), &shards.database).expect("they are ended");
             commits.relays[shard].resume();
         }
         Dies::Coordinator => {
