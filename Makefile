@@ -42,7 +42,7 @@ check:
 	$(MAKE) unit
 
 unit:
-	$(CARGO) test --locked -p pgmanifold-router -p pgmanifold -p pgmanifold-rebalancer \
+	$(CARGO) test --locked -p pgmanifold-router -p pgmanifold-console -p pgmanifold -p pgmanifold-rebalancer \
 		-p pgmanifold-bench
 
 # Process-level tests start the built binary: cargo test alone does not build another package's.

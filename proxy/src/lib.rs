@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod cluster;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod execute;
 pub mod frontend;

@@ -1,0 +1,5 @@
+//! Fills the tables of client and server connections.
+
+use super::Fill;
+
+pub(super) const FILLS: &[(&str, Fill)] = &[];

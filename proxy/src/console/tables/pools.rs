@@ -1,0 +1,5 @@
+//! Fills the tables of pools, databases and users.
+
+use super::Fill;
+
+pub(super) const FILLS: &[(&str, Fill)] = &[];

@@ -1,0 +1,5 @@
+//! Fills the tables of what the console's commands have set.
+
+use super::Fill;
+
+pub(super) const FILLS: &[(&str, Fill)] = &[];

@@ -1,0 +1,5 @@
+//! Fills the tables of PgBouncer's statistics.
+
+use super::Fill;
+
+pub(super) const FILLS: &[(&str, Fill)] = &[];
