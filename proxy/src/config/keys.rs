@@ -9,6 +9,7 @@ mod notify;
 mod sections;
 mod sharding;
 mod state;
+mod stats;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};

@@ -13,6 +13,7 @@ use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
+use crate::pool::servers::Servers;
 use crate::pool::{Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
@@ -133,6 +134,8 @@ pub struct State {
     store: Option<Arc<StoreEntry>>,
     pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
+    /// All connections of all pools.
+    pub servers: Arc<Servers>,
 }
 
 /// What building a `State` needs beside the configuration.
@@ -210,6 +213,7 @@ impl State {
             databases,
             pools: Mutex::default(),
             budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
+            servers: old.map(|old| Arc::clone(&old.servers)).unwrap_or_default(),
         };
         if let Some(old) = old {
             next.take_over_pools(old);
@@ -313,7 +317,7 @@ impl State {
             let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
             let address = host.host.address.to_string();
             let counters = metrics.host(0, &shard.shard.name, &address);
-            let means = (Arc::clone(&self.connector), counters);
+            let means = (Arc::clone(&self.connector), counters, Arc::clone(&self.servers));
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
             Pool::new(database, user, cluster, index, means, budgets, workers)

@@ -10,6 +10,7 @@ pub mod lease;
 mod limits;
 pub mod manager;
 mod pool_core;
+pub mod servers;
 
 pub use lease::Lease;
 pub use limits::{PoolLimits, PoolNumbers};
