@@ -3,13 +3,14 @@
 
 mod host;
 pub mod periods;
+mod reading;
 mod samples;
 pub mod table;
 mod traffic;
 mod worker;
 
 pub use host::HostMetrics;
-pub use samples::Samples;
+pub use samples::{Samples, Timings};
 pub use traffic::{Totals, Traffic};
 pub use worker::{ClientGuard, ClientState, Origin, RouteKind, TimeoutKind, WorkerMetrics};
 
@@ -41,9 +42,11 @@ pub enum LoginFailure {
     NoServer,
     /// Too many failed logins before.
     Throttled,
+    /// An administrator has disabled the database.
+    Disabled,
 }
 
-const LOGIN_FAILURES: [&str; 9] = [
+const LOGIN_FAILURES: [&str; 10] = [
     "protocol",
     "tls",
     "timeout",
@@ -53,6 +56,7 @@ const LOGIN_FAILURES: [&str; 9] = [
     "shutdown",
     "no_server",
     "throttled",
+    "disabled",
 ];
 
 /// A limit that turned somebody away.
@@ -192,6 +196,11 @@ impl Metrics {
 
     /// Everything as OpenMetrics text.
     pub fn scrape(&self) -> String {
+        self.gather().into_text()
+    }
+
+    /// Everything as it is now.
+    pub fn gather(&self) -> Samples {
         let mut samples = Samples::default();
         self.collect_process(&mut samples);
         // Copied first: a collection must not hold up a worker that asks for its counters.
@@ -211,7 +220,7 @@ impl Metrics {
         for source in sources {
             source(&mut samples);
         }
-        samples.into_text()
+        samples
     }
 
     fn collect_process(&self, samples: &mut Samples) {
@@ -242,7 +251,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn resident_bytes() -> Option<f64> {
+pub(crate) fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
