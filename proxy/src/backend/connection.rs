@@ -119,6 +119,8 @@ pub struct ServerInfo {
     pub connected_at: SystemTime,
     /// Number of the client that has it; 0 while nobody has.
     pub lent_to: AtomicU32,
+    /// Generation of its pool to which it belongs.
+    pub generation: u32,
     /// How many named statements the server knows.
     pub prepared: Arc<AtomicU32>,
     /// The connection is no more.
@@ -228,6 +230,7 @@ impl Server {
             link: Link::of(&login.stream),
             connected_at: SystemTime::now(),
             lent_to: AtomicU32::new(0),
+            generation: slot.generation(),
             prepared: statements.counter(),
             closed: AtomicBool::new(false),
         };

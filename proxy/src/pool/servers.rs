@@ -69,7 +69,7 @@ impl Servers {
                 Some(_) => 0,
                 None => info.lent_to.load(Ordering::Relaxed),
             };
-            let close_needed = pool.closes_all();
+            let close_needed = pool.closes(&info);
             ServerRow { info, pool, idle_since, client, close_needed }
         };
         all.into_iter().map(row).collect()

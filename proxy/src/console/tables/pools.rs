@@ -124,9 +124,14 @@ fn databases(shared: &Arc<Shared>) -> Vec<Row> {
         let own = pools.iter().filter(|((database, _), _)| database == name);
         own.map(|(_, pool)| count(pool)).sum()
     };
+    let state = shared.state();
     let row = |database: &Arc<Database>| {
         let name = &database.name;
-        database_row(database, &config, (sum(name, Pool::servers), sum(name, Pool::clients)))
+        let mut row =
+            database_row(database, &config, (sum(name, Pool::servers), sum(name, Pool::clients)));
+        let lever = state.levers().of(name);
+        row.extend([lever.is_paused(), lever.is_disabled()].map(|is| Value::Int(is.into())));
+        row
     };
     let mut rows: Vec<Row> = config.databases.iter().map(row).collect();
     rows.push(own_row(&config, sum(CONSOLE, Pool::clients)));
@@ -152,8 +157,6 @@ fn database_row(database: &Database, config: &Config, (servers, clients): (usize
         int4(servers),
         limit(database.max_clients),
         int4(clients),
-        int4(0),
-        int4(0),
     ]
 }
 

@@ -1,8 +1,10 @@
 //! Owns what others may see of a pool.
 
-use super::Pool;
+use super::{Pool, Slot};
+use crate::backend::connection::ServerInfo;
 use crate::config::model::{Database, User};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Pool {
@@ -22,8 +24,16 @@ impl Pool {
         inner.idle.iter().flatten().map(|server| (server.id, server.idle_since)).collect()
     }
 
-    /// True when a reload has replaced the pool: what comes back is closed.
-    pub fn closes_all(&self) -> bool {
-        self.lock().retired
+    /// Whether a connection of it is closed when it comes back: a reload has replaced the pool, or
+    /// all of them are to be made anew.
+    pub fn closes(&self, info: &ServerInfo) -> bool {
+        info.generation != self.generation.load(Ordering::Relaxed) || self.lock().retired
+    }
+}
+
+impl Slot {
+    /// Which generation of its pool it belongs to.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 }
