@@ -18,6 +18,7 @@ pub mod random;
 pub mod raw;
 pub mod relay;
 pub mod shards;
+pub mod tables;
 pub mod tls;
 
 use std::future::Future;
