@@ -2,9 +2,11 @@
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
 mod access;
+mod console;
 mod sharding;
 
 pub use access::*;
+pub use console::*;
 pub use sharding::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
@@ -35,6 +37,8 @@ pub struct Config {
     pub maps: Vec<DeclaredMap>,
     /// `[catalog]`
     pub catalog: Option<Arc<CatalogServers>>,
+    /// `[console]`
+    pub console: Console,
 }
 
 /// Process-wide settings.

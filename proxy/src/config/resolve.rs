@@ -12,7 +12,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     SequenceState, Shard, TwoPhaseTimes, User,
 };
-use super::{catalog, limits, pem, secrets, servers, sharding};
+use super::{catalog, console, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -175,6 +175,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         access: access::access(tables, &users, context),
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
+        console: console::console(tables, context),
         databases,
         users,
         shards,
