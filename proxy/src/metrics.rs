@@ -2,12 +2,13 @@
 //! knows neither pools nor sessions: they hold its counters, or register a source.
 
 mod host;
+mod reading;
 mod samples;
 pub mod table;
 mod worker;
 
 pub use host::HostMetrics;
-pub use samples::Samples;
+pub use samples::{Samples, Timings};
 pub use worker::{ClientGuard, ClientState, Origin, RouteKind, TimeoutKind, WorkerMetrics};
 
 use std::collections::BTreeMap;
@@ -173,6 +174,11 @@ impl Metrics {
 
     /// Everything as OpenMetrics text.
     pub fn scrape(&self) -> String {
+        self.gather().into_text()
+    }
+
+    /// Everything as it is now.
+    pub fn gather(&self) -> Samples {
         let mut samples = Samples::default();
         self.collect_process(&mut samples);
         // Copied first: a collection must not hold up a worker that asks for its counters.
@@ -192,7 +198,7 @@ impl Metrics {
         for source in sources {
             source(&mut samples);
         }
-        samples.into_text()
+        samples
     }
 
     fn collect_process(&self, samples: &mut Samples) {
@@ -223,7 +229,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn resident_bytes() -> Option<f64> {
+pub(crate) fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;

@@ -13,6 +13,7 @@ pub mod login;
 mod logins;
 mod observe;
 pub mod orders;
+pub mod own_write;
 mod peers;
 mod signals;
 pub mod timeouts;
