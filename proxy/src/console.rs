@@ -2,6 +2,7 @@
 //! and what its commands do. Their names, columns and SQL are in the crate `pgmanifold-console`.
 
 pub mod commands;
+pub mod session;
 mod tables;
 mod time;
 

@@ -2,9 +2,11 @@
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
 mod access;
+mod console;
 mod sharding;
 
 pub use access::*;
+pub use console::*;
 pub use sharding::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
@@ -37,6 +39,8 @@ pub struct Config {
     pub catalog: Option<Arc<CatalogServers>>,
     /// Every key with what holds, to be shown.
     pub settings: Vec<super::Setting>,
+    /// `[console]`
+    pub console: Console,
 }
 
 /// Process-wide settings.

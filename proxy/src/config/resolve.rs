@@ -12,7 +12,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     SequenceState, Shard, TwoPhaseTimes, User,
 };
-use super::{catalog, limits, pem, secrets, servers, sharding};
+use super::{catalog, console, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -176,6 +176,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
         settings: super::shown::settings(tables),
+        console: console::console(tables, context),
         databases,
         users,
         shards,

@@ -300,6 +300,17 @@ impl Clients {
         self.tag.load(Ordering::Relaxed)
     }
 
+    /// A number for a connection that is in no list of this process.
+    pub fn new_id(&self) -> u32 {
+        let connected = lock(&self.connected);
+        loop {
+            let id = self.next_id();
+            if id != 0 && !connected.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     fn next_id(&self) -> u32 {
         let serial = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         match self.tag() {

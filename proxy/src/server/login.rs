@@ -8,6 +8,7 @@ use super::{ClientHandle, Place, Shared, peers};
 use crate::backend::exec;
 use crate::cluster::Freshness;
 use crate::config::model::{Config, Database, User};
+use crate::console;
 use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
 use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
@@ -71,6 +72,12 @@ pub(super) async fn log_in(
         }
     };
     let Some(login) = login else { return };
+    if console::session::is_console(&login.database) {
+        if let Some(console) = shared.console_loop() {
+            console.spawn(Box::pin(console::session::serve(*login, place, Arc::clone(&shared))));
+        }
+        return;
+    }
     let least = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
     if let Some(worker) = least {
         worker.give(Entered { login, listener, place }).await;
@@ -394,7 +401,7 @@ async fn pass_cancel(shared: &Shared, key: &CancelKey) {
 
 /// Cancels what a client of this process runs; false when the key is of none.
 pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
-    let Some(handle) = shared.clients.find(key) else { return false };
+    let Some(handle) = shared.clients.find(key) else { return shared.consoles.cancel(key) };
     cancel_client(&handle).await;
     true
 }
@@ -411,7 +418,8 @@ pub async fn cancel_client(handle: &ClientHandle) {
     }
 }
 
-async fn refuse(stream: &mut Stream, error: SqlError) {
+/// Tells a client why it is not let in, as far as it listens.
+pub(crate) async fn refuse(stream: &mut Stream, error: SqlError) {
     let mut out = BytesMut::new();
     error.encode(&mut out);
     let sending: io::Result<()> = match timeout(REFUSAL_TIMEOUT, async {

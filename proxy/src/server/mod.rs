@@ -2,7 +2,7 @@
 //! starting, reloading, draining and stopping them.
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
-//! `login`, for accepting and authentication; `control`, for monitors, catalog reads and the
+//! `login`, for accepting and authentication; `console`, for its connections; `control`, for monitors, catalog reads and the
 //! timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
 //! four system calls a query costs.
 
@@ -26,6 +26,7 @@ pub use worker::Worker;
 use crate::backend::prepared::Interner;
 use crate::config::model::{Address, User};
 use crate::config::{self, Config};
+use crate::console::session::Consoles;
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
@@ -76,6 +77,8 @@ pub struct Shared {
     state: ArcSwap<State>,
     /// All client connections.
     pub clients: Clients,
+    /// All connections to the console.
+    pub consoles: Consoles,
     /// All logins under way.
     pub logins: logins::Logins,
     /// All prepared statements.
@@ -149,6 +152,13 @@ impl Shared {
     pub fn end_now(&self) {
         self.logins.end_all();
         self.clients.end_now();
+        self.consoles.end_all();
+    }
+
+    /// The event loop that console connections live on.
+    pub(crate) fn console_loop(&self) -> Option<&tokio::runtime::Handle> {
+        let loops = self.loops.get()?;
+        loops.iter().find(|(name, _)| *name == "console").map(|(_, handle)| handle)
     }
 
     /// The current pools of a database and user, unless one of them is gone; of a sharded database
@@ -194,6 +204,7 @@ impl Proxy {
         let ((running, _), (listening, _)) = (watch::channel(true), watch::channel(true));
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let (entrance, login_thread) = worker::start_login(running.subscribe())?;
+        let (console, console_thread) = worker::start_console(running.subscribe())?;
         let workers = config.general.workers;
         let (next_database_id, host_lost) = (AtomicUsize::new(0), Arc::default());
         let process_name = process_name(&config);
@@ -209,6 +220,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             clients: Clients::default(),
+            consoles: Consoles::default(),
             logins: logins::Logins::default(),
             interner: Interner::default(),
             settings: SettingsInterner::default(),
@@ -226,9 +238,10 @@ impl Proxy {
         });
         let listeners = accept::bind_all(&config)?;
         let addresses = listeners.iter().map(accept::Bound::address).collect();
-        let mut threads = vec![control_thread, login_thread];
+        let mut threads = vec![control_thread, login_thread, console_thread];
         let mut team = Vec::with_capacity(workers);
         let mut loops = vec![("control", control.clone()), ("login", entrance.clone())];
+        loops.push(("console", console));
         for index in 0..workers {
             let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
             loops.push(("worker", worker.handle.clone()));
