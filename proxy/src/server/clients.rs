@@ -155,6 +155,11 @@ impl ClientHandle {
         self.wake();
     }
 
+    /// Ends the session whatever it does.
+    pub fn end_now(&self) {
+        self.end(NOW);
+    }
+
     /// Name of the database it logged in to.
     pub fn database(&self) -> &str {
         &self.database.name
@@ -242,6 +247,17 @@ impl Clients {
     pub fn find(&self, key: &CancelKey) -> Option<Arc<ClientHandle>> {
         let handle = lock(&self.connected).get(&key.process_id).cloned()?;
         (handle.key == *key).then_some(handle)
+    }
+
+    /// The client with this number.
+    pub fn by_id(&self, id: u32) -> Option<Arc<ClientHandle>> {
+        lock(&self.connected).get(&id).cloned()
+    }
+
+    /// The clients of a database.
+    pub fn of_database(&self, database: &str) -> Vec<Arc<ClientHandle>> {
+        let connected = lock(&self.connected);
+        connected.values().filter(|handle| handle.database() == database).cloned().collect()
     }
 
     /// Ends every session when it is idle.

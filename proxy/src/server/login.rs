@@ -4,7 +4,7 @@
 use super::clients::Registration;
 use super::logins::LoginPlace;
 use super::worker::{NewClient, StdSocket, Worker};
-use super::{Place, Shared, peers};
+use super::{ClientHandle, Place, Shared, peers};
 use crate::backend::exec;
 use crate::cluster::Freshness;
 use crate::config::model::{Config, Database, User};
@@ -402,6 +402,12 @@ async fn pass_cancel(shared: &Shared, key: &CancelKey) {
 /// Cancels what a client of this process runs; false when the key is of none.
 pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
     let Some(handle) = shared.clients.find(key) else { return shared.consoles.cancel(key) };
+    cancel_client(&handle).await;
+    true
+}
+
+/// Cancels what a client runs, on every server that works for it.
+pub async fn cancel_client(handle: &ClientHandle) {
     for server in handle.cancel_targets() {
         if let Some(server_key) = &server.cancel
             && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
@@ -410,7 +416,6 @@ pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
                 "cancel failed");
         }
     }
-    true
 }
 
 /// Tells a client why it is not let in, as far as it listens.

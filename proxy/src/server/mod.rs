@@ -12,6 +12,7 @@ mod files;
 pub mod login;
 mod logins;
 mod observe;
+pub mod orders;
 pub mod own_write;
 mod peers;
 mod signals;
@@ -35,7 +36,7 @@ use arc_swap::ArcSwap;
 use clients::Clients;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -95,6 +96,12 @@ pub struct Shared {
     process_name: Arc<str>,
     /// Told when something that runs on a host is lost.
     host_lost: Arc<Notify>,
+    /// Where monitors and catalog reads run.
+    control: tokio::runtime::Handle,
+    /// Held while a configuration is taken into use.
+    reloading: Mutex<()>,
+    /// What the process's main loop is asked to do.
+    pub orders: orders::Orders,
 }
 
 impl Shared {
@@ -106,6 +113,39 @@ impl Shared {
     /// Largest message a client may send.
     pub fn max_message_bytes(&self) -> usize {
         self.max_message_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes a new configuration into use; see `Proxy::reload`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reload(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.state.load_full();
+        let needs_restart = config::needs_restart(&old.config, &config);
+        if !needs_restart.is_empty() {
+            return Err(StartError::NeedsRestart(needs_restart.join(", ")));
+        }
+        let around = Surroundings {
+            control: &self.control,
+            workers: self.workers,
+            next_database_id: &self.next_database_id,
+            process_name: &self.process_name,
+            host_lost: &self.host_lost,
+        };
+        let next = State::build(config, Some(&old), &around)?;
+        let max_message_bytes = next.config.general.max_message_bytes;
+        self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
+        self.state.store(Arc::new(next));
+        // Who waits for a server of before looks at those of now.
+        old.clusters().for_each(|cluster| cluster.turn());
+        warm_secrets(self, &self.control);
+        Ok(())
+    }
+
+    /// No client is let in any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Ends every session and every login now.
@@ -149,7 +189,6 @@ pub struct Proxy {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     http_address: Option<std::net::SocketAddr>,
-    control: tokio::runtime::Handle,
     listening: watch::Sender<bool>,
     running: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -193,6 +232,9 @@ impl Proxy {
             next_database_id,
             process_name,
             host_lost,
+            control: control.clone(),
+            reloading: Mutex::default(),
+            orders: orders::Orders::default(),
         });
         let listeners = accept::bind_all(&config)?;
         let addresses = listeners.iter().map(accept::Bound::address).collect();
@@ -227,7 +269,6 @@ impl Proxy {
             shared,
             addresses,
             http_address,
-            control,
             listening,
             running,
             threads,
@@ -256,26 +297,7 @@ impl Proxy {
     /// When the new configuration cannot be used, or changes what only a restart can; the old one
     /// stays in force then.
     pub fn reload(&self, config: Config) -> Result<(), StartError> {
-        let old = self.shared.state.load_full();
-        let needs_restart = config::needs_restart(&old.config, &config);
-        if !needs_restart.is_empty() {
-            return Err(StartError::NeedsRestart(needs_restart.join(", ")));
-        }
-        let around = Surroundings {
-            control: &self.control,
-            workers: self.shared.workers,
-            next_database_id: &self.shared.next_database_id,
-            process_name: &self.shared.process_name,
-            host_lost: &self.shared.host_lost,
-        };
-        let next = State::build(config, Some(&old), &around)?;
-        let max_message_bytes = next.config.general.max_message_bytes;
-        self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
-        self.shared.state.store(Arc::new(next));
-        // Who waits for a server of before looks at those of now.
-        old.clusters().for_each(|cluster| cluster.turn());
-        warm_secrets(&self.shared, &self.control);
-        Ok(())
+        self.shared.reload(config)
     }
 
     /// Stops listening, ends sessions as `mode` says, and waits for all threads. True when no
