@@ -6,4 +6,4 @@ pub mod session;
 mod tables;
 mod time;
 
-pub use tables::ProcessSource;
+pub use tables::{CONSOLE, ProcessSource};

@@ -64,6 +64,8 @@ pub struct General {
     pub network: Network,
     /// Name of the process in the catalog, when one is given.
     pub name: Option<String>,
+    /// Time over which the console's averages are taken.
+    pub stats_period: Duration,
 }
 
 /// Where clients come in.

@@ -203,6 +203,7 @@ fn general(reader: &Reader<'_>) -> General {
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
         name: reader.name("name"),
+        stats_period: Duration::from_secs(reader.integer("stats_period_s").unwrap_or_default()),
     }
 }
 

@@ -254,6 +254,7 @@ impl Proxy {
             control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
         }
         control.spawn(timeouts::watch(Arc::clone(&shared)));
+        control.spawn(observe::take_averages(Arc::clone(&shared)));
         let reuse_port = config.general.network.reuse_port;
         if reuse_port && let Some((tag, listener)) = peers::bind() {
             shared.clients.set_tag(tag);
