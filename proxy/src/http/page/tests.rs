@@ -1,0 +1,1 @@
+//! Tests of the page on made-up tables: everything hostile is text, and what is wrong comes first.
