@@ -2,5 +2,6 @@
 //! and what its commands do. Their names, columns and SQL are in the crate `pgmanifold-console`.
 
 mod tables;
+mod time;
 
 pub use tables::ProcessSource;

@@ -98,6 +98,13 @@ pub struct Interner {
 }
 
 impl Interner {
+    /// How many are remembered, and how many of them nobody uses any more.
+    pub fn counts(&self) -> (usize, usize) {
+        let table = self.table.lock().expect("invariant: no panic under this lock");
+        let used = table.iter().filter(|(_, known)| known.strong_count() > 0).count();
+        (table.len(), table.len() - used)
+    }
+
     /// The statement for a Parse body (without name). Compares whole texts, not only hashes.
     pub fn intern(&self, body: &[u8]) -> Arc<Statement> {
         let hash = self.hasher.hash_one(body);

@@ -37,6 +37,8 @@ pub struct Config {
     pub maps: Vec<DeclaredMap>,
     /// `[catalog]`
     pub catalog: Option<Arc<CatalogServers>>,
+    /// Every key with what holds, to be shown.
+    pub settings: Vec<super::Setting>,
 }
 
 /// Process-wide settings.

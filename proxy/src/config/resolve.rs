@@ -178,6 +178,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         access: access::access(tables, &users, context),
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
+        settings: super::shown::settings(tables),
         databases,
         users,
         shards,

@@ -5,6 +5,7 @@ mod advice;
 mod clients;
 mod cluster;
 mod digests;
+mod pins;
 mod pools;
 mod process;
 mod sharding;
@@ -25,6 +26,7 @@ const FILLS: &[&[(&str, Fill)]] = &[
     clients::FILLS,
     cluster::FILLS,
     digests::FILLS,
+    pins::FILLS,
     pools::FILLS,
     process::FILLS,
     sharding::FILLS,

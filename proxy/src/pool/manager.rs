@@ -3,6 +3,7 @@
 //! changed; sessions move to it between transactions.
 
 mod entries;
+mod look;
 
 use crate::backend::connect::Connector;
 use crate::backend::key_ring::KeyRing;
@@ -22,6 +23,7 @@ use entries::{
     DatabaseEntry, ShardEntry, StoreEntry, shards_of, start_database, start_shard, start_store,
 };
 use hashbrown::HashMap;
+pub use look::Running;
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

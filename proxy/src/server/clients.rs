@@ -1,6 +1,7 @@
 //! Owns the list of client connections: how a cancel request finds the server of a session, and
 //! how sessions are told to end.
 
+use super::own_write::OwnWrite;
 use super::peers::SERIAL_BITS;
 use super::timeouts::Pulse;
 use crate::backend::connection::ServerInfo;
@@ -40,6 +41,8 @@ pub struct ClientHandle {
     waker: Mutex<Option<Waker>>,
     /// What ties the session to its server.
     pub pins: SharedReasons,
+    /// Its last write, while its reads must see it.
+    pub last_write: OwnWrite,
 }
 
 #[derive(Debug, Default)]
@@ -210,6 +213,7 @@ impl Registration {
             ending: AtomicU8::new(clients.ending.load(Ordering::Relaxed)),
             waker: Mutex::default(),
             pins: SharedReasons::default(),
+            last_write: OwnWrite::default(),
         });
         connected.insert(id, Arc::clone(&handle));
         drop(connected);
@@ -266,7 +270,7 @@ impl Clients {
     }
 
     /// Calls `look` for every client; it must be quick, for nobody can come or go meanwhile.
-    pub(super) fn for_each(&self, look: impl Fn(&ClientHandle)) {
+    pub(crate) fn for_each(&self, look: impl Fn(&ClientHandle)) {
         lock(&self.connected).values().for_each(|handle| look(handle));
     }
 

@@ -12,6 +12,7 @@ mod files;
 pub mod login;
 mod logins;
 mod observe;
+pub mod own_write;
 mod peers;
 mod signals;
 pub mod timeouts;

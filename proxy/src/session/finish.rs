@@ -112,9 +112,20 @@ impl Session {
         self.last_write_async =
             self.wrote_async || self.settings.async_commit.unwrap_or(self.greeting.async_commit);
         self.wrote_async = false;
+        self.show_write();
         let hinted = self.written_key.take();
         for key in self.knobs.key().into_iter().chain(hinted.as_deref()) {
             self.pools.keys.record(key, mark, self.last_write_async);
+        }
+    }
+
+    /// Shows the last write to those who look at the session from elsewhere.
+    pub(super) fn show_write(&self) {
+        match self.last_write.filter(|_| self.knobs.sees_own_writes()) {
+            Some(mark) => {
+                self.handle.last_write.set(mark, self.pools.shard, self.last_write_async);
+            }
+            None => self.handle.last_write.forget(),
         }
     }
 

@@ -358,6 +358,7 @@ impl Session {
             self.last_write = Some(next.cluster.mark_write());
         }
         self.pools = next;
+        self.show_write();
     }
 
     /// Notes what a server has after `ReadSettings`: parameters, and what ties the session.

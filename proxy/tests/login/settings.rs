@@ -55,6 +55,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         databases: vec![],
         maps: vec![],
         catalog: None,
+        settings: vec![],
     }
 }
 

@@ -2,4 +2,9 @@
 
 use super::Fill;
 
-pub(super) const FILLS: &[(&str, Fill)] = &[];
+pub(super) const FILLS: &[(&str, Fill)] = &[
+    ("active_sockets", |_| Vec::new()),
+    ("clients", |_| Vec::new()),
+    ("servers", |_| Vec::new()),
+    ("sockets", |_| Vec::new()),
+];

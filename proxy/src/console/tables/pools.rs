@@ -2,4 +2,9 @@
 
 use super::Fill;
 
-pub(super) const FILLS: &[(&str, Fill)] = &[];
+pub(super) const FILLS: &[(&str, Fill)] = &[
+    ("databases", |_| Vec::new()),
+    ("lists", |_| Vec::new()),
+    ("pools", |_| Vec::new()),
+    ("users", |_| Vec::new()),
+];
