@@ -76,7 +76,7 @@ pub(super) fn transactions(view: &View) -> Markup {
     let row = |line: &Line<'_>| {
         let state = line.text("state");
         vec![
-            html! { code { (line.text("transaction")) } },
+            html! { code { (line.text("name")) } },
             html! { (line.text("database")) },
             html! { (line.text("shards")) },
             html! { (line.text("home")) },

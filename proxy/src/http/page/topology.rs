@@ -38,14 +38,14 @@ const SHARDS: &[Column] = &[
 /// The shards.
 pub(super) fn shards(view: &View) -> Markup {
     let row = |line: Line<'_>| {
-        let primary = line.text("primary");
+        let primary = line.text("primary_host");
         let state = line.text("primary_state");
         let changes = line.count("generation");
         let doubt = line.count("in_doubt");
         vec![
             html! { (line.text("shard")) },
             html! { @if primary.is_empty() { "none" } @else { (primary) } },
-            mark(matches!(state, "ok" | "up"), state),
+            mark(state == "up", state),
             html! { (line.count("hosts_up")) " of " (line.count("hosts")) },
             exact(line.count("replicas_usable"), &number::count(line.count("replicas_usable"))),
             exact(changes, &number::count(changes)),

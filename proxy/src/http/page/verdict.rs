@@ -80,7 +80,7 @@ fn shards(view: &View, add: &mut dyn FnMut(Weight, String)) {
     for line in view.shards.lines() {
         let (shard, state) = (line.text("shard"), line.text("primary_state"));
         match state {
-            "ok" | "up" | "" => {}
+            "up" => {}
             "not_checked" => add(Weight::Note, format!("shard {shard}: not checked yet")),
             _ => {
                 add(Weight::Grave, format!("shard {shard}: writes wait, the primary is {state}"));
