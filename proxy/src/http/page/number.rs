@@ -32,9 +32,11 @@ pub(super) fn rate(value: f64) -> String {
 
 /// A time: `420 µs`, `1.2 ms`, `3.4 s`, `12 min`.
 pub(super) fn micros(us: f64) -> String {
-    if us < 1e3 {
+    if us < 0.5 {
+        "0".into()
+    } else if us < 999.5 {
         format!("{us:.0} µs")
-    } else if us < 1e6 {
+    } else if us < 999_500.0 {
         format!("{} ms", short(us / 1e3))
     } else if us < 120e6 {
         format!("{} s", short(us / 1e6))
@@ -70,6 +72,10 @@ pub(super) fn age(seconds: f64) -> String {
     }
 }
 
+fn trimmed(text: String) -> String {
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Two or three digits that tell something.
 fn short(value: f64) -> String {
     if value == 0.0 {
@@ -77,9 +83,9 @@ fn short(value: f64) -> String {
     } else if value < 0.01 {
         "<0.01".into()
     } else if value < 1.0 {
-        format!("{value:.2}")
+        trimmed(format!("{value:.2}"))
     } else if value < 9.95 {
-        format!("{value:.1}")
+        trimmed(format!("{value:.1}"))
     } else {
         format!("{value:.0}")
     }
@@ -96,8 +102,9 @@ mod tests {
         assert_eq!([0.0, 0.001, 0.25, 3.21, 9.96, 1234.0].map(rate), [
             "0", "<0.01", "0.25", "3.2", "10", "1,234"
         ]);
-        assert_eq!([7.0, 1500.0, 2.5e6, 130e6].map(micros), ["7 µs", "1.5 ms", "2.5 s", "2 min"]);
-        assert_eq!([0.0, 999.0, 1e3, 2.5e9].map(bytes), ["0 B", "999 B", "1.0 kB", "2.5 GB"]);
+        let times = [0.0, 7.0, 999.9, 1500.0, 2.5e6, 130e6].map(micros);
+        assert_eq!(times, ["0", "7 µs", "1 ms", "1.5 ms", "2.5 s", "2 min"]);
+        assert_eq!([0.0, 999.0, 1e3, 2.5e9].map(bytes), ["0 B", "999 B", "1 kB", "2.5 GB"]);
         assert_eq!([59.0, 600.0, 7300.0, 90_000.0].map(age), [
             "59 s", "10 min", "2 h 1 min", "1 d 1 h"
         ]);

@@ -193,3 +193,114 @@ fn the_policy_has_the_hashes_of_what_is_sent() {
     }
     assert!(!policy.contains("unsafe") && policy.starts_with("default-src 'none'"), "{policy}");
 }
+
+/// An hour of made-up traffic: a slope, a peak of errors, a replica that falls behind.
+fn made_hour() -> History {
+    let (history, metrics) = (History::default(), Metrics::new());
+    let second = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&second);
+    let _source = metrics.register_source(move |samples| {
+        let second = now.load(Ordering::Relaxed) as f64;
+        let busy = 4.0 + (second / 300.0).sin() * 3.0;
+        for host in ["a:5432", "b:5432"] {
+            samples.gauge(&crate::metrics::table::SERVERS, &["main", host, "active"], busy);
+        }
+        let lag = if (1800.0..2400.0).contains(&second) { second / 40.0 - 44.0 } else { 0.02 };
+        samples.gauge(&crate::metrics::table::REPLICA_LAG_SECONDS, &["main", "b:5432"], lag);
+    });
+    let end = SystemTime::now();
+    let clients: Vec<_> = (0..40).map(|_| metrics.worker(0, "app").client()).collect();
+    for step in 0..crate::history::SAMPLES_MAX {
+        second.store(step * 10, Ordering::Relaxed);
+        let (app, shop) = (metrics.worker(0, "app"), metrics.worker(1, "shop"));
+        for query in 0..200 + step % 50 + step {
+            let us = 300 + (query * 37 % 100) as u64 * if query % 40 == 0 { 900 } else { 9 };
+            app.query(RouteKind::ReplicaRead, Duration::from_micros(us));
+        }
+        (0..60).for_each(|us| shop.query(RouteKind::Write, Duration::from_micros(2000 + us * 40)));
+        if (100..130).contains(&step) {
+            (0..30).for_each(|_| app.error("40001", Origin::Server));
+            (0..9).for_each(|ms| app.pool_wait(Duration::from_millis(20 + ms)));
+        }
+        let ago = Duration::from_secs((crate::history::SAMPLES_MAX - 1 - step) as u64 * 10);
+        history.add(&metrics.gather(), end - ago, Duration::from_secs(10));
+    }
+    drop(clients);
+    history
+}
+
+/// With `PAGE_SAMPLE=file` the page is written there, to be looked at.
+#[test]
+fn a_full_hour_is_drawn_and_stays_small() {
+    let mut made = Made::healthy();
+    made.host("[2001:db8:1234:5678::10]:5432", "replica", "banned");
+    for (place, text) in [
+        "SELECT o.id, o.total, c.name FROM orders o JOIN customers c ON c.id = o.customer_id \
+         WHERE o.created_at > $1 AND o.state = $2 ORDER BY o.created_at DESC LIMIT $3",
+        "UPDATE stock SET amount = amount - $1 WHERE item_id = $2",
+        "SELECT * FROM events WHERE session_id = $1",
+        HOSTILE,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        made.row("statements", &[
+            ("text", text.into()),
+            ("database", "app".into()),
+            ("route", "replica_read".into()),
+            ("calls", (120_000 / (place as u64 + 1)).into()),
+            ("total_us", (9_000_000_000 / (place as u64 * 3 + 1)).into()),
+            ("mean_us", 1234.5.into()),
+            ("p95_us", 4200.into()),
+            ("p99_us", 18_000.into()),
+            ("pool_wait_us", 120_000_000.into()),
+            ("errors", 3.into()),
+            ("rows", 2_345_678.into()),
+            ("shards_mean", 1.0.into()),
+            ("shards_max", 4.into()),
+        ]);
+    }
+    for (database, waiting) in [("app", 3), ("shop", 0)] {
+        made.row("pools", &[
+            ("database", database.into()),
+            ("user", "web".into()),
+            ("pool_mode", "transaction".into()),
+            ("cl_active", 37.into()),
+            ("cl_waiting", waiting.into()),
+            ("maxwait_us", (waiting * 41_000).into()),
+            ("sv_active", 8.into()),
+            ("sv_idle", 2.into()),
+        ]);
+    }
+    made.row("transactions", &[
+        ("name", "pgm_0f3a9c1be2_1".into()),
+        ("database", "shop".into()),
+        ("shards", "s1,s2".into()),
+        ("home", "s0".into()),
+        ("state", "in_doubt".into()),
+        ("outcome", "undecided".into()),
+        ("age_ms", 4200.into()),
+    ]);
+    made.row("moves", &[
+        ("id", 7.into()),
+        ("database", "shop".into()),
+        ("distribution", "by_customer".into()),
+        ("range", "0..1073741823".into()),
+        ("from_shard", "s0".into()),
+        ("to_shard", "s2".into()),
+        ("state", "copy".into()),
+        ("done_percent", 61.5.into()),
+        ("rows_per_s", 48_000.0.into()),
+        ("left_s", 340.into()),
+        ("lag_bytes", 1_200_000.into()),
+    ]);
+    let rendered = page(made, Ready::default(), made_hour()).rendered();
+    if let Some(file) = std::env::var_os("PAGE_SAMPLE") {
+        std::fs::write(file, &rendered.document).unwrap();
+    }
+    let text = String::from_utf8(rendered.document.to_vec()).unwrap();
+    let longest = text.split(" d=\"").map(|path| path.split('"').next().unwrap()).max_by_key(|p| p.len());
+    assert!(longest.unwrap().matches('L').count() > 300, "an hour of points");
+    assert!(text.contains("Age of replicas’ data") || text.contains("Age of replicas"));
+    assert!(text.len() < 200_000, "{} bytes", text.len());
+}
