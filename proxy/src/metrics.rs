@@ -38,9 +38,11 @@ pub enum LoginFailure {
     NoServer,
     /// Too many failed logins before.
     Throttled,
+    /// An administrator has disabled the database.
+    Disabled,
 }
 
-const LOGIN_FAILURES: [&str; 9] = [
+const LOGIN_FAILURES: [&str; 10] = [
     "protocol",
     "tls",
     "timeout",
@@ -50,6 +52,7 @@ const LOGIN_FAILURES: [&str; 9] = [
     "shutdown",
     "no_server",
     "throttled",
+    "disabled",
 ];
 
 /// A limit that turned somebody away.

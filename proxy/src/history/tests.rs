@@ -60,9 +60,7 @@ fn hosts_have_their_own_points() {
     metrics.host(1, "main", "a:1").connect_failed();
     look(&history, &metrics, 20);
     let recent = history.recent();
-    let host = |address: &str| {
-        recent.samples[1].hosts[recent.host("main", address).unwrap()]
-    };
+    let host = |address: &str| recent.samples[1].hosts[recent.host("main", address).unwrap()];
     assert_eq!((host("a:1").active, host("a:1").failures, host("a:1").lag_ms), (3, 2, None));
     assert_eq!((host("b:1").active, host("b:1").failures, host("b:1").lag_ms), (1, 0, Some(250)));
 }

@@ -14,7 +14,7 @@ use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
-use crate::pool::{Pool, PoolNumbers};
+use crate::pool::{Lever, Levers, Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
 use crate::two_phase::TwoPhase;
@@ -62,6 +62,8 @@ pub struct UserPools {
     pub hub: Arc<Hub>,
     /// By host index.
     pub pools: Vec<Arc<Pool>>,
+    /// What an administrator has said of the database.
+    pub lever: Arc<Lever>,
     /// A session has asked for `currval` or `lastval`.
     pub sequences_asked: AtomicBool,
     connector: Arc<Connector>,
@@ -135,6 +137,7 @@ pub struct State {
     store: Option<Arc<StoreEntry>>,
     pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
+    levers: Arc<Levers>,
 }
 
 /// What building a `State` needs beside the configuration.
@@ -212,6 +215,7 @@ impl State {
             databases,
             pools: Mutex::default(),
             budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
+            levers: old.map(|old| Arc::clone(&old.levers)).unwrap_or_default(),
         };
         if let Some(old) = old {
             next.take_over_pools(old);
@@ -310,6 +314,7 @@ impl State {
         workers: usize,
         metrics: &Metrics,
     ) -> Arc<UserPools> {
+        let lever = self.levers.of(&entry.database.name);
         let hosts = shard.cluster.hosts().iter().enumerate();
         let host_pools = hosts.map(|(index, host)| {
             let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
@@ -318,7 +323,8 @@ impl State {
             let means = (Arc::clone(&self.connector), counters);
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            Pool::new(database, user, cluster, index, means, budgets, workers)
+            let lever = Arc::clone(&lever);
+            Pool::new(database, user, cluster, index, means, budgets, lever, workers)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),
@@ -332,6 +338,7 @@ impl State {
             facts: Arc::clone(&entry.facts),
             hub: Arc::clone(&entry.hub),
             pools: host_pools.collect(),
+            lever: self.levers.of(&entry.database.name),
             sequences_asked: AtomicBool::new(entry.database.sequence_state != SequenceState::Auto),
             connector: Arc::clone(&self.connector),
             outdated: AtomicBool::new(false),
@@ -347,6 +354,11 @@ impl State {
             of(BudgetKind::Database, &database.name, database_limit),
             of(BudgetKind::User, &user.name, user.max_user_connections),
         ]
+    }
+
+    /// What an administrator has said of databases.
+    pub fn levers(&self) -> &Arc<Levers> {
+        &self.levers
     }
 
     /// Whether a database has this number.

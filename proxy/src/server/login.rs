@@ -11,9 +11,10 @@ use crate::config::model::{Config, Database, User};
 use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
 use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
+use crate::pool::{Claim, lever};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
-use crate::session::{Beginning, Session};
+use crate::session::{Beginning, Session, paused_too_long};
 use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
@@ -167,6 +168,9 @@ async fn welcome(
         let message = format!("database \"{}\" does not exist", login.database);
         (LoginFailure::UnknownDatabase, SqlError::fatal("3D000", message))
     })?;
+    if pools.lever.is_disabled() {
+        return Err((LoginFailure::Disabled, disabled(&login.database)));
+    }
     if let Some(sharded) = &pools.sharded {
         sharded.tried().await;
     }
@@ -262,6 +266,12 @@ fn split_parameters(
     Ok((shared.settings.intern(Settings::new(pairs)), knobs))
 }
 
+fn disabled(database: &str) -> SqlError {
+    SqlError::fatal("57P03", format!("database \"{database}\" does not accept connections now"))
+        .detail("An administrator has disabled it.")
+        .hint("Try again later.")
+}
+
 /// What a server reports with the client's parameters. Asked of a server once for each set of
 /// parameters; an impossible value is refused by that server, as it would be without us.
 async fn learn_greeting(
@@ -274,11 +284,15 @@ async fn learn_greeting(
     }
     let _ = timeout(FIRST_CHECK_TIMEOUT, pools.cluster.checked()).await;
     let fatal = |error: SqlError| SqlError { severity: Severity::Fatal, ..error };
+    let limit = pools.database.checkout_timeout;
     // The primary; while it is lost, any server that answers.
     let mut replica = false;
     loop {
-        let asked = ask_greeting(pools, settings, worker, replica).await;
-        match asked {
+        if timeout(limit, pools.lever.resumed()).await.is_err() {
+            return Err(fatal(paused_too_long(&pools.database, limit)));
+        }
+        match ask_greeting(pools, settings, worker, replica).await {
+            Err(error) if lever::is_held_back(&error) => {}
             Err(error) if !replica && may_be_lost(&error) => replica = true,
             Err(error) => return Err(fatal(error)),
             Ok(greeting) => {
@@ -313,7 +327,7 @@ async fn ask_greeting(
     } else {
         cluster.primary()?
     };
-    let mut lease = pools.pools[host].get(worker).await?;
+    let mut lease = pools.pools[host].get(worker, Claim::Resumed).await?;
     let sql = lease.settings.difference_sql(settings);
     let asking = async {
         if !sql.is_empty() {

@@ -31,6 +31,7 @@ mod listening;
 mod local;
 mod loss;
 mod overdue;
+mod pausing;
 mod place;
 mod planning;
 mod redacted;
@@ -59,6 +60,7 @@ use failover::FailoverWait;
 use hashbrown::HashMap;
 use held::Pins;
 use knobs::Knobs;
+pub(crate) use pausing::paused_too_long;
 use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::Plan;
 use place::Placement;
@@ -126,6 +128,8 @@ enum Event {
     Acquire(usize),
     /// A request waits for a server to be there at all.
     AwaitServer,
+    /// A request waits for the end of a pause.
+    AwaitResume,
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
     /// The connection that listens for all must answer first.
@@ -244,6 +248,8 @@ pub struct Session {
     repeated: bool,
     /// A statement under way may end the transaction.
     may_end_transaction: bool,
+    /// When the last pause ended that a request has waited for.
+    resumed: Option<Instant>,
     /// The wait of a request for a server to be there at all.
     failover: Option<Box<FailoverWait>>,
     /// The step (see `Pulse`) whose statement we have cancelled.
@@ -346,6 +352,7 @@ impl Session {
             listens_natively: false,
             repeated: false,
             may_end_transaction: false,
+            resumed: None,
             failover: None,
             cancelled_step: None,
             seed: rand::random(),
@@ -363,7 +370,19 @@ impl Session {
         .await;
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
-                Event::Acquire(host) => Box::pin(self.acquire(host)).await,
+                Event::Acquire(host) => {
+                    Box::pin(self.acquire(host)).await;
+                    if let Some(error) = self.ended_waiting() {
+                        Box::pin(self.close(Some(error))).await;
+                        return;
+                    }
+                }
+                Event::AwaitResume => {
+                    if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
+                }
                 Event::AwaitServer => {
                     if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
                         Box::pin(self.close(error)).await;

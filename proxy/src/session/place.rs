@@ -5,7 +5,7 @@ use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::cluster::{Freshness, Role, WaitEnd};
 use crate::metrics::{ClientState, RouteKind};
-use crate::pool::Lease;
+use crate::pool::{Lease, lever};
 use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::{self, Settings};
@@ -135,6 +135,9 @@ impl Session {
 
     fn lease_for(&mut self, target: Target, plan: &Plan) -> Placed {
         self.follow_reload();
+        if self.pools.lever.is_paused() && self.is_held_back() {
+            return Err(Ok(Stop::Event(Event::AwaitResume)));
+        }
         let host = match self.choose_host(target, plan) {
             Ok(host) => host,
             Err(cause) => return Err(self.or_wait(target, cause)),
@@ -312,7 +315,8 @@ impl Session {
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
-        let result = self.wait_for_server(&pool).await;
+        let claim = self.claim();
+        let result = self.wait_for_server(&pool, claim).await;
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
@@ -322,6 +326,8 @@ impl Session {
                     self.draining = true;
                 }
             }
+            // It is looked at again, and waits for the end of the pause.
+            Err(error) if lever::is_held_back(&error) => self.rest(),
             Err(error) => {
                 self.rest();
                 if error.sqlstate == "53300" {

@@ -197,6 +197,12 @@ impl Session {
         parked.flatten().any(|bench| bench.takes_part())
     }
 
+    /// The session holds a server of another shard than the one at hand.
+    pub(super) fn has_server_elsewhere(&self) -> bool {
+        let parked = self.shards.iter().flat_map(|shards| &shards.parked);
+        parked.flatten().any(|bench| bench.lease.is_some())
+    }
+
     /// The transaction has failed, as far as answers have come.
     fn has_failed_anywhere(&self) -> bool {
         matches!(self.virtual_transaction, Virtual::Failed(_) | Virtual::Lost(_))
