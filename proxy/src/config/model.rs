@@ -23,8 +23,10 @@ pub struct Config {
     pub general: General,
     /// `[[listener]]`
     pub listeners: Vec<Listener>,
-    /// `[http]`: `/health`, `/ready`, `/metrics`.
+    /// `[http]`: `/health`, `/ready`, `/metrics`, and the status page.
     pub http: Option<SocketAddr>,
+    /// The HTTP port shows the status page.
+    pub status_page: bool,
     /// `[auth]`, `[[hba]]`, `[[user_map]]`
     pub access: Access,
     /// `[[user]]`

@@ -172,6 +172,9 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
             .map(|table| listener(&Reader::new(table, context), &general))
             .collect(),
         http: of("http").next().and_then(|table| http(&Reader::new(table, context))),
+        status_page: of("http")
+            .next()
+            .is_some_and(|table| Reader::new(table, context).boolean("status_page")),
         access: access::access(tables, &users, context),
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),

@@ -28,6 +28,10 @@ use crate::config::model::{Address, User};
 use crate::config::{self, Config};
 use crate::console::session::Consoles;
 use crate::http::{self, HttpState};
+use crate::console::ProcessSource;
+use crate::history::{self, History};
+use crate::http::page::{Facts, Page};
+use crate::http::{self, HttpState, Readiness};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
 use crate::session::settings::SettingsInterner;
@@ -87,6 +91,8 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// What they were in the last hour.
+    pub history: Arc<History>,
     loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
@@ -225,6 +231,7 @@ impl Proxy {
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            history: Arc::default(),
             loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
@@ -255,6 +262,7 @@ impl Proxy {
         }
         control.spawn(timeouts::watch(Arc::clone(&shared)));
         control.spawn(observe::take_averages(Arc::clone(&shared)));
+        control.spawn(history::keep(Arc::clone(&shared.history), Arc::clone(&shared.metrics)));
         let reuse_port = config.general.network.reuse_port;
         if reuse_port && let Some((tag, listener)) = peers::bind() {
             shared.clients.set_tag(tag);
@@ -377,11 +385,17 @@ fn start_http(
     let reuse_port = config.general.network.reuse_port;
     let listener = accept::bind_tcp(address, reuse_port).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let ready = Arc::clone(shared);
-    let state = HttpState {
-        metrics: Arc::clone(&shared.metrics),
-        ready: Arc::new(move || observe::readiness(&ready)),
-    };
+    let (asked, configured) = (Arc::clone(shared), Arc::clone(shared));
+    let ready: Arc<Readiness> = Arc::new(move || observe::readiness(&asked));
+    let page = Page::new(Facts {
+        name: Arc::clone(&shared.process_name),
+        source: Arc::new(ProcessSource(Arc::clone(shared))),
+        history: Arc::clone(&shared.history),
+        ready: Arc::clone(&ready),
+        enabled: Arc::new(move || configured.state().config.status_page),
+    });
+    let metrics = Arc::clone(&shared.metrics);
+    let state = HttpState { metrics, ready, page: Some(Arc::new(page)) };
     let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);
     Ok(Some(bound))
