@@ -162,6 +162,11 @@ impl ClientHandle {
         self.wake();
     }
 
+    /// Ends the session whatever it does.
+    pub fn end_now(&self) {
+        self.end(NOW);
+    }
+
     /// Name of the database it logged in to.
     pub fn database(&self) -> &str {
         &self.sight.database
@@ -251,6 +256,17 @@ impl Clients {
         (handle.key == *key).then_some(handle)
     }
 
+    /// The client with this number.
+    pub fn by_id(&self, id: u32) -> Option<Arc<ClientHandle>> {
+        lock(&self.connected).get(&id).cloned()
+    }
+
+    /// The clients of a database.
+    pub fn of_database(&self, database: &str) -> Vec<Arc<ClientHandle>> {
+        let connected = lock(&self.connected);
+        connected.values().filter(|handle| handle.database() == database).cloned().collect()
+    }
+
     /// All clients that have logged in, by their number.
     pub fn all(&self) -> Vec<Arc<ClientHandle>> {
         let mut all: Vec<_> = lock(&self.connected).values().cloned().collect();
@@ -262,11 +278,6 @@ impl Clients {
     pub fn list(&self) -> Vec<ClientRow> {
         let now = Instant::now();
         self.all().iter().map(|handle| handle.row(now)).collect()
-    }
-
-    /// The client of a number.
-    pub fn get(&self, id: u32) -> Option<Arc<ClientHandle>> {
-        lock(&self.connected).get(&id).cloned()
     }
 
     /// Ends every session when it is idle.
@@ -307,6 +318,17 @@ impl Clients {
     /// See `set_tag`.
     pub(super) fn tag(&self) -> u32 {
         self.tag.load(Ordering::Relaxed)
+    }
+
+    /// A number for a connection that is in no list of this process.
+    pub fn new_id(&self) -> u32 {
+        let connected = lock(&self.connected);
+        loop {
+            let id = self.next_id();
+            if id != 0 && !connected.contains_key(&id) {
+                return id;
+            }
+        }
     }
 
     fn next_id(&self) -> u32 {

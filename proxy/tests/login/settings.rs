@@ -37,6 +37,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         },
         listeners,
         http: None,
+        status_page: false,
         access: Access {
             rules: None,
             maps: vec![],
