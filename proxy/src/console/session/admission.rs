@@ -8,6 +8,7 @@ use crate::metrics::LoginFailure;
 use crate::server::Shared;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
+use crate::wire::link::Link;
 use bytes::BytesMut;
 use pgmanifold_console::Role;
 use std::sync::Arc;
@@ -37,8 +38,7 @@ pub(super) fn admit(
     let newcomer = Newcomer {
         user: Arc::clone(&login.user),
         database: login.database.clone(),
-        peer: login.peer,
-        tls: login.stream.is_tls(),
+        link: Link::of(&login.stream).from(login.peer),
         protocol: login.protocol,
     };
     let limit = config.console.max_clients;

@@ -3,8 +3,8 @@
 //! an administrator out and no drain waits for one that watches it.
 
 use crate::config::model::User;
-use crate::frontend::startup::Peer;
 use crate::server::Shared;
+use crate::wire::link::Link;
 use crate::wire::protocol::{CancelKey, Protocol};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -30,10 +30,8 @@ pub struct ConsoleHandle {
     pub user: Arc<User>,
     /// The name of the console it asked for.
     pub database: String,
-    /// Where it comes from.
-    pub peer: Peer,
-    /// It speaks TLS.
-    pub tls: bool,
+    /// The two ends of its connection.
+    pub link: Link,
     /// When it logged in.
     pub since: SystemTime,
     key: CancelKey,
@@ -53,8 +51,7 @@ pub(super) struct Registered {
 pub(super) struct Newcomer {
     pub(super) user: Arc<User>,
     pub(super) database: String,
-    pub(super) peer: Peer,
-    pub(super) tls: bool,
+    pub(super) link: Link,
     pub(super) protocol: Protocol,
 }
 
@@ -72,8 +69,7 @@ impl Registered {
             id,
             user: who.user,
             database: who.database,
-            peer: who.peer,
-            tls: who.tls,
+            link: who.link,
             since: SystemTime::now(),
             key: CancelKey {
                 process_id: id,
