@@ -10,6 +10,7 @@ mod notify;
 mod sections;
 mod sharding;
 mod state;
+mod stats;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};

@@ -3,7 +3,7 @@
 
 use super::failure::Failure;
 use super::{Done, Session};
-use crate::console::ProcessSource;
+use crate::console::{ProcessSource, commands};
 use crate::wire::error::{Severity, SqlError};
 use pgmanifold_console::answer::OutColumn;
 use pgmanifold_console::command::{self, Command, Parameter};
@@ -69,8 +69,8 @@ impl Session {
                 Answer { columns: text_columns(&ALL_COLUMNS), rows, tag: "SHOW".into() }
             }
             other => {
-                let message = format!("{} is not available", other.tag());
-                return Err(SqlError::error("0A000", message).into());
+                let shared = Arc::clone(&self.shared);
+                self.supervise(commands::execute(&shared, &other)).await?
             }
         };
         Ok(Done { answer, ends_portals: false })
@@ -138,7 +138,6 @@ impl Session {
 
     /// Waits for work that may take long, unless it is cancelled, takes longer than it may, or
     /// nobody waits for its answer any more. The work is dropped then.
-    #[expect(dead_code, reason = "commands come")]
     pub(super) async fn supervise<T>(
         &mut self,
         work: impl Future<Output = Result<T, SqlError>>,
