@@ -7,6 +7,7 @@ mod byname;
 mod cluster;
 mod consistency;
 mod console_clients;
+mod console;
 mod crowd;
 mod drivers;
 mod failover;
