@@ -18,7 +18,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// There is no such database or user, or none is named and there are several.
-pub fn explain_route(
+pub(super) fn explain_route(
     shared: &Arc<Shared>,
     sql: &str,
     database: Option<&str>,
@@ -41,12 +41,16 @@ pub fn explain_route(
         map: map.as_deref(),
     };
     let explained = explain(sql.as_bytes(), &question, Dialect::default());
-    let columns = ["item", "value"].map(|name| OutColumn { name: name.into(), kind: Kind::Text });
     Ok(Answer {
-        columns: columns.into(),
+        columns: explain_columns(),
         rows: rows(&explained, database, map.as_deref()),
         tag: "EXPLAIN".into(),
     })
+}
+
+/// The columns of the answer.
+pub(super) fn explain_columns() -> Vec<OutColumn> {
+    ["item", "value"].map(|name| OutColumn { name: name.into(), kind: Kind::Text }).into()
 }
 
 fn find<'a>(running: &'a [Running], name: Option<&str>) -> Result<&'a Running, SqlError> {
