@@ -30,7 +30,6 @@ use crate::console::ProcessSource;
 use crate::console::session::Consoles;
 use crate::history::{self, History};
 use crate::http::page::{Facts, Page};
-use crate::http::{self, HttpState};
 use crate::http::{self, HttpState, Readiness};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
