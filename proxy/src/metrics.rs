@@ -2,15 +2,19 @@
 //! knows neither pools nor sessions: they hold its counters, or register a source.
 
 mod host;
+pub mod periods;
 mod reading;
 mod samples;
 pub mod table;
+mod traffic;
 mod worker;
 
 pub use host::HostMetrics;
 pub use samples::{Samples, Timings};
+pub use traffic::{Totals, Traffic};
 pub use worker::{ClientGuard, ClientState, Origin, RouteKind, TimeoutKind, WorkerMetrics};
 
+use periods::{ByDatabase, Periods};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -87,6 +91,8 @@ pub struct Metrics {
     /// By shard, host and worker.
     hosts: Mutex<BTreeMap<(String, String, usize), Arc<HostMetrics>>>,
     sources: Mutex<Vec<Weak<Source>>>,
+    /// The averages of PgBouncer's statistics.
+    pub periods: Periods,
 }
 
 /// Keeps a registered source; dropping it takes the source out.
@@ -113,6 +119,7 @@ impl Default for Metrics {
             workers: Mutex::default(),
             hosts: Mutex::default(),
             sources: Mutex::default(),
+            periods: Periods::default(),
         }
     }
 }
@@ -170,6 +177,21 @@ impl Metrics {
         let source: Arc<Source> = Arc::new(source);
         lock(&self.sources).push(Arc::downgrade(&source));
         SourceGuard(source)
+    }
+
+    /// Clients that have not logged in yet.
+    pub fn logins(&self) -> i64 {
+        self.login.load(Relaxed)
+    }
+
+    /// What each database has done since the start, of all that were ever used.
+    pub fn totals(&self) -> ByDatabase {
+        let workers = lock(&self.workers).clone();
+        let mut all = ByDatabase::new();
+        for ((database, _), metrics) in workers {
+            metrics.add_to(all.entry(database).or_default());
+        }
+        all
     }
 
     /// Everything as OpenMetrics text.

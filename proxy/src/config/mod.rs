@@ -8,6 +8,7 @@ mod access;
 mod address;
 mod catalog;
 mod checks;
+mod console;
 #[cfg(test)]
 mod docs;
 mod document;

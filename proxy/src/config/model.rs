@@ -2,9 +2,11 @@
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
 mod access;
+mod console;
 mod sharding;
 
 pub use access::*;
+pub use console::*;
 pub use sharding::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
@@ -39,6 +41,8 @@ pub struct Config {
     pub catalog: Option<Arc<CatalogServers>>,
     /// Every key with what holds, to be shown.
     pub settings: Vec<super::Setting>,
+    /// `[console]`
+    pub console: Console,
 }
 
 /// Process-wide settings.
@@ -62,6 +66,8 @@ pub struct General {
     pub network: Network,
     /// Name of the process in the catalog, when one is given.
     pub name: Option<String>,
+    /// Time over which the console's averages are taken.
+    pub stats_period: Duration,
 }
 
 /// Where clients come in.

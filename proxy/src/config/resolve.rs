@@ -12,7 +12,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     SequenceState, Shard, TwoPhaseTimes, User,
 };
-use super::{catalog, limits, pem, secrets, servers, sharding};
+use super::{catalog, console, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -179,6 +179,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
         settings: super::shown::settings(tables),
+        console: console::console(tables, context),
         databases,
         users,
         shards,
@@ -205,6 +206,7 @@ fn general(reader: &Reader<'_>) -> General {
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
         name: reader.name("name"),
+        stats_period: Duration::from_secs(reader.integer("stats_period_s").unwrap_or_default()),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod holding;
 mod opening;
+mod seen;
 mod sharing;
 
 use crate::backend::connect::Connector;
@@ -14,6 +15,7 @@ use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
 use crate::pool::budget::{Budget, Permit};
 use crate::pool::lever::{Claim, Lever, held_back};
+use crate::pool::servers::Servers;
 use crate::pool::{Lease, PoolLimits, PoolNumbers};
 use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
@@ -41,6 +43,7 @@ pub struct Pool {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     metrics: Arc<HostMetrics>,
+    servers: Arc<Servers>,
     limits: PoolLimits,
     inner: Mutex<Inner>,
     /// Seed of the lifetime jitter.
@@ -124,7 +127,7 @@ impl Pool {
         user: Arc<User>,
         cluster: Arc<Cluster>,
         host_index: usize,
-        (connector, metrics): (Arc<Connector>, Arc<HostMetrics>),
+        (connector, metrics, servers): (Arc<Connector>, Arc<HostMetrics>, Arc<Servers>),
         budgets: [Arc<Budget>; 2],
         lever: Arc<Lever>,
         workers: usize,
@@ -152,6 +155,7 @@ impl Pool {
             cluster,
             connector,
             metrics,
+            servers,
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
             lever,
@@ -326,6 +330,7 @@ impl Pool {
             return;
         }
         server.shrink();
+        server.info.lent_to.store(0, Ordering::Relaxed);
         server.idle_since = now;
         let mut inner = self.lock();
         while let Some(waiter) = inner.waiters.pop_front() {

@@ -1,13 +1,14 @@
 //! Owns the way from an accepted socket to a session: login, limits, and the greeting that a
 //! client of PostgreSQL expects.
 
-use super::clients::Registration;
+use super::clients::{Registration, Sight};
 use super::logins::LoginPlace;
 use super::worker::{NewClient, StdSocket, Worker};
-use super::{Place, Shared, peers};
+use super::{ClientHandle, Place, Shared, peers};
 use crate::backend::exec;
 use crate::cluster::Freshness;
 use crate::config::model::{Config, Database, User};
+use crate::console;
 use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
 use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
@@ -18,6 +19,7 @@ use crate::session::{Beginning, Session, paused_too_long};
 use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
+use crate::wire::link::Link;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::{Socket, Stream};
 use bytes::BytesMut;
@@ -71,6 +73,12 @@ pub(super) async fn log_in(
         }
     };
     let Some(login) = login else { return };
+    if console::session::is_console(&login.database) {
+        if let Some(console) = shared.console_loop() {
+            console.spawn(Box::pin(console::session::serve(*login, place, Arc::clone(&shared))));
+        }
+        return;
+    }
     let least = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
     if let Some(worker) = least {
         worker.give(Entered { login, listener, place }).await;
@@ -184,9 +192,11 @@ async fn welcome(
     let greeting = learn_greeting(&pools, &settings, worker.index)
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
+    let ends = (Link::of(&login.stream), login.peer);
+    let sight = Sight::new(&login.user, &pools.database.name, ends, &settings);
     let guards = Guards {
         user: Arc::clone(&login.user),
-        registration: Registration::new(shared, login.protocol, &pools.database),
+        registration: Registration::new(shared, login.protocol, sight),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
     };
@@ -394,7 +404,13 @@ async fn pass_cancel(shared: &Shared, key: &CancelKey) {
 
 /// Cancels what a client of this process runs; false when the key is of none.
 pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
-    let Some(handle) = shared.clients.find(key) else { return false };
+    let Some(handle) = shared.clients.find(key) else { return shared.consoles.cancel(key) };
+    cancel_client(&handle).await;
+    true
+}
+
+/// Cancels what a client runs, on every server that works for it.
+pub async fn cancel_client(handle: &ClientHandle) {
     for server in handle.cancel_targets() {
         if let Some(server_key) = &server.cancel
             && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
@@ -403,10 +419,10 @@ pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
                 "cancel failed");
         }
     }
-    true
 }
 
-async fn refuse(stream: &mut Stream, error: SqlError) {
+/// Tells a client why it is not let in, as far as it listens.
+pub(crate) async fn refuse(stream: &mut Stream, error: SqlError) {
     let mut out = BytesMut::new();
     error.encode(&mut out);
     let sending: io::Result<()> = match timeout(REFUSAL_TIMEOUT, async {

@@ -117,7 +117,7 @@ impl Session {
             self.stop_waiting(WaitEnd::QueueFull, since);
             return None;
         };
-        let handle = Arc::clone(&self.handle);
+        let (handle, began) = (Arc::clone(&self.handle), Instant::now());
         let over = tokio::select! {
             biased;
             () = handle.wait_cancelled() => Over::Cancelled,
@@ -127,6 +127,7 @@ impl Session {
         };
         match over {
             Over::LookAgain(seen) => {
+                self.count_wait(began.elapsed());
                 if let Some(wait) = &mut self.failover {
                     wait.seen = Some(seen);
                 }

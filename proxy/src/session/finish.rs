@@ -31,13 +31,13 @@ impl Session {
         match &self.lease {
             None => {
                 if anew {
-                    self.started = Instant::now();
+                    self.start_clock();
                 }
                 self.handle.pulse.step_again();
             }
             Some(lease) if lease.expect.is_empty() => {
                 if anew {
-                    self.started = Instant::now();
+                    self.start_clock();
                 }
                 self.set_state(ClientState::Active);
             }
@@ -53,6 +53,8 @@ impl Session {
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
             self.metrics.query(self.placement.kind, elapsed);
+            self.count_answer(elapsed);
+            self.count_ready(status, now);
             self.started = now;
             self.repeated = false;
             self.may_end_transaction &= !last;
@@ -208,6 +210,7 @@ impl Session {
 
     /// Closes the server's connection.
     pub(super) fn drop_server(&mut self) -> Option<Lease> {
+        self.transaction_since = None;
         self.handle.take_back();
         self.lease.take()
     }

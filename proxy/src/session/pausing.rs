@@ -56,7 +56,10 @@ impl Session {
         let over = self.while_paused(&lever).await;
         self.metrics.pool_wait(waiting.elapsed());
         match over {
-            Over::Resumed => self.resumed = Some(Instant::now()),
+            Over::Resumed => {
+                self.count_wait(waiting.elapsed());
+                self.resumed = Some(Instant::now());
+            }
             Over::Timeout => {
                 self.rest();
                 self.metrics.checkout_timeout();

@@ -61,6 +61,7 @@ impl Session {
         let target = if failed { Target::Primary } else { target };
         if let Some(error) = self.refused.take() {
             self.failover = None;
+            self.waited = std::time::Duration::ZERO;
             self.end_waiting();
             if self.lease.is_none() {
                 self.guards.gauge.set(ClientState::Idle);
@@ -144,7 +145,10 @@ impl Session {
         };
         let pool = &self.pools.pools[host];
         match pool.try_get(self.worker.index, self.started) {
-            Some(lease) => self.attach(lease),
+            Some(lease) => {
+                self.metrics.traffic.assigned();
+                self.attach(lease)
+            }
             None => match self.in_vain(host) {
                 Some(cause) => Err(self.or_wait(target, cause)),
                 None => Err(Ok(Stop::Event(Event::Acquire(host)))),
@@ -321,6 +325,8 @@ impl Session {
         match result {
             Ok(lease) => {
                 self.acquire_attempts = 0;
+                self.count_wait(waiting.elapsed());
+                self.metrics.traffic.assigned();
                 // A drain is not an answer: the request is looked at again when it is over.
                 if let Err(Ok(Stop::Drain)) = self.attach(lease) {
                     self.draining = true;
@@ -414,6 +420,7 @@ impl Session {
             missing.extend(kept);
             self.shared.settings.intern(Settings::new(missing))
         };
+        self.handle.sight.has_set(&self.settings);
         self.dialect = self.settings.dialect(&self.greeting);
         if let Some(lease) = &mut self.lease {
             lease.settings = on_server;

@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// A transaction block is open, as far as answers have come.
-    fn in_transaction(&self) -> bool {
+    pub(super) fn in_transaction(&self) -> bool {
         !matches!(self.virtual_transaction, Virtual::None)
             || self.lease.as_ref().is_some_and(|lease| lease.status != b'I')
             || self.has_parked_participant()

@@ -32,6 +32,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             drain_timeout: second,
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
+            stats_period: Duration::from_secs(60),
             name: None,
         },
         listeners,

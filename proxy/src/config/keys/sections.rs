@@ -7,6 +7,7 @@ use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Te
 use super::Reload::{Live, NewConnections, Restart};
 use super::access::{AUTH, HBA, LISTENER, USER_MAP};
 use super::catalog::CATALOG;
+use super::console::CONSOLE;
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
 use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
@@ -42,6 +43,7 @@ pub const SECTIONS: &[&Section] = &[
     &DISTRIBUTION,
     &TABLE,
     &CATALOG,
+    &CONSOLE,
     &POOL,
 ];
 
