@@ -34,7 +34,8 @@ fn program() -> String {
         return named;
     }
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |name: &&str| std::env::split_paths(&folders).any(|path| path.join(name).exists());
+    let is_there =
+        |name: &&str| std::env::split_paths(&folders).any(|path| path.join(name).exists());
     let found = NAMES.into_iter().find(is_there);
     found.expect("Chromium is not installed; make test does it").to_owned()
 }
@@ -140,8 +141,7 @@ impl Browser {
     /// # Panics
     /// When it throws.
     pub async fn eval(&mut self, expression: &str) -> Value {
-        let params =
-            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let found = self.call("Runtime.evaluate", params).await;
         assert!(found["exceptionDetails"].is_null(), "{expression}: {found}");
         found["result"]["value"].clone()

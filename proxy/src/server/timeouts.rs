@@ -90,11 +90,6 @@ impl Pulse {
         self.word.load(Ordering::Relaxed)
     }
 
-    /// What the session does.
-    pub fn state(&self) -> ClientState {
-        state_of(self.word())
-    }
-
     /// True when the watch has said something since the last `take_over`.
     #[inline]
     pub fn is_over(&self) -> bool {

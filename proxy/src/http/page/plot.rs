@@ -79,9 +79,7 @@ fn bounds(curves: &[Curve], scale: Scale) -> (f64, f64, usize) {
 fn path(points: &[(f64, f64)], (bottom, top): (f64, f64), scale: Scale, height: f64) -> String {
     let share = |value: f64| match scale {
         Scale::Linear => (value - bottom) / (top - bottom),
-        Scale::Logarithmic => {
-            (value.max(bottom) / bottom).log10() / (top / bottom).log10()
-        }
+        Scale::Logarithmic => (value.max(bottom) / bottom).log10() / (top / bottom).log10(),
     };
     let mut path = String::with_capacity(points.len() * 10);
     let gap_s = SAMPLE_INTERVAL.as_secs_f64() * GAP_INTERVALS;

@@ -87,17 +87,15 @@ pub(super) fn plots(view: &View) -> Markup {
         Plot { title, curves, scale, write }.draw()
     };
     let us = |of: fn(&Latency) -> u32| move |latency: &Latency| f64::from(of(latency));
-    let latencies = [
-        ("p50", us(|l| l.p50_us)),
-        ("p95", us(|l| l.p95_us)),
-        ("p99", us(|l| l.p99_us)),
-    ]
-    .map(|(name, us)| Curve {
-        name: name.into(),
-        points: points(&view.recent, view.now, |sample| {
-            sample.databases.first()?.latency.as_ref().map(&us)
-        }),
-    });
+    let latencies =
+        [("p50", us(|l| l.p50_us)), ("p95", us(|l| l.p95_us)), ("p99", us(|l| l.p99_us))].map(
+            |(name, us)| Curve {
+                name: name.into(),
+                points: points(&view.recent, view.now, |sample| {
+                    sample.databases.first()?.latency.as_ref().map(&us)
+                }),
+            },
+        );
     let lags = lags(view);
     html! {
         div.plots {

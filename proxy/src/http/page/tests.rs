@@ -9,7 +9,8 @@ use pgmanifold_console::{Table, Value, tables};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const HOSTILE: &str = "select '<img src=x onerror=alert(1)>' \"&amp;</code></main><script>alert(2)//";
+const HOSTILE: &str =
+    "select '<img src=x onerror=alert(1)>' \"&amp;</code></main><script>alert(2)//";
 
 /// Rows by the name of their table.
 #[derive(Default)]
@@ -38,28 +39,34 @@ impl Made {
     }
 
     fn host(&mut self, host: &str, role: &str, state: &str) {
-        self.row("hosts", &[
-            ("shard", "main".into()),
-            ("host", host.into()),
-            ("role", role.into()),
-            ("state", state.into()),
-            ("circuit", "closed".into()),
-            ("active", 3.into()),
-            ("idle", 7.into()),
-            ("size", 20.into()),
-            ("lag_ms", (role == "replica").then_some(40).into()),
-        ]);
+        self.row(
+            "hosts",
+            &[
+                ("shard", "main".into()),
+                ("host", host.into()),
+                ("role", role.into()),
+                ("state", state.into()),
+                ("circuit", "closed".into()),
+                ("active", 3.into()),
+                ("idle", 7.into()),
+                ("size", 20.into()),
+                ("lag_ms", (role == "replica").then_some(40).into()),
+            ],
+        );
     }
 
     fn shard(&mut self, primary_state: &str) {
         let primary = (primary_state == "up").then_some("a:5432");
-        self.row("shards", &[
-            ("shard", "main".into()),
-            ("primary_host", primary.into()),
-            ("primary_state", primary_state.into()),
-            ("hosts", 2.into()),
-            ("hosts_up", 2.into()),
-        ]);
+        self.row(
+            "shards",
+            &[
+                ("shard", "main".into()),
+                ("primary_host", primary.into()),
+                ("primary_state", primary_state.into()),
+                ("hosts", 2.into()),
+                ("hosts_up", 2.into()),
+            ],
+        );
     }
 
     fn healthy() -> Self {
@@ -102,12 +109,15 @@ fn a_healthy_page_says_so_without_any_outside_thing() {
 #[test]
 fn what_a_client_wrote_is_text() {
     let mut made = Made::healthy();
-    made.row("statements", &[
-        ("text", HOSTILE.into()),
-        ("database", HOSTILE.into()),
-        ("route", HOSTILE.into()),
-        ("total_us", 10.into()),
-    ]);
+    made.row(
+        "statements",
+        &[
+            ("text", HOSTILE.into()),
+            ("database", HOSTILE.into()),
+            ("route", HOSTILE.into()),
+            ("total_us", 10.into()),
+        ],
+    );
     let names = ["database", "user", "pool_mode"].map(|name| (name, HOSTILE.into()));
     made.row("pools", &names);
     let names = ["name", "database", "shards", "state", "outcome"];
@@ -142,8 +152,7 @@ fn what_is_wrong_comes_first() {
     let text = document(made);
     assert!(text.contains("<title>In trouble"), "{text}");
     let place = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word} is not in {text}"));
-    let grave =
-        ["a:5432 (main) is fenced", "1 prepared transactions", "the primary is conflict"];
+    let grave = ["a:5432 (main) is fenced", "1 prepared transactions", "the primary is conflict"];
     for word in grave {
         assert!(place(word) < place("b:5432 (main) is down"), "{word}");
     }
@@ -244,62 +253,75 @@ fn a_full_hour_is_drawn_and_stays_small() {
     .into_iter()
     .enumerate()
     {
-        made.row("statements", &[
-            ("text", text.into()),
-            ("database", "app".into()),
-            ("route", "replica_read".into()),
-            ("calls", (120_000 / (place as u64 + 1)).into()),
-            ("total_us", (9_000_000_000 / (place as u64 * 3 + 1)).into()),
-            ("mean_us", 1234.5.into()),
-            ("p95_us", 4200.into()),
-            ("p99_us", 18_000.into()),
-            ("pool_wait_us", 120_000_000.into()),
-            ("errors", 3.into()),
-            ("rows", 2_345_678.into()),
-            ("shards_mean", 1.0.into()),
-            ("shards_max", 4.into()),
-        ]);
+        made.row(
+            "statements",
+            &[
+                ("text", text.into()),
+                ("database", "app".into()),
+                ("route", "replica_read".into()),
+                ("calls", (120_000 / (place as u64 + 1)).into()),
+                ("total_us", (9_000_000_000 / (place as u64 * 3 + 1)).into()),
+                ("mean_us", 1234.5.into()),
+                ("p95_us", 4200.into()),
+                ("p99_us", 18_000.into()),
+                ("pool_wait_us", 120_000_000.into()),
+                ("errors", 3.into()),
+                ("rows", 2_345_678.into()),
+                ("shards_mean", 1.0.into()),
+                ("shards_max", 4.into()),
+            ],
+        );
     }
     for (database, waiting) in [("app", 3), ("shop", 0)] {
-        made.row("pools", &[
-            ("database", database.into()),
-            ("user", "web".into()),
-            ("pool_mode", "transaction".into()),
-            ("cl_active", 37.into()),
-            ("cl_waiting", waiting.into()),
-            ("maxwait_us", (waiting * 41_000).into()),
-            ("sv_active", 8.into()),
-            ("sv_idle", 2.into()),
-        ]);
+        made.row(
+            "pools",
+            &[
+                ("database", database.into()),
+                ("user", "web".into()),
+                ("pool_mode", "transaction".into()),
+                ("cl_active", 37.into()),
+                ("cl_waiting", waiting.into()),
+                ("maxwait_us", (waiting * 41_000).into()),
+                ("sv_active", 8.into()),
+                ("sv_idle", 2.into()),
+            ],
+        );
     }
-    made.row("transactions", &[
-        ("name", "pgm_0f3a9c1be2_1".into()),
-        ("database", "shop".into()),
-        ("shards", "s1,s2".into()),
-        ("home", "s0".into()),
-        ("state", "in_doubt".into()),
-        ("outcome", "undecided".into()),
-        ("age_ms", 4200.into()),
-    ]);
-    made.row("moves", &[
-        ("id", 7.into()),
-        ("database", "shop".into()),
-        ("distribution", "by_customer".into()),
-        ("range", "0..1073741823".into()),
-        ("from_shard", "s0".into()),
-        ("to_shard", "s2".into()),
-        ("state", "copy".into()),
-        ("done_percent", 61.5.into()),
-        ("rows_per_s", 48_000.0.into()),
-        ("left_s", 340.into()),
-        ("lag_bytes", 1_200_000.into()),
-    ]);
+    made.row(
+        "transactions",
+        &[
+            ("name", "pgm_0f3a9c1be2_1".into()),
+            ("database", "shop".into()),
+            ("shards", "s1,s2".into()),
+            ("home", "s0".into()),
+            ("state", "in_doubt".into()),
+            ("outcome", "undecided".into()),
+            ("age_ms", 4200.into()),
+        ],
+    );
+    made.row(
+        "moves",
+        &[
+            ("id", 7.into()),
+            ("database", "shop".into()),
+            ("distribution", "by_customer".into()),
+            ("range", "0..1073741823".into()),
+            ("from_shard", "s0".into()),
+            ("to_shard", "s2".into()),
+            ("state", "copy".into()),
+            ("done_percent", 61.5.into()),
+            ("rows_per_s", 48_000.0.into()),
+            ("left_s", 340.into()),
+            ("lag_bytes", 1_200_000.into()),
+        ],
+    );
     let rendered = page(made, Ready::default(), made_hour()).rendered();
     if let Some(file) = std::env::var_os("PAGE_SAMPLE") {
         std::fs::write(file, &rendered.document).unwrap();
     }
     let text = String::from_utf8(rendered.document.to_vec()).unwrap();
-    let longest = text.split(" d=\"").map(|path| path.split('"').next().unwrap()).max_by_key(|p| p.len());
+    let longest =
+        text.split(" d=\"").map(|path| path.split('"').next().unwrap()).max_by_key(|p| p.len());
     assert!(longest.unwrap().matches('L').count() > 300, "an hour of points");
     assert!(text.contains("Age of replicas’ data") || text.contains("Age of replicas"));
     assert!(text.len() < 200_000, "{} bytes", text.len());

@@ -54,14 +54,16 @@ pub(super) fn troubles(view: &View) -> Vec<Trouble> {
     hosts(view, &mut add);
     let old = |age_ms: f64| age_ms > DOUBT_NOTED_MS;
     let ages = view.transactions.lines().map(|line| line.count("age_ms"));
-    let (stuck, oldest) = ages.filter(|age| old(*age)).fold((0u32, 0.0), |(count, oldest), age| {
-        (count + 1, f64::max(oldest, age))
-    });
+    let (stuck, oldest) = ages
+        .filter(|age| old(*age))
+        .fold((0u32, 0.0), |(count, oldest), age| (count + 1, f64::max(oldest, age)));
     if stuck > 0 {
         let age = number::age(oldest / 1e3);
         add(
             Weight::Grave,
-            format!("{stuck} prepared transactions do not end, the oldest since {age}: they keep locks"),
+            format!(
+                "{stuck} prepared transactions do not end, the oldest since {age}: they keep locks"
+            ),
         );
     }
     if let Some((_, point)) = view.recent.last(0) {
