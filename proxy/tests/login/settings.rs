@@ -1,8 +1,8 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Access, Address, AuthMethod, Config, Failover, FailureLimits, General, Health, Host, Listener,
-    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Access, Address, AuthMethod, Config, Console, Failover, FailureLimits, General, Health, Host,
+    Listener, ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         maps: vec![],
         catalog: None,
         settings: vec![],
+        console: Console::default(),
     }
 }
 
