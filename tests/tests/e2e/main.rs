@@ -21,6 +21,7 @@ mod notify;
 mod notify_storm;
 mod operation;
 mod overload;
+mod page;
 mod protocol;
 mod restart;
 mod session_state;
