@@ -6,6 +6,7 @@ mod access_tls;
 mod byname;
 mod cluster;
 mod consistency;
+mod console_levers;
 mod crowd;
 mod drivers;
 mod failover;
