@@ -8,6 +8,7 @@ mod cluster;
 mod consistency;
 mod console_clients;
 mod console;
+mod console_levers;
 mod crowd;
 mod drivers;
 mod failover;
