@@ -9,6 +9,7 @@ mod notify;
 mod sections;
 mod sharding;
 mod state;
+mod statements;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};

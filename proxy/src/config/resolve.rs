@@ -10,7 +10,7 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    SequenceState, Shard, TwoPhaseTimes, User,
+    SequenceState, Shard, StatementOptions, TwoPhaseTimes, User,
 };
 use super::{catalog, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
@@ -201,6 +201,18 @@ fn general(reader: &Reader<'_>) -> General {
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
         name: reader.name("name"),
+        statements: statements(reader),
+    }
+}
+
+fn statements(reader: &Reader<'_>) -> StatementOptions {
+    let slow = reader.duration_ms("log_slow_statement_ms");
+    let sample = reader.count("log_sample_per_mille");
+    StatementOptions {
+        digests_max: reader.count("statement_digests_max"),
+        slow: (!slow.is_zero()).then_some(slow),
+        sample_per_mille: u32::try_from(sample).unwrap_or(u32::MAX),
+        literals: reader.boolean("log_statement_literals"),
     }
 }
 

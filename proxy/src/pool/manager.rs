@@ -316,7 +316,9 @@ impl State {
             let means = (Arc::clone(&self.connector), counters);
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            Pool::new(database, user, cluster, index, means, budgets, workers)
+            let name = &shard.shard.name;
+            let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
+            Pool::new(database, user, cluster, index, means, budgets, traffic)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),

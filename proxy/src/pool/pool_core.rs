@@ -39,6 +39,8 @@ pub struct Pool {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     metrics: Arc<HostMetrics>,
+    /// Counters of requests, by worker: each writes to its own.
+    traffic: Box<[Arc<HostMetrics>]>,
     limits: PoolLimits,
     inner: Mutex<Inner>,
     /// Seed of the lifetime jitter.
@@ -113,13 +115,13 @@ impl Pool {
         host_index: usize,
         (connector, metrics): (Arc<Connector>, Arc<HostMetrics>),
         budgets: [Arc<Budget>; 2],
-        workers: usize,
+        traffic: Box<[Arc<HostMetrics>]>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let host = Arc::clone(&cluster.hosts()[host_index].host);
         let inner = Inner {
-            idle: (0..workers).map(|_| Vec::new()).collect(),
+            idle: traffic.iter().map(|_| Vec::new()).collect(),
             open: 0,
             connecting: 0,
             retired: false,
@@ -137,6 +139,7 @@ impl Pool {
             cluster,
             connector,
             metrics,
+            traffic,
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
         });
@@ -149,6 +152,11 @@ impl Pool {
     /// Index of the host in its shard.
     pub fn host_index(&self) -> usize {
         self.host_index
+    }
+
+    /// The counters of a worker's requests to the host.
+    pub fn traffic(&self, worker: usize) -> Option<&Arc<HostMetrics>> {
+        self.traffic.get(worker)
     }
 
     /// The host.

@@ -24,6 +24,7 @@ pub use worker::Worker;
 use crate::backend::prepared::Interner;
 use crate::config::model::{Address, User};
 use crate::config::{self, Config};
+use crate::digest;
 use crate::http::{self, HttpState};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
@@ -82,6 +83,8 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted and logged of statements.
+    pub statements: digest::Options,
     loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
@@ -173,6 +176,7 @@ impl Proxy {
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            statements: digest::Options::new(&config.general.statements),
             loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
@@ -257,6 +261,7 @@ impl Proxy {
         let next = State::build(config, Some(&old), &around)?;
         let max_message_bytes = next.config.general.max_message_bytes;
         self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
+        self.shared.statements.set(&next.config.general.statements);
         self.shared.state.store(Arc::new(next));
         // Who waits for a server of before looks at those of now.
         old.clusters().for_each(|cluster| cluster.turn());

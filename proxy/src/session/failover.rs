@@ -118,6 +118,7 @@ impl Session {
             return None;
         };
         let handle = Arc::clone(&self.handle);
+        let began = Instant::now();
         let over = tokio::select! {
             biased;
             () = handle.wait_cancelled() => Over::Cancelled,
@@ -125,6 +126,7 @@ impl Session {
             over = next_turn(&cluster, &mut turns, since) => over,
             () = self.client_left() => Over::Close(None),
         };
+        self.account.waited(began.elapsed());
         match over {
             Over::LookAgain(seen) => {
                 if let Some(wait) = &mut self.failover {

@@ -14,6 +14,7 @@
 //!                            └────────► error to client ◄┘
 //! ```
 
+mod account;
 mod batch;
 mod byname;
 mod custom;
@@ -232,6 +233,8 @@ pub struct Session {
     /// When the first message of the current request came.
     started: Instant,
     placement: Placement,
+    /// What is counted of its statements.
+    account: account::Account,
     /// A request waits to be sent; cancel requests are meant for it.
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
@@ -340,6 +343,7 @@ impl Session {
             last_write_async: false,
             started: Instant::now(),
             placement: Placement::default(),
+            account: account::Account::default(),
             waits: false,
             repeating_on_primary: false,
             listening: None,

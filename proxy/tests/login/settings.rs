@@ -2,7 +2,8 @@
 
 use pgmanifold::config::model::{
     Access, Address, AuthMethod, Config, Failover, FailureLimits, General, Health, Host, Listener,
-    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, StatementOptions,
+    User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,12 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
             name: None,
+            statements: StatementOptions {
+                digests_max: 1_000,
+                slow: None,
+                sample_per_mille: 0,
+                literals: false,
+            },
         },
         listeners,
         http: None,
