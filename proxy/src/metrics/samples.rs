@@ -17,8 +17,8 @@ const LONGEST_US: u64 = 3_600_000_000;
 #[derive(Debug, Default, Clone)]
 pub struct Timings {
     /// In microseconds, with two significant digits.
-    histogram: Option<Histogram<u64>>,
-    sum: Duration,
+    pub(super) histogram: Option<Histogram<u64>>,
+    pub(super) sum: Duration,
 }
 
 impl Timings {
@@ -37,7 +37,7 @@ impl Timings {
     }
 
     /// Adds all durations of another.
-    pub(super) fn merge(&mut self, other: &Timings) {
+    pub fn merge(&mut self, other: &Timings) {
         if let Some(histogram) = &other.histogram {
             self.sum = self.sum.saturating_add(other.sum);
             self.histogram().add(histogram).expect("invariant: all histograms grow");
@@ -53,22 +53,12 @@ impl Timings {
         }
     }
 
-    /// The duration, in microseconds, that `share` (0 to 1) of all have not exceeded.
-    pub fn quantile_us(&self, share: f64) -> u64 {
-        self.histogram.as_ref().map_or(0, |histogram| histogram.value_at_quantile(share))
-    }
-
-    /// Their sum.
-    pub fn sum(&self) -> Duration {
-        self.sum
-    }
-
     /// Their mean, in microseconds.
     pub fn mean_us(&self) -> f64 {
         self.sum.as_secs_f64() * 1e6 / self.count().max(1) as f64
     }
 
-    /// How many there are.
+    /// How many durations it holds.
     pub fn count(&self) -> u64 {
         self.histogram.as_ref().map_or(0, Histogram::len)
     }
@@ -89,7 +79,7 @@ impl Timings {
 }
 
 #[derive(Debug, Clone)]
-enum Sample {
+pub(super) enum Sample {
     Counter(u64),
     Gauge(f64),
     Timings(Timings),
@@ -99,7 +89,7 @@ enum Sample {
 /// worker can bring its own share.
 #[derive(Debug, Default)]
 pub struct Samples {
-    families: BTreeMap<&'static str, BTreeMap<Vec<String>, Sample>>,
+    pub(super) families: BTreeMap<&'static str, BTreeMap<Vec<String>, Sample>>,
 }
 
 impl Samples {

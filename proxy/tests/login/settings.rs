@@ -33,6 +33,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             drain_timeout: second,
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
+            stats_period: Duration::from_secs(60),
             name: None,
             statements: StatementOptions {
                 digests_max: 1_000,
@@ -43,6 +44,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         },
         listeners,
         http: None,
+        status_page: false,
         access: Access {
             rules: None,
             maps: vec![],
@@ -61,6 +63,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         databases: vec![],
         maps: vec![],
         catalog: None,
+        settings: vec![],
     }
 }
 

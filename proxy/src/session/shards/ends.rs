@@ -201,6 +201,7 @@ impl Session {
             return Some(event);
         }
         self.forget_transaction(committed);
+        self.count_end(!shards.is_empty());
         let tag = if committed { "COMMIT" } else { "ROLLBACK" };
         let tag = result.is_ok().then_some(tag);
         self.account_spread((RouteKind::Transaction, None), shards.len(), (tag, 0));

@@ -223,6 +223,7 @@ impl Session {
         let route = (route.0, Some(route.1));
         match result {
             Ok(done) => {
+                self.count_result();
                 self.account_spread(route, shards, (Some(&done.tag), done.written_bytes));
                 self.answer_done(&done.tag, answer);
                 None
@@ -230,6 +231,7 @@ impl Session {
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
+                self.count_result();
                 self.account_spread(route, shards, (None, 0));
                 self.answer_failure(&failure, answer);
                 None

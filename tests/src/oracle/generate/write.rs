@@ -195,7 +195,12 @@ impl Generator<'_> {
         let condition = self.key_condition(&relations[0]);
         let filter =
             if self.dice.chance(70) { format!(" where {condition}") } else { String::new() };
-        let tail = if self.dice.chance(10) { " on conflict do nothing" } else { "" };
+        // Which of several rows with one key is taken depends on their order.
+        let one_each = fits && world.tables[from].key_is_unique;
+        let tail = match self.dice.chance(10) && one_each {
+            true => " on conflict do nothing",
+            false => "",
+        };
         let returning = self.returning(table, &table.name);
         let sql = format!(
             "insert into {} ({}) select {} from {text}{filter}{tail}{returning}",
