@@ -1,9 +1,9 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Access, Address, AuthMethod, Config, Failover, FailureLimits, General, Health, Host, Listener,
-    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, StatementOptions,
-    User,
+    Access, Address, AuthMethod, Config, Console, Failover, FailureLimits, General, Health, Host,
+    Listener, ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard,
+    StatementOptions, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +64,7 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         maps: vec![],
         catalog: None,
         settings: vec![],
+        console: Console::default(),
     }
 }
 

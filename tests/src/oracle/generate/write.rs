@@ -174,7 +174,8 @@ impl Generator<'_> {
         let relations = [relation];
         let key_type = table.columns[0].1;
         let fits = super::relations::comparable(relations[0].columns[0].1, key_type);
-        let key = match fits && self.dice.chance(85) {
+        let own_key = fits && self.dice.chance(85);
+        let key = match own_key {
             true => relations[0].column(0),
             false => {
                 let value = self.value(key_type);
@@ -196,7 +197,7 @@ impl Generator<'_> {
         let filter =
             if self.dice.chance(70) { format!(" where {condition}") } else { String::new() };
         // Which of several rows with one key is taken depends on their order.
-        let one_each = fits && world.tables[from].key_is_unique;
+        let one_each = own_key && world.tables[from].key_is_unique;
         let tail = match self.dice.chance(10) && one_each {
             true => " on conflict do nothing",
             false => "",
