@@ -5,6 +5,9 @@ mod advice;
 mod clients;
 mod cluster;
 mod digests;
+#[cfg(test)]
+mod pgbouncer;
+mod pins;
 mod pools;
 mod process;
 mod sharding;
@@ -19,6 +22,7 @@ pub static GROUPS: &[&[&Table]] = &[
     clients::TABLES,
     cluster::TABLES,
     digests::TABLES,
+    pins::TABLES,
     pools::TABLES,
     process::TABLES,
     sharding::TABLES,

@@ -9,6 +9,7 @@ pub mod execute;
 pub mod frontend;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod notify;

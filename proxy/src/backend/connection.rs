@@ -10,13 +10,14 @@ use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
+use crate::wire::link::Link;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What the server will answer next, in order; one entry per message sent to it.
 #[derive(Debug)]
@@ -110,6 +111,20 @@ pub struct ServerInfo {
     pub cancel: Option<CancelKey>,
     /// Whom it worked for last.
     pub sender: Sender,
+    /// Number of the connection; unique in this process.
+    pub id: u64,
+    /// Its two ends.
+    pub link: Link,
+    /// When it was made.
+    pub connected_at: SystemTime,
+    /// Number of the client that has it; 0 while nobody has.
+    pub lent_to: AtomicU32,
+    /// Generation of its pool to which it belongs.
+    pub generation: u32,
+    /// How many named statements the server knows.
+    pub prepared: Arc<AtomicU32>,
+    /// The connection is no more.
+    pub closed: AtomicBool,
 }
 
 impl std::fmt::Debug for ServerInfo {
@@ -203,15 +218,24 @@ impl Server {
     ) -> Self {
         let now = Instant::now();
         let (prepared_limit, lifetime) = limits;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let statements = ServerStatements::new(prepared_limit);
         let info = ServerInfo {
             host,
             host_index,
             connector,
             cancel: login.cancel,
             sender: Sender::default(),
+            id,
+            link: Link::of(&login.stream),
+            connected_at: SystemTime::now(),
+            lent_to: AtomicU32::new(0),
+            generation: slot.generation(),
+            prepared: statements.counter(),
+            closed: AtomicBool::new(false),
         };
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id,
             sequence_users: Users::Nobody,
             stream: login.stream,
             info: Arc::new(info),
@@ -226,7 +250,7 @@ impl Server {
             status: b'I',
             settings: Settings::none(),
             reported: login.params,
-            statements: ServerStatements::new(prepared_limit),
+            statements,
             unnamed: None,
             description: Vec::new(),
             verified: None,
@@ -284,6 +308,7 @@ impl Server {
 impl Drop for Server {
     /// Says goodbye if the socket takes it at once.
     fn drop(&mut self) {
+        self.info.closed.store(true, Ordering::Relaxed);
         if self.out.is_empty() {
             self.stream.try_write_now(&[b'X', 0, 0, 0, 4]);
         }

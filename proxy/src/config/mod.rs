@@ -8,6 +8,7 @@ mod access;
 mod address;
 mod catalog;
 mod checks;
+mod console;
 #[cfg(test)]
 mod docs;
 mod document;
@@ -23,10 +24,12 @@ mod rules;
 mod secrets;
 mod servers;
 mod sharding;
+mod shown;
 
 pub use errors::{ConfigErrors, Problem, Severity};
 pub use model::Config;
 pub use reload::needs_restart;
+pub use shown::Setting;
 
 use document::mask_secrets;
 use errors::Problems;

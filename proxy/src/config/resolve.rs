@@ -12,7 +12,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     SequenceState, Shard, TwoPhaseTimes, User,
 };
-use super::{catalog, limits, pem, secrets, servers, sharding};
+use super::{catalog, console, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,9 +172,14 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
             .map(|table| listener(&Reader::new(table, context), &general))
             .collect(),
         http: of("http").next().and_then(|table| http(&Reader::new(table, context))),
+        status_page: of("http")
+            .next()
+            .is_some_and(|table| Reader::new(table, context).boolean("status_page")),
         access: access::access(tables, &users, context),
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
+        settings: super::shown::settings(tables),
+        console: console::console(tables, context),
         databases,
         users,
         shards,
@@ -201,6 +206,7 @@ fn general(reader: &Reader<'_>) -> General {
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
         name: reader.name("name"),
+        stats_period: Duration::from_secs(reader.integer("stats_period_s").unwrap_or_default()),
     }
 }
 

@@ -14,10 +14,10 @@ const LONGEST_US: u64 = 3_600_000_000;
 
 /// A distribution of durations. Takes no memory until something was recorded.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Timings {
+pub struct Timings {
     /// In microseconds, with two significant digits.
-    histogram: Option<Histogram<u64>>,
-    sum: Duration,
+    pub(super) histogram: Option<Histogram<u64>>,
+    pub(super) sum: Duration,
 }
 
 impl Timings {
@@ -34,14 +34,16 @@ impl Timings {
         })
     }
 
-    fn merge(&mut self, other: &Timings) {
+    /// Adds everything `other` has.
+    pub fn merge(&mut self, other: &Timings) {
         if let Some(histogram) = &other.histogram {
             self.sum = self.sum.saturating_add(other.sum);
             self.histogram().add(histogram).expect("invariant: all histograms have one shape");
         }
     }
 
-    fn count(&self) -> u64 {
+    /// How many durations it holds.
+    pub fn count(&self) -> u64 {
         self.histogram.as_ref().map_or(0, Histogram::len)
     }
 
@@ -61,7 +63,7 @@ impl Timings {
 }
 
 #[derive(Debug, Clone)]
-enum Sample {
+pub(super) enum Sample {
     Counter(u64),
     Gauge(f64),
     Timings(Timings),
@@ -71,7 +73,7 @@ enum Sample {
 /// worker can bring its own share.
 #[derive(Debug, Default)]
 pub struct Samples {
-    families: BTreeMap<&'static str, BTreeMap<Vec<String>, Sample>>,
+    pub(super) families: BTreeMap<&'static str, BTreeMap<Vec<String>, Sample>>,
 }
 
 impl Samples {

@@ -69,6 +69,17 @@ families! {
         "Requests (query strings, or extended-query batches up to Sync) by where they went.";
     QUERY_SECONDS Histogram "pgmanifold_query_seconds" ["database", "route"]
         "Time from the last byte of a request to the last byte of its answer, waiting included.";
+    TRANSACTIONS Counter "pgmanifold_transactions_total" ["database"]
+        "Transactions that have ended on servers, of one statement or of many; one over several \
+         shards counts once.";
+    SERVER_ASSIGNMENTS Counter "pgmanifold_server_assignments_total" ["database"]
+        "Times a client was given a server connection.";
+    CLIENT_PARSES Counter "pgmanifold_client_parses_total" ["database"]
+        "Statements that clients have prepared under a name.";
+    SERVER_PARSES Counter "pgmanifold_server_parses_total" ["database"]
+        "Statements that were prepared under a name on servers.";
+    BINDS Counter "pgmanifold_binds_total" ["database"]
+        "Binds of named statements that were sent to servers.";
     PLAN_LOOKUPS Counter "pgmanifold_plan_lookups_total" ["database", "result"]
         "Statement texts looked up among those planned before: hit, or miss (it was planned then).";
     POOL_WAIT_SECONDS Histogram "pgmanifold_pool_wait_seconds" ["database"]

@@ -4,6 +4,7 @@
 
 use super::samples::{Samples, Timings};
 use super::table;
+use super::traffic::{Totals, Traffic};
 use pgmanifold_router::plan::PinReason;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,6 +137,8 @@ pub struct WorkerMetrics {
     pinned: [AtomicI64; PIN_REASONS.len()],
     timeouts: [AtomicU64; TIMEOUT_KINDS.len()],
     errors: [[AtomicU64; CLASSES.len()]; ORIGINS.len()],
+    /// What PgBouncer's statistics count beside.
+    pub traffic: Traffic,
     /// Locked by the worker that owns this, and by a scrape while it copies.
     latencies: Mutex<Latencies>,
 }
@@ -160,6 +163,7 @@ impl Default for WorkerMetrics {
             pinned: Default::default(),
             timeouts: Default::default(),
             errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
+            traffic: Traffic::default(),
             latencies: Mutex::default(),
         }
     }
@@ -233,6 +237,16 @@ impl WorkerMetrics {
         change(&mut self.latencies.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Adds what PgBouncer's statistics tell.
+    pub(super) fn add_to(&self, totals: &mut Totals) {
+        let queries: u64 = self.queries.iter().map(|count| count.load(Relaxed)).sum();
+        totals.queries += queries;
+        totals.received += self.bytes_in.load(Relaxed);
+        totals.sent += self.bytes_out.load(Relaxed);
+        totals.logins += self.connections.load(Relaxed);
+        self.traffic.add_to(totals);
+    }
+
     /// Adds everything to `samples`.
     pub(super) fn collect(&self, database: &str, samples: &mut Samples) {
         for (count, state) in self.clients.iter().zip(CLIENT_STATES) {
@@ -252,6 +266,7 @@ impl WorkerMetrics {
         ] {
             samples.counter(family, &[database], count.load(Relaxed));
         }
+        self.traffic.collect(database, samples);
         for (count, reason) in self.pins.iter().zip(PIN_REASONS) {
             samples.counter(&table::PINS, &[database, reason], count.load(Relaxed));
         }

@@ -46,7 +46,7 @@ impl Session {
             return Ok(self.refuse_batch(error));
         }
         if local || self.may_put_off(name, &statement) {
-            self.keep(name, prepared);
+            self.keep_new(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
         }
@@ -62,7 +62,7 @@ impl Session {
             return Ok(step);
         }
         let origin = prepared.origin.clone();
-        self.keep(name, prepared);
+        self.keep_new(name, prepared);
         self.probe_name(name);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         let Some(stamp) = origin.map(|origin| origin.stamp.clone()) else {
@@ -144,6 +144,7 @@ impl Session {
             let statement = &prepared.statement.name;
             frame::put(&mut lease.out, b'B', &[portal, &[0], statement, values]);
             lease.expect.push_back(Expect::Bind);
+            self.metrics.traffic.bind();
         }
         Ok(Step::Done)
     }
@@ -292,6 +293,7 @@ impl Session {
             true => self.unnamed.take(),
             false => self.prepared.as_mut().and_then(|prepared| prepared.remove(name)),
         };
+        self.show_prepared();
         match (known, &mut self.lease) {
             (Some(known), Some(lease)) if !lease.expect.is_empty() => {
                 lease.expect.push_back(Expect::Closed);
@@ -393,6 +395,7 @@ impl Session {
             self.unnamed = Some(prepared);
         } else {
             self.prepared.get_or_insert_default().insert(name.into(), prepared);
+            self.show_prepared();
         }
     }
 
@@ -427,6 +430,7 @@ impl Session {
         for prepared in [&mut self.prepared, &mut self.dropping].into_iter().flatten() {
             prepared.remove(name);
         }
+        self.show_prepared();
     }
 
     /// True when a begun transaction, or one that was lost, is all the session has.

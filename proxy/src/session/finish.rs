@@ -31,13 +31,13 @@ impl Session {
         match &self.lease {
             None => {
                 if anew {
-                    self.started = Instant::now();
+                    self.start_clock();
                 }
                 self.handle.pulse.step_again();
             }
             Some(lease) if lease.expect.is_empty() => {
                 if anew {
-                    self.started = Instant::now();
+                    self.start_clock();
                 }
                 self.set_state(ClientState::Active);
             }
@@ -53,6 +53,8 @@ impl Session {
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
             self.metrics.query(self.placement.kind, elapsed);
+            self.count_answer(elapsed);
+            self.count_ready(status, now);
             self.started = now;
             self.repeated = false;
             self.may_end_transaction &= !last;
@@ -112,9 +114,20 @@ impl Session {
         self.last_write_async =
             self.wrote_async || self.settings.async_commit.unwrap_or(self.greeting.async_commit);
         self.wrote_async = false;
+        self.show_write();
         let hinted = self.written_key.take();
         for key in self.knobs.key().into_iter().chain(hinted.as_deref()) {
             self.pools.keys.record(key, mark, self.last_write_async);
+        }
+    }
+
+    /// Shows the last write to those who look at the session from elsewhere.
+    pub(super) fn show_write(&self) {
+        match self.last_write.filter(|_| self.knobs.sees_own_writes()) {
+            Some(mark) => {
+                self.handle.last_write.set(mark, self.pools.shard, self.last_write_async);
+            }
+            None => self.handle.last_write.forget(),
         }
     }
 
@@ -197,6 +210,7 @@ impl Session {
 
     /// Closes the server's connection.
     pub(super) fn drop_server(&mut self) -> Option<Lease> {
+        self.transaction_since = None;
         self.handle.take_back();
         self.lease.take()
     }

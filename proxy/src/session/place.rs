@@ -5,7 +5,7 @@ use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::cluster::{Freshness, Role, WaitEnd};
 use crate::metrics::{ClientState, RouteKind};
-use crate::pool::Lease;
+use crate::pool::{Lease, lever};
 use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::{self, Settings};
@@ -61,6 +61,7 @@ impl Session {
         let target = if failed { Target::Primary } else { target };
         if let Some(error) = self.refused.take() {
             self.failover = None;
+            self.waited = std::time::Duration::ZERO;
             self.end_waiting();
             if self.lease.is_none() {
                 self.guards.gauge.set(ClientState::Idle);
@@ -135,13 +136,19 @@ impl Session {
 
     fn lease_for(&mut self, target: Target, plan: &Plan) -> Placed {
         self.follow_reload();
+        if self.pools.lever.is_paused() && self.is_held_back() {
+            return Err(Ok(Stop::Event(Event::AwaitResume)));
+        }
         let host = match self.choose_host(target, plan) {
             Ok(host) => host,
             Err(cause) => return Err(self.or_wait(target, cause)),
         };
         let pool = &self.pools.pools[host];
         match pool.try_get(self.worker.index, self.started) {
-            Some(lease) => self.attach(lease),
+            Some(lease) => {
+                self.metrics.traffic.assigned();
+                self.attach(lease)
+            }
             None => match self.in_vain(host) {
                 Some(cause) => Err(self.or_wait(target, cause)),
                 None => Err(Ok(Stop::Event(Event::Acquire(host)))),
@@ -312,16 +319,21 @@ impl Session {
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
-        let result = self.wait_for_server(&pool).await;
+        let claim = self.claim();
+        let result = self.wait_for_server(&pool, claim).await;
         self.metrics.pool_wait(waiting.elapsed());
         match result {
             Ok(lease) => {
                 self.acquire_attempts = 0;
+                self.count_wait(waiting.elapsed());
+                self.metrics.traffic.assigned();
                 // A drain is not an answer: the request is looked at again when it is over.
                 if let Err(Ok(Stop::Drain)) = self.attach(lease) {
                     self.draining = true;
                 }
             }
+            // It is looked at again, and waits for the end of the pause.
+            Err(error) if lever::is_held_back(&error) => self.rest(),
             Err(error) => {
                 self.rest();
                 if error.sqlstate == "53300" {
@@ -358,6 +370,7 @@ impl Session {
             self.last_write = Some(next.cluster.mark_write());
         }
         self.pools = next;
+        self.show_write();
     }
 
     /// Notes what a server has after `ReadSettings`: parameters, and what ties the session.
@@ -407,6 +420,7 @@ impl Session {
             missing.extend(kept);
             self.shared.settings.intern(Settings::new(missing))
         };
+        self.handle.sight.has_set(&self.settings);
         self.dialect = self.settings.dialect(&self.greeting);
         if let Some(lease) = &mut self.lease {
             lease.settings = on_server;

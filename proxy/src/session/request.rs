@@ -457,6 +457,7 @@ impl Session {
         if session.drops_prepared {
             if let Some(prepared) = self.prepared.take() {
                 self.dropping.get_or_insert(prepared);
+                self.show_prepared();
             }
             self.statements_dirty = true;
             if let Some(lease) = &mut self.lease {

@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// A transaction block is open, as far as answers have come.
-    fn in_transaction(&self) -> bool {
+    pub(super) fn in_transaction(&self) -> bool {
         !matches!(self.virtual_transaction, Virtual::None)
             || self.lease.as_ref().is_some_and(|lease| lease.status != b'I')
             || self.has_parked_participant()
@@ -195,6 +195,12 @@ impl Session {
     fn has_parked_participant(&self) -> bool {
         let parked = self.shards.iter().flat_map(|shards| &shards.parked);
         parked.flatten().any(|bench| bench.takes_part())
+    }
+
+    /// The session holds a server of another shard than the one at hand.
+    pub(super) fn has_server_elsewhere(&self) -> bool {
+        let parked = self.shards.iter().flat_map(|shards| &shards.parked);
+        parked.flatten().any(|bench| bench.lease.is_some())
     }
 
     /// The transaction has failed, as far as answers have come.

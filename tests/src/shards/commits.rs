@@ -13,6 +13,7 @@ use pgmanifold::config::model::{Address, Config, TwoPhaseTimes};
 use pgmanifold::demo::postgres::{LaunchError, Postgres};
 use pgmanifold::execute::Participant;
 use pgmanifold::pool::budget::{BudgetKind, Budgets};
+use pgmanifold::pool::lever::{Claim, Levers};
 use pgmanifold::pool::{Lease, Pool};
 use pgmanifold::two_phase::{CommitError, Committed, Place, Scope, TwoPhase};
 use pgmanifold_router::shard_map::ShardId;
@@ -60,15 +61,16 @@ impl Commits {
         let relayed = config(shards, relays.iter().map(Scissors::address));
         let direct = config(shards, (0..SHARDS).map(|number| shards.shard(number).address()));
         let connector = Arc::new(Connector::new(&relayed).expect("a connector"));
-        let budgets = Budgets::default();
+        let (budgets, levers) = (Budgets::default(), Levers::default());
         let pool = |shard| {
             let cluster = Cluster::new(Arc::clone(shard));
-            let means = (Arc::clone(&connector), Arc::default());
+            let means = (Arc::clone(&connector), Arc::default(), Arc::default());
             let [database, user] =
                 [BudgetKind::Database, BudgetKind::User].map(|kind| budgets.get(kind, "", "", 99));
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
-            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, [database, user], 1)
+            let (lever, budgets) = (levers.of(&of.name), [database, user]);
+            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, budgets, lever, 1)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));
@@ -122,7 +124,8 @@ impl Commits {
     /// the pool: then it is the next one.
     async fn opened(&self, shard: u16, sql: &str) -> Lease {
         loop {
-            let mut lease = self.pools[usize::from(shard)].get(0).await.expect("a server");
+            let mut lease =
+                self.pools[usize::from(shard)].get(0, Claim::Usual).await.expect("a server");
             match exec::run(&mut lease, sql).await {
                 Ok(_) => return lease,
                 Err(error) if ["08006", "57P01"].contains(&&*error.sqlstate) => {}

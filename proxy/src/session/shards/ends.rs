@@ -11,7 +11,7 @@ use super::watch::watched;
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::execute::Failure;
-use crate::metrics::{ClientState, RouteKind};
+use crate::metrics::ClientState;
 use crate::pool::Lease;
 use crate::timer::timeout;
 use crate::two_phase::Outcome;
@@ -196,7 +196,7 @@ impl Session {
             return Some(event);
         }
         self.forget_transaction(committed);
-        self.metrics.query(RouteKind::Transaction, self.started.elapsed());
+        self.count_end(!shards.is_empty());
         match (result, answer) {
             (Err(error), Answer::Sync) => {
                 error.encode(&mut self.output);

@@ -217,14 +217,14 @@ impl Session {
     ) -> Option<Event> {
         match result {
             Ok(done) => {
-                self.metrics.query(kind, self.started.elapsed());
+                self.count_result(kind);
                 self.answer_done(&done.tag, answer);
                 None
             }
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
-                self.metrics.query(kind, self.started.elapsed());
+                self.count_result(kind);
                 self.answer_failure(&failure, answer);
                 None
             }
