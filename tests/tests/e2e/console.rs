@@ -1,5 +1,6 @@
 //! The console, asked by real clients.
 
+mod exporter;
 mod logins;
 mod protocol;
 
