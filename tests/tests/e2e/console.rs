@@ -3,6 +3,7 @@
 mod exporter;
 mod logins;
 mod protocol;
+mod tools;
 
 use pgmanifold_tests::client;
 use pgmanifold_tests::config::CONSOLE_ADMIN;
