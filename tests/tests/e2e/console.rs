@@ -1,7 +1,9 @@
 //! The console, asked by real clients.
 
+mod exporter;
 mod logins;
 mod protocol;
+mod tools;
 
 use pgmanifold_tests::client;
 use pgmanifold_tests::config::CONSOLE_ADMIN;
