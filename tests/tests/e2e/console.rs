@@ -1,6 +1,7 @@
 //! The console, asked by real clients.
 
 mod logins;
+mod own;
 mod protocol;
 
 use pgmanifold_tests::client;
