@@ -98,6 +98,16 @@ impl ConfigText {
         self
     }
 
+    /// Adds a key to the section of the HTTP port.
+    ///
+    /// # Panics
+    /// Before [`Self::http`].
+    #[must_use]
+    pub fn http_key(mut self, line: &str) -> Self {
+        self.http.as_mut().expect("an HTTP port").extend([line, "\n"]);
+        self
+    }
+
     /// Replaces all users by the test's own `[[user]]` sections.
     #[must_use]
     pub fn users(mut self, sections: &str) -> Self {
