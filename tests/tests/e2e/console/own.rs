@@ -175,9 +175,8 @@ fn the_map_and_its_tables_are_shown() {
         for customer in 0..50 {
             let hash = value(&direct, &format!("select hashint4extended({customer}, 0)")).await;
             let hash: i64 = hash.parse().expect("a hash");
-            let inside = |row: &&&Row| {
-                (number(row, "hash_from")..=number(row, "hash_to")).contains(&hash)
-            };
+            let inside =
+                |row: &&&Row| (number(row, "hash_from")..=number(row, "hash_to")).contains(&hash);
             let owners: Vec<&&Row> = hashed.iter().filter(inside).collect();
             let [owner] = owners.as_slice() else { panic!("{hash}: {owners:?}") };
             let sql = format!("EXPLAIN ROUTE SELECT * FROM orders WHERE customer = {customer}");
