@@ -2,6 +2,7 @@
 
 mod exporter;
 mod logins;
+mod own;
 mod protocol;
 mod tools;
 
