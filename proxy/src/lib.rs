@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod demo;
+pub mod digest;
 pub mod execute;
 pub mod frontend;
 #[doc(hidden)]

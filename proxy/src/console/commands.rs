@@ -5,6 +5,7 @@ mod clients;
 mod databases;
 mod hosts;
 mod process;
+mod reset;
 mod set;
 
 pub use set::changeable;
@@ -40,6 +41,10 @@ pub async fn execute(shared: &Arc<Shared>, command: &Command) -> Result<Answer, 
         Command::Ban { host, seconds } => hosts::ban(shared, host, *seconds),
         Command::Unban(host) => hosts::unban(shared, host),
         Command::Drain(host) => hosts::drain(shared, host).await,
+        Command::ResetStats => {
+            reset::reset_stats(shared);
+            Ok(())
+        }
         _ => Err(SqlError::error("XX000", format!("{tag} is not carried out here"))),
     }?;
     tracing::info!(?command, "console command done");

@@ -28,6 +28,7 @@ use crate::config::model::{Address, User};
 use crate::config::{self, Config};
 use crate::console::ProcessSource;
 use crate::console::session::Consoles;
+use crate::digest;
 use crate::history::{self, History};
 use crate::http::page::{Facts, Page};
 use crate::http::{self, HttpState, Readiness};
@@ -90,6 +91,8 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted and logged of statements.
+    pub statements: digest::Options,
     /// What they were in the last hour.
     pub history: Arc<History>,
     loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
@@ -141,6 +144,7 @@ impl Shared {
         let next = State::build(config, Some(&old), &around)?;
         let max_message_bytes = next.config.general.max_message_bytes;
         self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
+        self.statements.set(&next.config.general.statements);
         self.state.store(Arc::new(next));
         // Who waits for a server of before looks at those of now.
         old.clusters().for_each(|cluster| cluster.turn());
@@ -230,6 +234,7 @@ impl Proxy {
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            statements: digest::Options::new(&config.general.statements),
             history: Arc::default(),
             loops: OnceLock::new(),
             draining: AtomicBool::new(false),

@@ -141,12 +141,15 @@ impl Session {
         let text = frame::query_text(body)?;
         self.begin_clock();
         let mut plan = self.plan(text, planner);
+        self.account.is_about(&plan);
+        self.note_text(text);
         let call = match self.call(text, &plan, planner) {
             Err(error) => return Ok(self.refuse_query(error)),
             Ok(call) => call,
         };
         if let Some(call) = &call {
             plan = Arc::clone(&call.plan);
+            self.account.is_about(&plan);
         }
         if self.shards.is_some()
             && let Some(step) = self.control(text, &plan, Answer::Query)
@@ -162,8 +165,7 @@ impl Session {
             return Ok(step);
         }
         if let Some(step) = self.answer_without_server(text, &plan) {
-            self.metrics.query(RouteKind::Local, self.started.elapsed());
-            return Ok(step);
+            return Ok(self.account_local_query(step));
         }
         if self.shards.is_some() {
             let lifted = if call.is_none() { planner.literals() } else { None };
@@ -193,6 +195,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
+        self.account_sent(0);
         match call {
             None => {
                 self.keep_for_repeat(message, plan.effect);
@@ -212,6 +215,7 @@ impl Session {
         let mut plan = unplanned("function call message");
         plan.session.settings = true;
         plan.session.probes = true;
+        self.account.is_about(&Arc::new(plan.clone()));
         if let Some(step) = self.turn_home() {
             return step;
         }
@@ -222,6 +226,7 @@ impl Session {
             };
         }
         self.note_effects(&plan);
+        self.account_sent(0);
         self.send_expecting(message, Expect::Query);
         Step::Done
     }
@@ -368,7 +373,8 @@ impl Session {
         }
     }
 
-    pub(super) fn count_refusal(&self, error: &SqlError) {
+    pub(super) fn count_refusal(&mut self, error: &SqlError) {
+        self.account_refused(error);
         self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }
