@@ -18,6 +18,9 @@ pub struct ConfigText {
     databases: Vec<String>,
 }
 
+/// Who may do all on the console of the tests' proxies; [`USER`] may read, and nobody else comes in.
+pub const CONSOLE_ADMIN: &str = "postgres";
+
 impl ConfigText {
     /// A proxy before `hosts` with one `database`, on a free TCP port, without passwords.
     pub fn new(hosts: &[Address], database: &str) -> Self {
@@ -137,6 +140,10 @@ impl ConfigText {
             text += &(self.shard.join("\n") + "\n\n");
         }
         text += &format!("[pool]\n{}\n\n", self.pool.join("\n"));
+        if !self.databases.iter().any(|section| section.contains("[console]")) {
+            text += &format!("[console]\nadmin_users = [{CONSOLE_ADMIN:?}]\n");
+            text += &format!("stats_users = [{USER:?}]\n\n");
+        }
         text + &self.databases.join("\n")
     }
 }

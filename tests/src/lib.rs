@@ -19,6 +19,7 @@ pub mod random;
 pub mod raw;
 pub mod relay;
 pub mod shards;
+pub mod tables;
 pub mod tls;
 
 use std::future::Future;
