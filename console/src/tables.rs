@@ -5,6 +5,8 @@ mod advice;
 mod clients;
 mod cluster;
 mod digests;
+#[cfg(test)]
+mod pgbouncer;
 mod pins;
 mod pools;
 mod process;

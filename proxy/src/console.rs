@@ -2,8 +2,11 @@
 //! and what its commands do. Their names, columns and SQL are in the crate `pgmanifold-console`.
 
 pub mod commands;
+#[cfg(test)]
+mod docs;
+mod explain;
 pub mod session;
 mod tables;
 mod time;
 
-pub use tables::ProcessSource;
+pub use tables::{CONSOLE, ProcessSource};

@@ -5,7 +5,7 @@
 mod before;
 mod point;
 
-pub use point::{DatabasePoint, HostPoint, Sample};
+pub use point::{DatabasePoint, HostPoint, Latency, Sample};
 
 use crate::metrics::Samples;
 use before::Before;

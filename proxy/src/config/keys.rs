@@ -10,6 +10,8 @@ mod notify;
 mod sections;
 mod sharding;
 mod state;
+mod statements;
+mod stats;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};

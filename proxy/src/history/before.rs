@@ -165,7 +165,7 @@ fn time(point: &mut DatabasePoint, total: &Timings, wait: &Timings) {
         p99_us: us(total, 0.99).unwrap_or(p50_us),
     });
     point.waits = u32::try_from(wait.count()).unwrap_or(u32::MAX);
-    point.wait_sum_us = u32::try_from(wait.sum().as_micros()).unwrap_or(u32::MAX);
+    point.wait_sum_us = wait.sum().as_secs_f32() * 1e6;
     point.wait_p95_us = us(wait, 0.95).unwrap_or(0);
 }
 

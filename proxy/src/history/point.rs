@@ -17,14 +17,14 @@ pub struct Sample {
 
 impl Sample {
     /// How often something happened per second that happened `count` times.
-    pub fn per_second(&self, count: u32) -> f64 {
+    pub fn per_second(&self, count: impl Into<f64>) -> f64 {
         let seconds = self.took.as_secs_f64();
-        if seconds > 0.0 { f64::from(count) / seconds } else { 0.0 }
+        if seconds > 0.0 { count.into() / seconds } else { 0.0 }
     }
 }
 
 /// Of one database in one sample.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DatabasePoint {
     /// Requests that ended.
     pub queries: u32,
@@ -35,7 +35,7 @@ pub struct DatabasePoint {
     /// Requests that had to wait for a server connection.
     pub waits: u32,
     /// All their waiting, in microseconds.
-    pub wait_sum_us: u32,
+    pub wait_sum_us: f32,
     /// 95 % of them waited no longer, in microseconds; 0 when none waited.
     pub wait_p95_us: u32,
     /// Clients at the end.

@@ -14,6 +14,7 @@ use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
+use crate::pool::servers::Servers;
 use crate::pool::{Lever, Levers, Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
@@ -137,6 +138,8 @@ pub struct State {
     store: Option<Arc<StoreEntry>>,
     pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
+    /// All connections of all pools.
+    pub servers: Arc<Servers>,
     levers: Arc<Levers>,
 }
 
@@ -215,6 +218,7 @@ impl State {
             databases,
             pools: Mutex::default(),
             budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
+            servers: old.map(|old| Arc::clone(&old.servers)).unwrap_or_default(),
             levers: old.map(|old| Arc::clone(&old.levers)).unwrap_or_default(),
         };
         if let Some(old) = old {
@@ -320,11 +324,12 @@ impl State {
             let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
             let address = host.host.address.to_string();
             let counters = metrics.host(0, &shard.shard.name, &address);
-            let means = (Arc::clone(&self.connector), counters);
+            let means = (Arc::clone(&self.connector), counters, Arc::clone(&self.servers));
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            let lever = Arc::clone(&lever);
-            Pool::new(database, user, cluster, index, means, budgets, lever, workers)
+            let (lever, name) = (Arc::clone(&lever), &shard.shard.name);
+            let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
+            Pool::new(database, user, cluster, index, means, budgets, lever, traffic)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),

@@ -11,6 +11,7 @@ pub mod lever;
 mod limits;
 pub mod manager;
 mod pool_core;
+pub mod servers;
 
 pub use lease::Lease;
 pub use lever::{Claim, Lever, Levers};

@@ -4,6 +4,7 @@
 
 mod holding;
 mod opening;
+mod seen;
 mod sharing;
 
 use crate::backend::connect::Connector;
@@ -14,6 +15,7 @@ use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
 use crate::pool::budget::{Budget, Permit};
 use crate::pool::lever::{Claim, Lever, held_back};
+use crate::pool::servers::Servers;
 use crate::pool::{Lease, PoolLimits, PoolNumbers};
 use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
@@ -41,6 +43,9 @@ pub struct Pool {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     metrics: Arc<HostMetrics>,
+    servers: Arc<Servers>,
+    /// Counters of requests, by worker: each writes to its own.
+    traffic: Box<[Arc<HostMetrics>]>,
     limits: PoolLimits,
     inner: Mutex<Inner>,
     /// Seed of the lifetime jitter.
@@ -124,16 +129,16 @@ impl Pool {
         user: Arc<User>,
         cluster: Arc<Cluster>,
         host_index: usize,
-        (connector, metrics): (Arc<Connector>, Arc<HostMetrics>),
+        (connector, metrics, servers): (Arc<Connector>, Arc<HostMetrics>, Arc<Servers>),
         budgets: [Arc<Budget>; 2],
         lever: Arc<Lever>,
-        workers: usize,
+        traffic: Box<[Arc<HostMetrics>]>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let host = Arc::clone(&cluster.hosts()[host_index].host);
         let inner = Inner {
-            idle: (0..workers).map(|_| Vec::new()).collect(),
+            idle: traffic.iter().map(|_| Vec::new()).collect(),
             open: 0,
             connecting: 0,
             old: 0,
@@ -152,6 +157,8 @@ impl Pool {
             cluster,
             connector,
             metrics,
+            servers,
+            traffic,
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
             lever,
@@ -167,6 +174,11 @@ impl Pool {
     /// Index of the host in its shard.
     pub fn host_index(&self) -> usize {
         self.host_index
+    }
+
+    /// The counters of a worker's requests to the host.
+    pub fn traffic(&self, worker: usize) -> Option<&Arc<HostMetrics>> {
+        self.traffic.get(worker)
     }
 
     /// The host.
@@ -326,6 +338,7 @@ impl Pool {
             return;
         }
         server.shrink();
+        server.info.lent_to.store(0, Ordering::Relaxed);
         server.idle_since = now;
         let mut inner = self.lock();
         while let Some(waiter) = inner.waiters.pop_front() {

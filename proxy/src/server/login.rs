@@ -1,7 +1,7 @@
 //! Owns the way from an accepted socket to a session: login, limits, and the greeting that a
 //! client of PostgreSQL expects.
 
-use super::clients::Registration;
+use super::clients::{Registration, Sight};
 use super::logins::LoginPlace;
 use super::worker::{NewClient, StdSocket, Worker};
 use super::{ClientHandle, Place, Shared, peers};
@@ -19,6 +19,7 @@ use crate::session::{Beginning, Session, paused_too_long};
 use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
+use crate::wire::link::Link;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::{Socket, Stream};
 use bytes::BytesMut;
@@ -191,9 +192,11 @@ async fn welcome(
     let greeting = learn_greeting(&pools, &settings, worker.index)
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
+    let ends = (Link::of(&login.stream), login.peer);
+    let sight = Sight::new(&login.user, &pools.database.name, ends, &settings);
     let guards = Guards {
         user: Arc::clone(&login.user),
-        registration: Registration::new(shared, login.protocol, &pools.database),
+        registration: Registration::new(shared, login.protocol, sight),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
     };

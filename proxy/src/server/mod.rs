@@ -26,8 +26,12 @@ pub use worker::Worker;
 use crate::backend::prepared::Interner;
 use crate::config::model::{Address, User};
 use crate::config::{self, Config};
+use crate::console::ProcessSource;
 use crate::console::session::Consoles;
-use crate::http::{self, HttpState};
+use crate::digest;
+use crate::history::{self, History};
+use crate::http::page::{Facts, Page};
+use crate::http::{self, HttpState, Readiness};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
 use crate::session::settings::SettingsInterner;
@@ -87,6 +91,10 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted and logged of statements.
+    pub statements: digest::Options,
+    /// What they were in the last hour.
+    pub history: Arc<History>,
     loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
@@ -136,6 +144,7 @@ impl Shared {
         let next = State::build(config, Some(&old), &around)?;
         let max_message_bytes = next.config.general.max_message_bytes;
         self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
+        self.statements.set(&next.config.general.statements);
         self.state.store(Arc::new(next));
         // Who waits for a server of before looks at those of now.
         old.clusters().for_each(|cluster| cluster.turn());
@@ -225,6 +234,8 @@ impl Proxy {
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            statements: digest::Options::new(&config.general.statements),
+            history: Arc::default(),
             loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
@@ -254,6 +265,8 @@ impl Proxy {
             control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
         }
         control.spawn(timeouts::watch(Arc::clone(&shared)));
+        control.spawn(observe::take_averages(Arc::clone(&shared)));
+        control.spawn(history::keep(Arc::clone(&shared.history), Arc::clone(&shared.metrics)));
         let reuse_port = config.general.network.reuse_port;
         if reuse_port && let Some((tag, listener)) = peers::bind() {
             shared.clients.set_tag(tag);
@@ -376,11 +389,17 @@ fn start_http(
     let reuse_port = config.general.network.reuse_port;
     let listener = accept::bind_tcp(address, reuse_port).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let ready = Arc::clone(shared);
-    let state = HttpState {
-        metrics: Arc::clone(&shared.metrics),
-        ready: Arc::new(move || observe::readiness(&ready)),
-    };
+    let (asked, configured) = (Arc::clone(shared), Arc::clone(shared));
+    let ready: Arc<Readiness> = Arc::new(move || observe::readiness(&asked));
+    let page = Page::new(Facts {
+        name: Arc::clone(&shared.process_name),
+        source: Arc::new(ProcessSource(Arc::clone(shared))),
+        history: Arc::clone(&shared.history),
+        ready: Arc::clone(&ready),
+        enabled: Arc::new(move || configured.state().config.status_page),
+    });
+    let metrics = Arc::clone(&shared.metrics);
+    let state = HttpState { metrics, ready, page: Some(Arc::new(page)) };
     let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);
     Ok(Some(bound))

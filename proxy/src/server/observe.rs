@@ -9,6 +9,7 @@ use crate::notify::Hub;
 use crate::pool::manager::State;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What may be said of a shard's primary.
 const PRIMARY_WORDS: [&str; 6] =
@@ -103,6 +104,15 @@ fn collect_failover(cluster: &Cluster, samples: &mut Samples) {
     samples.gauge(&table::FAILOVER_WAITING, &[shard], cluster.waiting() as f64);
     for (end, word) in WAIT_ENDS {
         samples.counter(&table::FAILOVER_WAITS, &[shard, word], cluster.waits_ended(end));
+    }
+}
+
+/// Ends a period of the console's averages every `stats_period_s`.
+pub(super) async fn take_averages(shared: Arc<Shared>) {
+    loop {
+        shared.metrics.periods.turn(Instant::now(), shared.metrics.totals());
+        let period = shared.state().config.general.stats_period;
+        tokio::time::sleep(period).await;
     }
 }
 

@@ -117,7 +117,7 @@ impl Session {
             self.stop_waiting(WaitEnd::QueueFull, since);
             return None;
         };
-        let handle = Arc::clone(&self.handle);
+        let (handle, began) = (Arc::clone(&self.handle), Instant::now());
         let over = tokio::select! {
             biased;
             () = handle.wait_cancelled() => Over::Cancelled,
@@ -125,8 +125,10 @@ impl Session {
             over = next_turn(&cluster, &mut turns, since) => over,
             () = self.client_left() => Over::Close(None),
         };
+        self.account.waited(began.elapsed());
         match over {
             Over::LookAgain(seen) => {
+                self.count_wait(began.elapsed());
                 if let Some(wait) = &mut self.failover {
                     wait.seen = Some(seen);
                 }

@@ -14,8 +14,10 @@
 //!                            └────────► error to client ◄┘
 //! ```
 
+mod account;
 mod batch;
 mod byname;
+mod counting;
 mod custom;
 mod deliver;
 pub(crate) mod extended;
@@ -71,7 +73,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A prepared statement of this session.
@@ -235,7 +237,13 @@ pub struct Session {
     last_write_async: bool,
     /// When the first message of the current request came.
     started: Instant,
+    /// Since when servers are in a transaction for it.
+    transaction_since: Option<Instant>,
+    /// How long the current request has waited for servers.
+    waited: Duration,
     placement: Placement,
+    /// What is counted of its statements.
+    account: account::Account,
     /// A request waits to be sent; cancel requests are meant for it.
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
@@ -345,7 +353,10 @@ impl Session {
             last_write: None,
             last_write_async: false,
             started: Instant::now(),
+            transaction_since: None,
+            waited: Duration::ZERO,
             placement: Placement::default(),
+            account: account::Account::default(),
             waits: false,
             repeating_on_primary: false,
             listening: None,

@@ -55,8 +55,12 @@ impl Session {
         self.start_waiting();
         let over = self.while_paused(&lever).await;
         self.metrics.pool_wait(waiting.elapsed());
+        self.account.waited(waiting.elapsed());
         match over {
-            Over::Resumed => self.resumed = Some(Instant::now()),
+            Over::Resumed => {
+                self.count_wait(waiting.elapsed());
+                self.resumed = Some(Instant::now());
+            }
             Over::Timeout => {
                 self.rest();
                 self.metrics.checkout_timeout();

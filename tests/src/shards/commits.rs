@@ -63,7 +63,7 @@ impl Commits {
         let (budgets, levers) = (Budgets::default(), Levers::default());
         let pool = |shard| {
             let cluster = Cluster::new(Arc::clone(shard));
-            let means = (Arc::clone(&connector), Arc::default());
+            let means = (Arc::clone(&connector), Arc::default(), Arc::default());
             let [database, user] =
                 [BudgetKind::Database, BudgetKind::User].map(|kind| budgets.get(kind, "", "", 99));
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);

@@ -112,15 +112,25 @@ pub const GENERAL: Section = Section {
 pub const HTTP: Section = Section {
     name: "http",
     repeats: false,
-    help: "`/health`, `/ready` and `/metrics`. Without this section no HTTP port is opened. It has \
-           neither TLS nor login: keep it on a private address.",
-    groups: &[&[key(
-        "address",
-        Address,
-        Required,
-        Restart,
-        "`IP:port` to listen on; port 0 takes a free one.",
-    )]],
+    help: "`/health`, `/ready`, `/metrics`, and a status page at `/`. Without this section no HTTP \
+           port is opened. It has neither TLS nor login: keep it on a private address.",
+    groups: &[&[
+        key(
+            "address",
+            Address,
+            Required,
+            Restart,
+            "`IP:port` to listen on; port 0 takes a free one.",
+        ),
+        key(
+            "status_page",
+            Boolean,
+            Value("true"),
+            Live,
+            "Whether `/` shows the status page: hosts, pools, and texts of statements without \
+             their literals. See [security.md](security.md).",
+        ),
+    ]],
     nested: &[],
 };
 

@@ -3,6 +3,7 @@
 
 use super::failure::Failure;
 use super::{Done, Session};
+use crate::console::explain::explain_columns;
 use crate::console::{ProcessSource, commands};
 use crate::wire::error::{Severity, SqlError};
 use pgmanifold_console::answer::OutColumn;
@@ -131,6 +132,7 @@ impl Session {
             Command::Show(table) => Answer::show(table, Vec::new()).columns,
             Command::ShowParameter(parameter) => parameter_column(parameter),
             Command::ShowAll => text_columns(&ALL_COLUMNS),
+            Command::ExplainRoute { .. } => explain_columns(),
             _ => Vec::new(),
         };
         Ok((Vec::new(), columns))

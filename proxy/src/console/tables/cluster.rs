@@ -78,6 +78,7 @@ fn standing(cluster: &Cluster, index: usize, host: &HostState) -> &'static str {
     match () {
         () if host.is_fenced() => "fenced",
         () if !host.is_up() => "down",
+        () if host.is_drained() => "drained",
         () if host.is_banned() => "banned",
         () if cluster.is_strange(index) => "not following",
         () => "up",

@@ -44,6 +44,7 @@ impl Pool {
                 let mut server =
                     Server::new(login, (host, self.host_index), connector, limits, slot);
                 server.host_losses = host_losses;
+                self.servers.add(&server.info, &self);
                 self.put(Box::new(server), worker, Instant::now());
             }
             Err(error) => {
