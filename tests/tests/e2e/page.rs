@@ -64,8 +64,7 @@ fn numbers_are_those_of_the_metrics_and_follow_by_themselves() {
         }
         let grown = format!("{} === {}", number("#clients"), before + 7.0);
         browser.wait(&grown, LIVE_TIMEOUT).await;
-        let (shown, counted) =
-            (number("#clients"), metric("pgmanifold_clients"));
+        let (shown, counted) = (number("#clients"), metric("pgmanifold_clients"));
         let same = format!("{counted}.then(counted => counted === {shown})");
         browser.wait(&same, LIVE_TIMEOUT).await;
         browser.wait(&format!("{} >= 7", number("#lent")), LIVE_TIMEOUT).await;
@@ -186,9 +185,10 @@ fn it_can_be_turned_off() {
             return;
         }
         let http = format!("127.0.0.1:{}", free_port());
-        let _fixture =
-            Fixture::shared("page_off", |config| config.http(&http).http_key("status_page = false"))
-                .await;
+        let _fixture = Fixture::shared("page_off", |config| {
+            config.http(&http).http_key("status_page = false")
+        })
+        .await;
         let mut browser = Browser::start("page_off").await;
         for path in ["", "live"] {
             let url = format!("http://{http}/{path}");

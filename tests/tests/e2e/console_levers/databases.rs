@@ -1,6 +1,7 @@
 //! PAUSE, RESUME, RECONNECT, WAIT_CLOSE, KILL, DISABLE and ENABLE.
 
 use super::{Load, SOON, console, fixture, pids, refused, servers_in_use, with_console};
+use pgmanifold::demo::postgres::Stop;
 use pgmanifold_tests::client::{self, code, exec, rows, text, value};
 use pgmanifold_tests::fixture::{Fixture, is_direct};
 use pgmanifold_tests::{cluster, eventually, raw, run};
@@ -285,5 +286,31 @@ fn a_disabled_database_lets_nobody_new_in() {
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(refused(&admin, "DISABLE nowhere").await.0, "3D000");
         assert_eq!(refused(&admin, "SUSPEND").await.0, "0A000");
+    });
+}
+
+#[test]
+fn servers_are_restarted_under_a_pause_and_nobody_sees_an_error() {
+    run(120, async {
+        if is_direct() {
+            return;
+        }
+        let cluster = cluster::private(0);
+        let fixture = Fixture::on(cluster, "pauserestart", |config| {
+            with_console(config.shard("failover_wait_ms = 1000").pool("pool_size = 4"))
+        })
+        .await;
+        exec(&fixture.client().await, "create table t (n int); insert into t values (0)").await;
+        let (load, admin) = (Load::start(&fixture, 8).await, console(&fixture).await);
+        exec(&admin, "PAUSE").await;
+        fixture.cluster.primary.stop(Stop::Fast).expect("it stops");
+        // Longer than a statement waits for a server that is lost.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        fixture.cluster.primary.start().expect("it starts");
+        exec(&admin, "RESUME").await;
+        load.goes_on().await;
+        let (done, errors) = load.finish().await;
+        println!("{done} transactions");
+        assert!(errors.is_empty(), "{errors:?}");
     });
 }
