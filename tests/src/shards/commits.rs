@@ -70,7 +70,8 @@ impl Commits {
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
             let (lever, budgets) = (levers.of(&of.name), [database, user]);
-            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, budgets, lever, 1)
+            let traffic = Box::new([Arc::default()]);
+            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, budgets, lever, traffic)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));

@@ -7,6 +7,7 @@ mod byname;
 mod cluster;
 mod consistency;
 mod crowd;
+mod digests;
 mod drivers;
 mod failover;
 mod failure;
