@@ -155,12 +155,13 @@ fn statements_are_counted_as_clients_count_them() {
         assert_eq!(counts(&found, INSERT), inserts);
         let there = client::value(&fixture.direct().await, "select count(*) from digest_t").await;
         assert_eq!(find(&found, INSERT)["rows"], there, "as the server has it");
-        // The same shape by both protocols; the first text is shown, here the one with spaces.
+        // A literal is not a parameter, though both are shown alike: as in pg_stat_statements.
         let select = "SELECT body FROM digest_t WHERE id = $1";
-        assert_eq!(counts(&found, select), [70, 0, 70]);
+        assert_eq!(counts(&found, select), [30, 0, 30]);
+        assert_eq!(counts(&found, &select.to_lowercase()), [40, 0, 40]);
         for (text, expected) in [
             ("select bad from digest_t", [3, 3, 0]),
-            ("select $1; select bad", [3, 3, 0]),
+            ("select $1; select bad", [3, 3, 3]),
             ("select $1", [4, 4, 0]),
             ("show pgm.role", [5, 0, 0]),
             ("begin; update digest_t set body = $1 where id < $2; commit", [1, 0, 10]),
@@ -179,7 +180,7 @@ fn statements_are_counted_as_clients_count_them() {
         assert!(found.iter().all(|row| row["fingerprint"] != "other"), "{found:#?}");
         let kinds =
             |text: &str| ["single", "local", "refused"].map(|c| number(find(&found, text), c));
-        assert_eq!(kinds(select), [70, 0, 0]);
+        assert_eq!(kinds(select), [30, 0, 0]);
         assert_eq!(kinds("show pgm.role"), [0, 5, 0]);
         assert_eq!(kinds("select $1"), [0, 0, 4]);
         assert_eq!(find(&found, "select $1")["route"], "refused");
@@ -199,6 +200,7 @@ fn bytes_and_routes_are_those_of_the_answers() {
     }
     run(60, async {
         let fixture = start("digest_bytes", |config| config).await;
+        fixture.wait_replicas().await;
         let mut raw = fixture.raw().await;
         raw.ask(&query("select 1"), 1).await;
         let console = console(&fixture.address).await;
@@ -233,7 +235,7 @@ fn bytes_and_routes_are_those_of_the_answers() {
         let routes = rows(&console, "show routes").await;
         let own = routes.iter().filter(|row| row["database"] == fixture.database);
         let reads =
-            own.filter(|row| row["route"] == "replica_read" && row["reason"] == "only reads");
+            own.filter(|row| row["route"] == "replica_read" && row["reason"] == "reads only");
         let all: Vec<&Row> = routes.iter().filter(|r| r["database"] == fixture.database).collect();
         assert!(reads.map(|row| number(row, "count")).sum::<u64>() > 0, "{all:#?}");
     });
@@ -258,7 +260,7 @@ fn percentiles_are_those_that_clients_have_seen() {
             let client = fixture.client().await;
             let sleeps: Vec<f64> = (0..75).map(|_| random.random_range(0.0..1.0_f64)).collect();
             tasks.push(tokio::spawn(async move {
-                let sleep = client.prepare("select pg_sleep($1)").await.unwrap();
+                let sleep = client.prepare("/* pgm: primary */ select pg_sleep($1)").await.unwrap();
                 let mut times = Vec::new();
                 for share in sleeps {
                     let began = Instant::now();
@@ -281,14 +283,14 @@ fn percentiles_are_those_that_clients_have_seen() {
         let latency = rows(&console, "show latency").await;
         let total = latency.iter().find(|row| {
             row["database"] == fixture.database
-                && row["route"] == "write"
+                && row["route"] == "primary_read"
                 && row["stage"] == "total"
         });
         let total = total.expect("requests were timed");
         // The client sees what the proxy sees, and the way there and back on a busy machine.
         let agrees = |seen: u64, told: u64, error: f64| {
             told as f64 <= seen as f64 * (1.0 + error) + 1.0
-                && told as f64 >= seen as f64 * (1.0 - error) - 15_000.0
+                && told as f64 >= seen as f64 * (1.0 - error) - 50_000.0
         };
         for (share, column) in
             [(0.5, "p50_us"), (0.95, "p95_us"), (0.99, "p99_us"), (1.0, "max_us")]
@@ -324,7 +326,7 @@ fn waits_for_servers_are_told_apart() {
         let row = find(&found, "delete from digest_t where id = $1");
         let (total, wait) = (number(row, "total_us"), number(row, "pool_wait_us"));
         assert!(wait >= 350_000 && wait <= total, "{row:#?}");
-        assert_eq!(number(row, "server_us").abs_diff(total - wait), 0);
+        assert!(number(row, "server_us").abs_diff(total - wait) <= 2, "{row:#?}");
         let latency = rows(&console, "show latency").await;
         let of = |route: &str, stage: &str| {
             let mut own = latency.iter().filter(|row| row["database"] == fixture.database);
@@ -388,7 +390,8 @@ fn slow_statements_are_logged_without_their_literals() {
         .await;
         let config = config.expect("it was made");
         let client = fixture.client().await;
-        client::exec(&client, "select pg_sleep(0.08), 'secret' as slow_one").await;
+        client::exec(&client, "/* pgm: primary */ select pg_sleep(0.08), 'secret' as slow_one")
+            .await;
         client::exec(&client, "select 1 as quick_one").await;
         let found = lines("slow_one");
         let [line] = found.as_slice() else { panic!("{found:#?}") };
@@ -396,8 +399,8 @@ fn slow_statements_are_logged_without_their_literals() {
             "slow statement",
             "duration_us=",
             "pool_wait_us=0",
-            "route=\"write\"",
-            "reason=\"calls volatile function pg_sleep\"",
+            "route=\"primary_read\"",
+            "reason=\"role=primary (hint)\"",
             "shards=1",
             "shard=\"main\"",
             &format!("host=\"{}\"", fixture.cluster.primary.address()),
@@ -417,7 +420,7 @@ fn slow_statements_are_logged_without_their_literals() {
         fixture.reload(&all);
         client::exec(&client, "select 'seen' as sampled_one").await;
         let select = client.prepare("select 'seen', $1::int as bound_one").await.unwrap();
-        client.query(&select, &[&77_i32]).await.unwrap();
+        client.query(&select, &[&987_654_321_i32]).await.unwrap();
         for (name, text) in [
             ("sampled_one", "statement=\"select 'seen' as sampled_one\""),
             ("bound_one", "statement=\"select 'seen', $1::int as bound_one\""),
@@ -425,7 +428,7 @@ fn slow_statements_are_logged_without_their_literals() {
             let found = lines(name);
             let [line] = found.as_slice() else { panic!("{found:#?}") };
             assert!(
-                line.contains(text) && !line.contains("slow") && !line.contains("77"),
+                line.contains(text) && !line.contains("slow") && !line.contains("987654321"),
                 "{line}"
             );
         }
@@ -461,6 +464,7 @@ fn the_number_of_series_does_not_depend_on_clients() {
                 .map(|(name, _)| name.to_owned())
                 .collect::<std::collections::BTreeSet<_>>()
         };
+        fixture.wait_replicas().await;
         for user in [USER, "other", "postgres"] {
             work(0, user).await;
         }
