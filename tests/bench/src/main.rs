@@ -3,6 +3,7 @@
 
 mod accounting;
 mod client;
+mod digests;
 mod error;
 mod goals;
 mod instructions;
@@ -80,11 +81,21 @@ fn run(options: &Options) -> Result<()> {
         scratch: &scratch,
         servers: &servers,
         workers: options.workers,
+        general: "",
     };
     launcher.install(&binaries(options)?, &kinds)?;
     let mut problems = Problems::default();
+    if options.digests {
+        let costs = digests::measure(&launcher, &mut problems);
+        let goals = report::goals(&[digests::judge(&costs)]);
+        return finish(options, &head, vec![goals, digests::section(&costs)], &problems);
+    }
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
+    let costs = match options.rounds_only || !kinds.contains(&Kind::Pgmanifold) {
+        true => Vec::new(),
+        false => digests::measure(&launcher, &mut problems),
+    };
     let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
     drop(servers);
     let on_shards = match ours {
@@ -111,6 +122,7 @@ fn run(options: &Options) -> Result<()> {
     ));
     let mut verdicts = goals::judge(&figures);
     if ours {
+        verdicts.push(digests::judge(&costs));
         verdicts.extend(shards::judge(&on_shards));
     }
     let mut sections = vec![
@@ -119,6 +131,7 @@ fn run(options: &Options) -> Result<()> {
         report::latency(&figures, &kinds, options.rate_per_second),
         report::memory(&figures),
         report::instructions(&figures),
+        digests::section(&costs),
     ];
     sections.extend(shards::sections(&on_shards));
     finish(options, &head, sections, &problems)
