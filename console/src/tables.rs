@@ -5,6 +5,9 @@ mod advice;
 mod clients;
 mod cluster;
 mod digests;
+#[cfg(test)]
+mod pgbouncer;
+mod pins;
 mod pools;
 mod process;
 mod sharding;
@@ -19,6 +22,7 @@ pub static GROUPS: &[&[&Table]] = &[
     clients::TABLES,
     cluster::TABLES,
     digests::TABLES,
+    pins::TABLES,
     pools::TABLES,
     process::TABLES,
     sharding::TABLES,
@@ -34,5 +38,5 @@ pub fn all() -> impl Iterator<Item = &'static Table> {
 /// The table of a name or alias, in any case.
 pub fn find(name: &str) -> Option<&'static Table> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    all().find(|table| is(&table.name) || table.aliases.iter().any(|alias| is(alias)))
+    all().find(|table| is(&table.name) || table.aliases.iter().any(is))
 }

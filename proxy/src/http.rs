@@ -1,15 +1,21 @@
-//! Owns the HTTP port: `/health`, `/ready`, `/metrics`. It runs on a thread of its own, so that it
-//! answers while the workers are busy and never takes their time. It decides nothing: whether
-//! pgmanifold is ready is asked of a closure.
+//! Owns the HTTP port: `/health`, `/ready`, `/metrics`, and the status page. It runs on a thread of
+//! its own, so that it answers while the workers are busy and never takes their time. It decides
+//! nothing: whether pgmanifold is ready is asked of a closure.
+
+pub mod page;
 
 use crate::metrics::Metrics;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use page::Page;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -36,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// What is to be said of the readiness, one line each.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +63,8 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// For `/ready`. Must not block.
     pub ready: Arc<Readiness>,
+    /// For `/`.
+    pub page: Option<Arc<Page>>,
 }
 
 impl fmt::Debug for HttpState {
@@ -136,6 +145,15 @@ fn answer(method: &Method, path: &str, state: &HttpState) -> Response<Full<Bytes
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return response;
     }
+    let page = state.page.as_ref().filter(|page| page.is_enabled());
+    match (path, page) {
+        ("/", Some(page)) => html(page, page.rendered().document),
+        ("/live", Some(page)) => html(page, page.rendered().live),
+        _ => plain(path, state),
+    }
+}
+
+fn plain(path: &str, state: &HttpState) -> Response<Full<Bytes>> {
     match path {
         "/health" => text(StatusCode::OK, PLAIN, "ok\n".into()),
         "/ready" => ready(&(state.ready)()),
@@ -152,6 +170,18 @@ fn ready(ready: &Ready) -> Response<Full<Bytes>> {
     }
     let lines: String = ready.missing.iter().map(line).collect();
     text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, lines + &notes)
+}
+
+/// The page or a part of it. What it shows is of now, and it allows nothing but its own text.
+fn html(page: &Page, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HTML);
+    headers.insert(CONTENT_SECURITY_POLICY, page.policy());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn text(status: StatusCode, kind: HeaderValue, body: String) -> Response<Full<Bytes>> {
@@ -183,7 +213,7 @@ mod tests {
             let readiness = Arc::new(Mutex::new(Ready::default()));
             let asked = readiness.clone();
             let ready = Arc::new(move || asked.lock().unwrap().clone());
-            let state = HttpState { metrics: Metrics::new(), ready };
+            let state = HttpState { metrics: Metrics::new(), ready, page: None };
             let (stop, stopped) = oneshot::channel();
             let thread = serve(listener, state, async { drop(stopped.await) }).unwrap();
             Self { address, readiness, stop: Some(stop), thread: Some(thread) }

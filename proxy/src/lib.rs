@@ -5,14 +5,17 @@ pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod demo;
+pub mod digest;
 pub mod execute;
 pub mod frontend;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod notify;
 pub mod pool;
+pub mod routing;
 pub mod server;
 pub mod session;
 pub mod shard_map;

@@ -2,14 +2,21 @@
 //! knows neither pools nor sessions: they hold its counters, or register a source.
 
 mod host;
+pub mod periods;
+mod reading;
 mod samples;
+mod stages;
 pub mod table;
+mod traffic;
 mod worker;
 
-pub use host::HostMetrics;
-pub use samples::Samples;
+pub use host::{HostMetrics, HostTraffic};
+pub use samples::{Samples, Timings};
+pub use stages::{Stage, StageTimes};
+pub use traffic::{Totals, Traffic};
 pub use worker::{ClientGuard, ClientState, Origin, RouteKind, TimeoutKind, WorkerMetrics};
 
+use periods::{ByDatabase, Periods};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -37,9 +44,11 @@ pub enum LoginFailure {
     NoServer,
     /// Too many failed logins before.
     Throttled,
+    /// An administrator has disabled the database.
+    Disabled,
 }
 
-const LOGIN_FAILURES: [&str; 9] = [
+const LOGIN_FAILURES: [&str; 10] = [
     "protocol",
     "tls",
     "timeout",
@@ -49,6 +58,7 @@ const LOGIN_FAILURES: [&str; 9] = [
     "shutdown",
     "no_server",
     "throttled",
+    "disabled",
 ];
 
 /// A limit that turned somebody away.
@@ -83,6 +93,8 @@ pub struct Metrics {
     /// By shard, host and worker.
     hosts: Mutex<BTreeMap<(String, String, usize), Arc<HostMetrics>>>,
     sources: Mutex<Vec<Weak<Source>>>,
+    /// The averages of PgBouncer's statistics.
+    pub periods: Periods,
 }
 
 /// Keeps a registered source; dropping it takes the source out.
@@ -109,6 +121,7 @@ impl Default for Metrics {
             workers: Mutex::default(),
             hosts: Mutex::default(),
             sources: Mutex::default(),
+            periods: Periods::default(),
         }
     }
 }
@@ -134,6 +147,22 @@ impl Metrics {
     /// The counters of `worker` for a host of a shard. Takes a lock: call it once per pool.
     pub fn host(&self, worker: usize, shard: &str, host: &str) -> Arc<HostMetrics> {
         lock(&self.hosts).entry((shard.to_owned(), host.to_owned(), worker)).or_default().clone()
+    }
+
+    /// The counters of every database, worker by worker.
+    pub fn by_database(&self) -> Vec<(String, Arc<WorkerMetrics>)> {
+        let workers = lock(&self.workers);
+        workers.iter().map(|((database, _), worker)| (database.clone(), worker.clone())).collect()
+    }
+
+    /// What each host has done so far, by shard and address.
+    pub fn traffic(&self) -> BTreeMap<(String, String), HostTraffic> {
+        let hosts = lock(&self.hosts).clone();
+        let mut traffic: BTreeMap<(String, String), HostTraffic> = BTreeMap::new();
+        for ((shard, host, _), metrics) in hosts {
+            metrics.add_to(traffic.entry((shard, host)).or_default());
+        }
+        traffic
     }
 
     /// Keeps a client in the login gauge until the guard is dropped.
@@ -168,8 +197,28 @@ impl Metrics {
         SourceGuard(source)
     }
 
+    /// Clients that have not logged in yet.
+    pub fn logins(&self) -> i64 {
+        self.login.load(Relaxed)
+    }
+
+    /// What each database has done since the start, of all that were ever used.
+    pub fn totals(&self) -> ByDatabase {
+        let workers = lock(&self.workers).clone();
+        let mut all = ByDatabase::new();
+        for ((database, _), metrics) in workers {
+            metrics.add_to(all.entry(database).or_default());
+        }
+        all
+    }
+
     /// Everything as OpenMetrics text.
     pub fn scrape(&self) -> String {
+        self.gather().into_text()
+    }
+
+    /// Everything as it is now.
+    pub fn gather(&self) -> Samples {
         let mut samples = Samples::default();
         self.collect_process(&mut samples);
         // Copied first: a collection must not hold up a worker that asks for its counters.
@@ -189,7 +238,7 @@ impl Metrics {
         for source in sources {
             source(&mut samples);
         }
-        samples.into_text()
+        samples
     }
 
     fn collect_process(&self, samples: &mut Samples) {
@@ -220,7 +269,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn resident_bytes() -> Option<f64> {
+pub(crate) fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;

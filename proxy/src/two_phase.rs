@@ -9,6 +9,7 @@
 
 mod commit;
 mod explain;
+mod look;
 mod reach;
 mod recovery;
 mod report;
@@ -16,6 +17,7 @@ mod standing;
 mod step;
 
 pub use explain::UNKNOWN;
+pub use look::{Known, home_and_time};
 
 use crate::backend::connect::Connector;
 use crate::cluster::Cluster;
@@ -52,6 +54,8 @@ pub struct TwoPhase {
     active: Mutex<HashSet<String>>,
     /// Parts that commits of this process have left to recovery.
     handed: Mutex<Handed>,
+    /// Prepared parts on each shard, as recovery saw them last.
+    prepared: Mutex<Vec<Vec<String>>>,
     /// There is something in `handed`.
     wake: Notify,
     /// Changes when something has left `handed`.
@@ -146,6 +150,7 @@ impl TwoPhase {
     /// Does nothing until it is asked, or `run`. Shards are reached from the event loop `control`.
     pub fn new(scope: Scope, connector: Arc<Connector>, control: Handle) -> Arc<Self> {
         let shards: Arc<[Place]> = scope.shards.into();
+        let prepared = Mutex::new(vec![Vec::new(); shards.len()]);
         let shard_counts = shards.iter().map(|_| ShardCounts::default()).collect();
         let reach = Reach::new(Arc::clone(&shards), scope.server_database, connector);
         Arc::new(Self {
@@ -157,6 +162,7 @@ impl TwoPhase {
             reach: Arc::new(reach),
             active: Mutex::default(),
             handed: Mutex::default(),
+            prepared,
             wake: Notify::new(),
             ended: watch::Sender::new(()),
             counts: Counts::default(),

@@ -17,7 +17,7 @@ const MAX_FUNCTION_LINES: usize = 70;
 /// Longest file, in lines, without its tests.
 const MAX_FILE_LINES: usize = 500;
 /// Library and binary code on the path of data.
-const DATA_PATH: &[&str] = &["router/src/", "proxy/src/", "rebalancer/src/"];
+const DATA_PATH: &[&str] = &["router/src/", "console/src/", "proxy/src/", "rebalancer/src/"];
 /// What the router must not touch.
 const ROUTER_FORBIDS: &[&str] = &[
     "std::net",

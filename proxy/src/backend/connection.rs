@@ -5,18 +5,20 @@
 use crate::backend::connect::{Connector, ServerLogin};
 use crate::backend::prepared::{ServerStatements, Statement};
 use crate::config::model::Host;
+use crate::digest::Owed;
 use crate::notify::{RoundNumber, Sender};
 use crate::pool::Slot;
 use crate::session::settings::Settings;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
+use crate::wire::link::Link;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What the server will answer next, in order; one entry per message sent to it.
 #[derive(Debug)]
@@ -110,6 +112,20 @@ pub struct ServerInfo {
     pub cancel: Option<CancelKey>,
     /// Whom it worked for last.
     pub sender: Sender,
+    /// Number of the connection; unique in this process.
+    pub id: u64,
+    /// Its two ends.
+    pub link: Link,
+    /// When it was made.
+    pub connected_at: SystemTime,
+    /// Number of the client that has it; 0 while nobody has.
+    pub lent_to: AtomicU32,
+    /// Generation of its pool to which it belongs.
+    pub generation: u32,
+    /// How many named statements the server knows.
+    pub prepared: Arc<AtomicU32>,
+    /// The connection is no more.
+    pub closed: AtomicBool,
 }
 
 impl std::fmt::Debug for ServerInfo {
@@ -142,6 +158,12 @@ pub struct Server {
     pub unsent: usize,
     /// Answers owed, in order.
     pub expect: VecDeque<Expect>,
+    /// The statements among them, one for each `Query` and `Execute`.
+    pub owed: Owed,
+    /// When the last answer over several shards ended here.
+    pub answered: Option<Instant>,
+    /// It was an error that only this server can have made.
+    pub failed: bool,
     /// The read under way on a replica, while nothing of its answer has reached the client: it can
     /// be repeated on another server.
     pub repeatable: BytesMut,
@@ -203,15 +225,24 @@ impl Server {
     ) -> Self {
         let now = Instant::now();
         let (prepared_limit, lifetime) = limits;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let statements = ServerStatements::new(prepared_limit);
         let info = ServerInfo {
             host,
             host_index,
             connector,
             cancel: login.cancel,
             sender: Sender::default(),
+            id,
+            link: Link::of(&login.stream),
+            connected_at: SystemTime::now(),
+            lent_to: AtomicU32::new(0),
+            generation: slot.generation(),
+            prepared: statements.counter(),
+            closed: AtomicBool::new(false),
         };
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id,
             sequence_users: Users::Nobody,
             stream: login.stream,
             info: Arc::new(info),
@@ -220,13 +251,16 @@ impl Server {
             passing: 0,
             unsent: 0,
             expect: VecDeque::new(),
+            owed: Owed::default(),
+            answered: None,
+            failed: false,
             repeatable: BytesMut::new(),
             repeating: false,
             hidden_rows: Vec::new(),
             status: b'I',
             settings: Settings::none(),
             reported: login.params,
-            statements: ServerStatements::new(prepared_limit),
+            statements,
             unnamed: None,
             description: Vec::new(),
             verified: None,
@@ -284,6 +318,7 @@ impl Server {
 impl Drop for Server {
     /// Says goodbye if the socket takes it at once.
     fn drop(&mut self) {
+        self.info.closed.store(true, Ordering::Relaxed);
         if self.out.is_empty() {
             self.stream.try_write_now(&[b'X', 0, 0, 0, 4]);
         }

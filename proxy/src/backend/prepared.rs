@@ -4,7 +4,7 @@
 use hashbrown::HashMap;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -98,6 +98,13 @@ pub struct Interner {
 }
 
 impl Interner {
+    /// How many are remembered, and how many of them nobody uses any more.
+    pub fn counts(&self) -> (usize, usize) {
+        let table = self.table.lock().expect("invariant: no panic under this lock");
+        let used = table.iter().filter(|(_, known)| known.strong_count() > 0).count();
+        (table.len(), table.len() - used)
+    }
+
     /// The statement for a Parse body (without name). Compares whole texts, not only hashes.
     pub fn intern(&self, body: &[u8]) -> Arc<Statement> {
         let hash = self.hasher.hash_one(body);
@@ -131,6 +138,8 @@ pub struct ServerStatements {
     limit: usize,
     clock: u64,
     known: HashMap<u64, Known>,
+    /// How many it knows, for others to see.
+    count: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -143,7 +152,16 @@ struct Known {
 impl ServerStatements {
     /// An empty set of at most `limit` statements.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), clock: 0, known: HashMap::new() }
+        Self { limit: limit.max(1), clock: 0, known: HashMap::new(), count: Arc::default() }
+    }
+
+    /// How many there are, now and later.
+    pub fn counter(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.count)
+    }
+
+    fn publish(&self) {
+        self.count.store(u32::try_from(self.known.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Under what the server analysed the statement, if it knows it; counts as a use.
@@ -159,10 +177,13 @@ impl ServerStatements {
         self.clock += 1;
         self.known.insert(statement.id, Known { statement, used: self.clock, stamp });
         if self.known.len() <= self.limit {
+            self.publish();
             return None;
         }
         let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(&id, _)| id)?;
-        self.known.remove(&oldest).map(|known| known.statement)
+        let evicted = self.known.remove(&oldest).map(|known| known.statement);
+        self.publish();
+        evicted
     }
 
     /// A client that prepared the statement at this time uses it.
@@ -182,6 +203,7 @@ impl ServerStatements {
     /// Forgets a statement whose Parse failed.
     pub fn remove(&mut self, id: u64) {
         self.known.remove(&id);
+        self.publish();
     }
 
     /// The server was not asked to forget a statement after all. Under what it was analysed is not
@@ -190,6 +212,7 @@ impl ServerStatements {
         let stamp = Stamp { ddl: 0, path: None, at: Instant::now() };
         let used = self.clock;
         self.known.entry(statement.id).or_insert(Known { statement, used, stamp });
+        self.publish();
     }
 
     /// Forgets what is not among the names the server has. False when the server has a name that
@@ -200,17 +223,21 @@ impl ServerStatements {
             names.iter().any(|known| known.as_bytes() == name)
         };
         self.known.retain(|_, known| has(&known.statement));
+        self.publish();
         self.known.len() == names.iter().filter(|name| !name.is_empty()).count()
     }
 
     /// Forgets all that the server is asked to forget now, and tells which.
     pub fn take_all(&mut self) -> Vec<Arc<Statement>> {
-        self.known.drain().map(|(_, known)| known.statement).collect()
+        let all = self.known.drain().map(|(_, known)| known.statement).collect();
+        self.publish();
+        all
     }
 
     /// Forgets all (DEALLOCATE ALL, DISCARD ALL).
     pub fn clear(&mut self) {
         self.known.clear();
+        self.publish();
     }
 }
 

@@ -7,7 +7,7 @@ mod schedule;
 
 use super::host::{Position, Role};
 use super::probe::{At, Poll, Report, SampleTag, Seen};
-use super::samples::{Sample, Samples};
+use super::samples::Sample;
 use super::{Cluster, Finished, PrimaryState, Token, millis, unpack_view};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,7 +59,6 @@ struct Identity {
 pub(super) struct Coordinator {
     cluster: Arc<Cluster>,
     records: Vec<Record>,
-    samples: Samples,
     generation: u64,
     identity: Option<Identity>,
     /// Since when there is no primary.
@@ -81,7 +80,6 @@ impl Coordinator {
         Self {
             cluster,
             records,
-            samples: Samples::default(),
             generation: 0,
             identity: None,
             missing_since: Some(now),
@@ -286,7 +284,8 @@ impl Coordinator {
             return;
         }
         let sample = Sample { number: tag.number, started: poll.started, flush, insert };
-        if !self.samples.push(sample) {
+        let grows = self.cluster.history().push(sample);
+        if !grows {
             let shard = &self.cluster.shard.name;
             tracing::error!(shard, flush, "the primary's WAL position went backwards");
             self.begin_generation(identity);
@@ -320,7 +319,8 @@ impl Coordinator {
         if !on_timeline {
             return;
         }
-        let position = match self.samples.covered(replay) {
+        let covered = self.cluster.history().covered(replay);
+        let position = match covered {
             Some(covered) => Position {
                 replay,
                 lag_bytes: covered.lag_bytes,

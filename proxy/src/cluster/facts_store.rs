@@ -28,11 +28,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 
-/// Least time between two loads that DDL causes: a migration of a thousand statements causes a
-/// few loads, not a thousand.
+/// Least time between two loads that DDL causes while nobody waits for them: a migration of a
+/// thousand statements causes a few loads, not a thousand.
 const DDL_SPACING: Duration = Duration::from_millis(250);
-/// Limit on one load, instead of the monitor's `statement_timeout`.
+/// Limit on one load, and on each of its statements.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause before a load that failed after DDL is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Most catalog rows of a load; with more, the load fails and the facts stay as they are.
 const FACT_ROWS_MAX: usize = 2_000_000;
 
@@ -174,6 +176,8 @@ impl FactsStore {
     /// the caller sets the limit. Cancel safe.
     pub async fn refreshed_since(&self, mark: DdlMark) {
         let mut answered = self.answered.subscribe();
+        // The loop sees who has subscribed: it may have looked before.
+        self.wake.notify_one();
         // The sender lives in `self`, so this cannot fail.
         let _ = answered.wait_for(|answered| *answered >= mark.0).await;
     }
@@ -224,6 +228,7 @@ impl FactsStore {
         let pool = self.pool(connector, loader, host);
         let age = loader.last_load.map(|last| last.elapsed());
         if !self.is_settled()
+            && self.answered.receiver_count() == 0
             && let Some(rest) = age.and_then(|age| DDL_SPACING.checked_sub(age))
         {
             return rest;
@@ -231,10 +236,15 @@ impl FactsStore {
         let due = age.is_none_or(|age| age >= self.database.facts_interval) || !self.is_settled();
         let result = self.refresh(&pool, loader, host, due).await;
         match result {
-            Ok(()) => loader.last_error = None,
-            Err(error) => self.failed(loader, host, error.0),
+            Ok(()) => {
+                loader.last_error = None;
+                interval
+            }
+            Err(error) => {
+                self.failed(loader, host, error.0);
+                if self.is_settled() { interval } else { interval.min(RETRY_PAUSE) }
+            }
         }
-        interval
     }
 
     async fn refresh(
@@ -317,7 +327,8 @@ impl FactsStore {
                 host: Arc::clone(&self.cluster.hosts()[host].host),
                 login: shard.monitor.clone(),
                 database: self.database.server_database.clone(),
-                timeout: shard.health.timeout,
+                // The sums alone take longer than a health check where there are many relations.
+                timeout: LOAD_TIMEOUT,
             };
             ControlPool::new(Arc::clone(connector), target, || {})
         };
@@ -360,11 +371,7 @@ async fn read_fingerprint(
 }
 
 async fn read_rows(connection: &Checkout<'_>, schema: bool) -> Result<Rows, ControlError> {
-    let begin = format!(
-        "begin isolation level repeatable read read only; set local statement_timeout = {}",
-        LOAD_TIMEOUT.as_millis()
-    );
-    connection.client.batch_execute(&begin).await?;
+    connection.client.batch_execute("begin isolation level repeatable read read only").await?;
     let mut rows = Rows::new();
     let more = if schema { SCHEMA_QUERIES } else { &[] };
     for query in QUERIES.iter().chain(more) {

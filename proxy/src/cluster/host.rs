@@ -2,6 +2,8 @@
 //! (the monitor, and pools that report a failure) holds the host's lock, so that a result that was
 //! asked for before a failure can not overwrite what the failure voided.
 
+mod by_hand;
+
 use super::circuit::Breaker;
 use super::freshness::{Cover, Tagged};
 use crate::config::model::{Health, Host};
@@ -56,6 +58,10 @@ const TROUBLED: u32 = 32;
 const SILENT: u32 = 64;
 /// Claims to be the primary and is not: what runs there must not be committed.
 const FENCED: u32 = 128;
+/// Not to be chosen for reads: an administrator says so.
+const BANNED_BY_HAND: u32 = 256;
+/// The same, and connections to it are closed as they come back.
+const DRAINED: u32 = 512;
 
 /// One host, as its monitor and the pools see it.
 #[derive(Debug)]
@@ -93,6 +99,8 @@ struct Slow {
     /// Bans without a quiet time between them, for the length of the next.
     bans_in_row: u32,
     banned_until: Option<Instant>,
+    /// End of a ban by hand; `None` while there is one: it has no end.
+    by_hand_until: Option<Instant>,
     /// When the host was quiet until then, the next ban is a first one again.
     quiet_until: Option<Instant>,
     last_error: Option<String>,
@@ -152,7 +160,7 @@ impl HostState {
 
     /// Not chosen for reads until the ban ends.
     pub fn is_banned(&self) -> bool {
-        self.status.load(Ordering::Relaxed) & BANNED != 0
+        self.status.load(Ordering::Relaxed) & (BANNED | BANNED_BY_HAND | DRAINED) != 0
     }
 
     /// Claims to be the primary and is not, or one of two: nothing is written to it.
@@ -219,9 +227,13 @@ impl HostState {
         (ms != UNKNOWN).then_some(ms)
     }
 
-    /// End of the current ban.
+    /// End of the current ban; `None` also for one without an end.
     pub fn banned_until(&self) -> Option<Instant> {
-        self.slow().banned_until
+        let slow = self.slow();
+        match self.is_held_for_ever(&slow) {
+            true => None,
+            false => slow.banned_until.max(slow.by_hand_until),
+        }
     }
 
     /// What the last failure said; kept until the next success.
@@ -244,7 +256,7 @@ impl HostState {
     pub(super) fn standing(&self) -> Standing {
         match self.status.load(Ordering::Acquire) {
             status if status & UP == 0 || status & REPLICA == 0 => Standing::NotAReplica,
-            status if status & BANNED != 0 => Standing::Banned,
+            status if status & (BANNED | BANNED_BY_HAND | DRAINED) != 0 => Standing::Banned,
             status if status & FOLLOWS == 0 => Standing::Strange,
             _ => Standing::Candidate,
         }
@@ -376,7 +388,7 @@ impl HostState {
         let old = self.status.load(Ordering::Acquire);
         if old & (PRIMARY | REPLICA) != role_bit {
             self.void_locked(&mut slow);
-            let kept = old & (BANNED | TROUBLED | FENCED);
+            let kept = old & (BANNED | BANNED_BY_HAND | DRAINED | TROUBLED | FENCED);
             self.status.store(UP | role_bit | kept, Ordering::Release);
         } else {
             self.status.fetch_or(UP, Ordering::AcqRel);
@@ -428,12 +440,14 @@ impl HostState {
         true
     }
 
-    /// Ends the ban when its time is over and the host is up. True when it ended now.
+    /// Ends the ban when its time is over, one after failures only when the host is up. True when
+    /// it ended now.
     pub(super) fn end_ban(&self, now: Instant) -> bool {
         let mut slow = self.slow();
+        let by_hand = self.end_ban_by_hand(&mut slow, now);
         let over = slow.banned_until.is_some_and(|until| until <= now);
         if !over || !self.is_up() {
-            return false;
+            return by_hand;
         }
         slow.banned_until = None;
         self.status.fetch_and(!BANNED, Ordering::AcqRel);
@@ -469,7 +483,7 @@ impl HostState {
 pub(super) enum Standing {
     /// Down, or not a replica.
     NotAReplica,
-    /// Banned after failures.
+    /// Banned after failures, or by an administrator.
     Banned,
     /// Up, but of another cluster or timeline.
     Strange,

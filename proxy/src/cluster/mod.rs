@@ -16,6 +16,7 @@ pub mod facts_store;
 mod failover;
 pub mod freshness;
 pub mod host;
+pub mod look;
 pub mod monitor;
 mod probe;
 mod samples;
@@ -28,6 +29,7 @@ pub use facts_store::FactsStore;
 pub use failover::{WAIT_ENDS, WaitEnd, Waiting};
 pub use freshness::{Freshness, Stale, WriteMark};
 pub use host::{HostState, Role};
+pub use look::{Awaited, Lsn};
 pub use monitor::monitor;
 pub use secret_query::SecretQuery;
 pub use token::Token;
@@ -36,8 +38,9 @@ use crate::config::model::Shard;
 use crate::wire::error::SqlError;
 use freshness::{SampleClock, Tagged};
 use host::Standing;
-use std::sync::Arc;
+use samples::Samples;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -53,6 +56,8 @@ pub struct Cluster {
     clock: SampleClock,
     /// System id and timeline of the current generation.
     identity: Tagged<2>,
+    /// Samples of the current generation.
+    history: Mutex<Samples>,
     /// Newest finished sample, for those who wait for one.
     finished: watch::Sender<Finished>,
     /// Wakes the coordinator: a flag went up in `clock`, or a host asks for a probe.
@@ -138,6 +143,7 @@ impl Cluster {
             view: AtomicU64::new(pack_view(0, PrimaryState::NotChecked)),
             clock: SampleClock::default(),
             identity: Tagged::default(),
+            history: Mutex::default(),
             finished: watch::Sender::new(finished),
             wake: Notify::new(),
             lag_period_ms: AtomicU64::new(lag_period_ms),

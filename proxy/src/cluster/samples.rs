@@ -82,6 +82,11 @@ impl Samples {
         self.0.back()
     }
 
+    /// The first of those after this number.
+    pub(super) fn after(&self, number: u64) -> Option<&Sample> {
+        self.0.get(self.0.partition_point(|sample| sample.number <= number))
+    }
+
     /// What a replica on this timeline that replayed up to `replay` has. `None` before the first
     /// sample.
     pub(super) fn covered(&self, replay: u64) -> Option<Covered> {
@@ -145,6 +150,8 @@ mod tests {
         assert_eq!(samples.0.len(), 1);
         assert!(!samples.push(sample(3, start, 99, 99)));
         assert_eq!(samples.newest().map(|newest| newest.number), Some(2));
+        assert_eq!(samples.after(1).map(|next| next.number), Some(2));
+        assert_eq!(samples.after(2), None);
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn one_place<T>(
 }
 
 /// The texts of a key of kind `Names`.
-fn names(reader: &Reader<'_>, key: &str) -> Vec<String> {
+pub(super) fn names(reader: &Reader<'_>, key: &str) -> Vec<String> {
     match reader.given(key) {
         Some(Value::List(list)) => list.iter().map(|(text, _)| text.clone()).collect(),
         _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! Owns the checks that look at several sections together.
 
 use super::access;
+use super::console;
 use super::document::{Table, full_name};
 use super::keys;
 use super::model::{Address, AuthMethod, Config, Secret};
@@ -17,6 +18,7 @@ pub(crate) fn check(config: &Config, tables: &[Table], context: &Context<'_>) {
         unique(section, key, tables, context);
     }
     http_address(config, tables, context);
+    console::check_names(tables, context);
     access::check_query_database(&config.access, &config.databases, tables, context);
     access::check_listeners(&config.access, &config.listeners, tables, context);
     logins(config, tables, context);

@@ -3,16 +3,20 @@
 
 mod access;
 mod catalog;
+mod console;
 mod failover;
 mod limits;
 mod notify;
 mod sections;
 mod sharding;
 mod state;
+mod statements;
+mod stats;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};
 pub use catalog::CATALOG;
+pub use console::CONSOLE;
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 pub use sharding::{DISTRIBUTION, TABLE};
 

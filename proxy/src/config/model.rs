@@ -2,9 +2,11 @@
 //! Nothing here knows of TOML; nothing here changes after it was built.
 
 mod access;
+mod console;
 mod sharding;
 
 pub use access::*;
+pub use console::*;
 pub use sharding::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
@@ -21,8 +23,10 @@ pub struct Config {
     pub general: General,
     /// `[[listener]]`
     pub listeners: Vec<Listener>,
-    /// `[http]`: `/health`, `/ready`, `/metrics`.
+    /// `[http]`: `/health`, `/ready`, `/metrics`, and the status page.
     pub http: Option<SocketAddr>,
+    /// The HTTP port shows the status page.
+    pub status_page: bool,
     /// `[auth]`, `[[hba]]`, `[[user_map]]`
     pub access: Access,
     /// `[[user]]`
@@ -35,6 +39,12 @@ pub struct Config {
     pub maps: Vec<DeclaredMap>,
     /// `[catalog]`
     pub catalog: Option<Arc<CatalogServers>>,
+    /// Every key with what holds, to be shown.
+    pub settings: Vec<super::Setting>,
+    /// What it was made from, for changes of single keys.
+    pub source: Option<super::Source>,
+    /// `[console]`
+    pub console: Console,
 }
 
 /// Process-wide settings.
@@ -58,6 +68,23 @@ pub struct General {
     pub network: Network,
     /// Name of the process in the catalog, when one is given.
     pub name: Option<String>,
+    /// Time over which the console's averages are taken.
+    pub stats_period: Duration,
+    /// What is counted and logged of statements.
+    pub statements: StatementOptions,
+}
+
+/// What is counted and logged of statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementOptions {
+    /// Most statement shapes counted per database.
+    pub digests_max: usize,
+    /// Statements that take this long are logged.
+    pub slow: Option<Duration>,
+    /// Of a thousand statements, how many are logged however long they take.
+    pub sample_per_mille: u32,
+    /// Lines show texts with their literals.
+    pub literals: bool,
 }
 
 /// Where clients come in.

@@ -10,9 +10,9 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    SequenceState, Shard, TwoPhaseTimes, User,
+    SequenceState, Shard, StatementOptions, TwoPhaseTimes, User,
 };
-use super::{catalog, limits, pem, secrets, servers, sharding};
+use super::{catalog, console, limits, pem, secrets, servers, sharding};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,9 +172,15 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
             .map(|table| listener(&Reader::new(table, context), &general))
             .collect(),
         http: of("http").next().and_then(|table| http(&Reader::new(table, context))),
+        status_page: of("http")
+            .next()
+            .is_some_and(|table| Reader::new(table, context).boolean("status_page")),
         access: access::access(tables, &users, context),
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
+        settings: super::shown::settings(tables),
+        source: None,
+        console: console::console(tables, context),
         databases,
         users,
         shards,
@@ -201,6 +207,19 @@ fn general(reader: &Reader<'_>) -> General {
         max_message_bytes: reader.count("max_message_bytes"),
         network: limits::network(reader),
         name: reader.name("name"),
+        stats_period: Duration::from_secs(reader.integer("stats_period_s").unwrap_or_default()),
+        statements: statements(reader),
+    }
+}
+
+fn statements(reader: &Reader<'_>) -> StatementOptions {
+    let slow = reader.duration_ms("log_slow_statement_ms");
+    let sample = reader.count("log_sample_per_mille");
+    StatementOptions {
+        digests_max: reader.count("statement_digests_max"),
+        slow: (!slow.is_zero()).then_some(slow),
+        sample_per_mille: u32::try_from(sample).unwrap_or(u32::MAX),
+        literals: reader.boolean("log_statement_literals"),
     }
 }
 

@@ -5,6 +5,7 @@ mod advice;
 mod clients;
 mod cluster;
 mod digests;
+mod pins;
 mod pools;
 mod process;
 mod sharding;
@@ -13,7 +14,7 @@ mod stats;
 
 use crate::server::Shared;
 use pgmanifold_console::value::Row;
-use pgmanifold_console::{Source, Table};
+use pgmanifold_console::{Source, Table, Value};
 use std::sync::Arc;
 
 /// Fills one table.
@@ -25,12 +26,27 @@ const FILLS: &[&[(&str, Fill)]] = &[
     clients::FILLS,
     cluster::FILLS,
     digests::FILLS,
+    pins::FILLS,
     pools::FILLS,
     process::FILLS,
     sharding::FILLS,
     state::FILLS,
     stats::FILLS,
 ];
+
+/// Name of the console's own database and user where agents know PgBouncer's, and leave it out.
+pub const CONSOLE: &str = "pgbouncer";
+
+/// A count for a column of `int4`; one that does not fit is shown as the largest that does.
+fn int4(count: usize) -> Value {
+    i32::try_from(count).unwrap_or(i32::MAX).into()
+}
+
+/// A time as PgBouncer shows it: whole seconds, and the microseconds beside them.
+fn seconds_and_micros(micros: u128) -> (Value, Value) {
+    let seconds = usize::try_from(micros / 1_000_000).unwrap_or(usize::MAX);
+    (int4(seconds), int4((micros % 1_000_000) as usize))
+}
 
 /// What the tables of this process hold now.
 pub struct ProcessSource(pub Arc<Shared>);

@@ -14,6 +14,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// Bytes read at once at first; doubled as long as the server fills them.
@@ -305,6 +306,8 @@ impl<'a> Feed<'a> {
 
     fn error_came(&mut self, body: &[u8]) -> Failure {
         let error = ServerError::decode(body);
+        // What we have cancelled because of another server's error is not this one's.
+        self.server.failed |= error.sqlstate != "57014";
         self.dying = matches!(&*error.severity, "FATAL" | "PANIC");
         if self.dying {
             self.server.dying = Some(error.clone().into());
@@ -324,6 +327,7 @@ impl<'a> Feed<'a> {
             self.server.partial = std::mem::take(&mut self.buf);
         }
         self.ended = true;
+        self.server.answered = Some(Instant::now());
     }
 
     /// Gives the connection up.

@@ -3,6 +3,7 @@
 //! changed; sessions move to it between transactions.
 
 mod entries;
+mod look;
 
 use crate::backend::connect::Connector;
 use crate::backend::key_ring::KeyRing;
@@ -13,7 +14,8 @@ use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
-use crate::pool::{Pool, PoolNumbers};
+use crate::pool::servers::Servers;
+use crate::pool::{Lever, Levers, Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
 use crate::two_phase::TwoPhase;
@@ -22,6 +24,7 @@ use entries::{
     DatabaseEntry, ShardEntry, StoreEntry, shards_of, start_database, start_shard, start_store,
 };
 use hashbrown::HashMap;
+pub use look::Running;
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -60,6 +63,8 @@ pub struct UserPools {
     pub hub: Arc<Hub>,
     /// By host index.
     pub pools: Vec<Arc<Pool>>,
+    /// What an administrator has said of the database.
+    pub lever: Arc<Lever>,
     /// A session has asked for `currval` or `lastval`.
     pub sequences_asked: AtomicBool,
     connector: Arc<Connector>,
@@ -133,6 +138,9 @@ pub struct State {
     store: Option<Arc<StoreEntry>>,
     pools: Mutex<HashMap<(String, String), ShardPools>>,
     budgets: Arc<Budgets>,
+    /// All connections of all pools.
+    pub servers: Arc<Servers>,
+    levers: Arc<Levers>,
 }
 
 /// What building a `State` needs beside the configuration.
@@ -210,6 +218,8 @@ impl State {
             databases,
             pools: Mutex::default(),
             budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
+            servers: old.map(|old| Arc::clone(&old.servers)).unwrap_or_default(),
+            levers: old.map(|old| Arc::clone(&old.levers)).unwrap_or_default(),
         };
         if let Some(old) = old {
             next.take_over_pools(old);
@@ -308,15 +318,18 @@ impl State {
         workers: usize,
         metrics: &Metrics,
     ) -> Arc<UserPools> {
+        let lever = self.levers.of(&entry.database.name);
         let hosts = shard.cluster.hosts().iter().enumerate();
         let host_pools = hosts.map(|(index, host)| {
             let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
             let address = host.host.address.to_string();
             let counters = metrics.host(0, &shard.shard.name, &address);
-            let means = (Arc::clone(&self.connector), counters);
+            let means = (Arc::clone(&self.connector), counters, Arc::clone(&self.servers));
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            Pool::new(database, user, cluster, index, means, budgets, workers)
+            let (lever, name) = (Arc::clone(&lever), &shard.shard.name);
+            let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
+            Pool::new(database, user, cluster, index, means, budgets, lever, traffic)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),
@@ -330,6 +343,7 @@ impl State {
             facts: Arc::clone(&entry.facts),
             hub: Arc::clone(&entry.hub),
             pools: host_pools.collect(),
+            lever: self.levers.of(&entry.database.name),
             sequences_asked: AtomicBool::new(entry.database.sequence_state != SequenceState::Auto),
             connector: Arc::clone(&self.connector),
             outdated: AtomicBool::new(false),
@@ -345,6 +359,11 @@ impl State {
             of(BudgetKind::Database, &database.name, database_limit),
             of(BudgetKind::User, &user.name, user.max_user_connections),
         ]
+    }
+
+    /// What an administrator has said of databases.
+    pub fn levers(&self) -> &Arc<Levers> {
+        &self.levers
     }
 
     /// Whether a database has this number.

@@ -7,10 +7,13 @@
 
 pub mod budget;
 pub mod lease;
+pub mod lever;
 mod limits;
 pub mod manager;
 mod pool_core;
+pub mod servers;
 
 pub use lease::Lease;
+pub use lever::{Claim, Lever, Levers};
 pub use limits::{PoolLimits, PoolNumbers};
 pub use pool_core::{Pool, Slot};

@@ -2,7 +2,9 @@
 //! the most recently used connection is lent first; a connect error reaches those who wait at
 //! once.
 
+mod holding;
 mod opening;
+mod seen;
 mod sharing;
 
 use crate::backend::connect::Connector;
@@ -12,6 +14,8 @@ use crate::cluster::Cluster;
 use crate::config::model::{Database, Host, User};
 use crate::metrics::HostMetrics;
 use crate::pool::budget::{Budget, Permit};
+use crate::pool::lever::{Claim, Lever, held_back};
+use crate::pool::servers::Servers;
 use crate::pool::{Lease, PoolLimits, PoolNumbers};
 use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
@@ -39,6 +43,9 @@ pub struct Pool {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     metrics: Arc<HostMetrics>,
+    servers: Arc<Servers>,
+    /// Counters of requests, by worker: each writes to its own.
+    traffic: Box<[Arc<HostMetrics>]>,
     limits: PoolLimits,
     inner: Mutex<Inner>,
     /// Seed of the lifetime jitter.
@@ -46,6 +53,10 @@ pub struct Pool {
     /// Number of the pool in the process.
     id: usize,
     budgets: [Arc<Budget>; 2],
+    /// What an administrator has said of the database.
+    lever: Arc<Lever>,
+    /// Times that all connections were asked to be made anew; changes under the lock.
+    generation: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -57,6 +68,8 @@ struct Inner {
     open: usize,
     /// Connections being opened.
     connecting: usize,
+    /// Those of an older generation among `open`.
+    old: usize,
     /// A reload has replaced this pool: what comes back is closed.
     retired: bool,
     /// Somebody wants the database for himself: what comes back until then is closed.
@@ -67,6 +80,8 @@ struct Inner {
 #[derive(Debug)]
 struct Waiter {
     since: Instant,
+    /// A pause waits for its session.
+    joins: bool,
     hand: oneshot::Sender<Result<Box<Server>, SqlError>>,
 }
 
@@ -91,15 +106,18 @@ pub struct Slot {
     pool: Weak<Pool>,
     worker: usize,
     permit: Option<Permit>,
+    /// The pool's when the connection was asked for.
+    generation: u32,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.lock().open -= 1;
+            pool.leave(&mut pool.lock(), self.generation);
             // Others may have waited longer for a place in a budget.
             drop(self.permit.take());
             pool.open_for_waiters(self.worker);
+            pool.lever.tell_closed();
         }
     }
 }
@@ -111,17 +129,19 @@ impl Pool {
         user: Arc<User>,
         cluster: Arc<Cluster>,
         host_index: usize,
-        (connector, metrics): (Arc<Connector>, Arc<HostMetrics>),
+        (connector, metrics, servers): (Arc<Connector>, Arc<HostMetrics>, Arc<Servers>),
         budgets: [Arc<Budget>; 2],
-        workers: usize,
+        lever: Arc<Lever>,
+        traffic: Box<[Arc<HostMetrics>]>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let host = Arc::clone(&cluster.hosts()[host_index].host);
         let inner = Inner {
-            idle: (0..workers).map(|_| Vec::new()).collect(),
+            idle: traffic.iter().map(|_| Vec::new()).collect(),
             open: 0,
             connecting: 0,
+            old: 0,
             retired: false,
             vacated_until: None,
             waiters: VecDeque::new(),
@@ -137,18 +157,28 @@ impl Pool {
             cluster,
             connector,
             metrics,
+            servers,
+            traffic,
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
+            lever,
+            generation: AtomicU32::new(0),
         });
         for budget in &pool.budgets {
             budget.join(id, Arc::downgrade(&pool));
         }
+        pool.lever.join(Arc::downgrade(&pool));
         pool
     }
 
     /// Index of the host in its shard.
     pub fn host_index(&self) -> usize {
         self.host_index
+    }
+
+    /// The counters of a worker's requests to the host.
+    pub fn traffic(&self, worker: usize) -> Option<&Arc<HostMetrics>> {
+        self.traffic.get(worker)
     }
 
     /// The host.
@@ -161,12 +191,13 @@ impl Pool {
         &self.cluster.hosts()[self.host_index].outstanding
     }
 
-    /// A connection, if one is idle and nobody waits. `now` is about now.
+    /// A connection, if one is idle, nobody waits and the database is not paused. `now` is about
+    /// now.
     pub fn try_get(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Lease> {
         loop {
             let server = {
                 let mut inner = self.lock();
-                if !inner.waiters.is_empty() {
+                if !inner.waiters.is_empty() || self.lever.is_paused() {
                     return None;
                 }
                 inner.pop_idle(worker)?
@@ -181,11 +212,12 @@ impl Pool {
     ///
     /// # Errors
     /// The connect error when the server cannot be reached; 53300 when all connections stayed in
-    /// use for the whole time; 53400 when too many wait already.
-    pub async fn get(self: &Arc<Self>, worker: usize) -> Result<Lease, SqlError> {
+    /// use for the whole time; 53400 when too many wait already; while the database is paused, one
+    /// that `lever::is_held_back` knows.
+    pub async fn get(self: &Arc<Self>, worker: usize, claim: Claim) -> Result<Lease, SqlError> {
         let began = Instant::now();
         loop {
-            let server = match self.take_or_queue(worker)? {
+            let server = match self.take_or_queue(worker, claim)? {
                 Turn::Now(server) => server,
                 Turn::Later(handed) => {
                     self.open_for_waiters(worker);
@@ -224,8 +256,11 @@ impl Pool {
 
     /// An idle connection, or a place in the queue: decided under one lock, so that nobody
     /// queues while a connection lies idle.
-    fn take_or_queue(&self, worker: usize) -> Result<Turn, SqlError> {
+    fn take_or_queue(&self, worker: usize, claim: Claim) -> Result<Turn, SqlError> {
         let mut inner = self.lock();
+        if self.holds_back(claim) {
+            return Err(held_back());
+        }
         if inner.waiters.is_empty()
             && let Some(server) = inner.pop_idle(worker)
         {
@@ -234,12 +269,13 @@ impl Pool {
         if inner.waiters.len() >= self.limits.queue_max {
             inner.waiters.retain(|waiter| !waiter.hand.is_closed());
         }
-        if inner.waiters.len() >= self.limits.queue_max {
+        if inner.waiters.len() >= self.limits.queue_max && claim != Claim::Resumed {
             self.metrics.queue_refused();
             return Err(self.queue_full());
         }
         let (hand, receiver) = oneshot::channel();
-        inner.waiters.push_back(Waiter { since: Instant::now(), hand });
+        let joins = claim == Claim::Joining;
+        inner.waiters.push_back(Waiter { since: Instant::now(), joins, hand });
         Ok(Turn::Later(receiver))
     }
 
@@ -262,9 +298,11 @@ impl Pool {
         }
     }
 
-    /// Whether the host was given up since the connection was made.
+    /// Whether the host was given up since the connection was made, or all were asked to be made
+    /// anew.
     fn is_stale(&self, server: &Server) -> bool {
         server.host_losses != self.cluster.hosts()[self.host_index].losses()
+            || self.is_outworn(server)
     }
 
     /// Tells all who wait that the host does not answer: nothing of theirs was sent, so they look
@@ -279,17 +317,17 @@ impl Pool {
 
     /// Closes what lies idle.
     pub fn close_idle(&self) {
-        let idle: Vec<_> = self.lock().idle.iter_mut().map(std::mem::take).collect();
+        let idle = self.lock().take_idle();
         drop(idle);
     }
 
     /// Closes what lies idle, and for a moment what comes back: somebody is about to drop the
     /// database.
     pub fn vacate(&self, now: Instant) {
-        let idle: Vec<_> = {
+        let idle = {
             let mut inner = self.lock();
             inner.vacated_until = Some(now + VACATED_PAUSE);
-            inner.idle.iter_mut().map(std::mem::take).collect()
+            inner.take_idle()
         };
         drop(idle);
     }
@@ -300,6 +338,7 @@ impl Pool {
             return;
         }
         server.shrink();
+        server.info.lent_to.store(0, Ordering::Relaxed);
         server.idle_since = now;
         let mut inner = self.lock();
         while let Some(waiter) = inner.waiters.pop_front() {
@@ -317,7 +356,8 @@ impl Pool {
             }
         }
         let vacated = inner.vacated_until.is_some_and(|until| now < until);
-        if !inner.retired && !vacated && inner.open <= self.limits.size {
+        let kept = !inner.retired && !vacated && !self.keeps_nothing();
+        if kept && inner.open <= self.limits.size {
             inner.idle[worker].push(server);
             return;
         }
@@ -328,10 +368,10 @@ impl Pool {
     /// Closes what lies idle, and from now on what comes back. Sessions go on with what they
     /// have leased.
     pub fn retire(&self) {
-        let idle: Vec<_> = {
+        let idle = {
             let mut inner = self.lock();
             inner.retired = true;
-            inner.idle.iter_mut().map(std::mem::take).collect()
+            inner.take_idle()
         };
         drop(idle);
     }
@@ -341,7 +381,7 @@ impl Pool {
         let mut closed = Vec::new();
         let missing = {
             let mut inner = self.lock();
-            let mut keep = self.limits.min_idle;
+            let mut keep = if self.keeps_nothing() { 0 } else { self.limits.min_idle };
             for stack in &mut inner.idle {
                 let mut index = stack.len();
                 while index > 0 {
@@ -362,8 +402,8 @@ impl Pool {
         drop(closed);
         for _ in 0..missing {
             let Some(permit) = Permit::take(&self.budgets, self.id, worker) else { return };
-            self.lock().note_connecting();
-            tokio::spawn(Arc::clone(self).open_one(worker, permit));
+            let generation = self.note_connecting(&mut self.lock());
+            tokio::spawn(Arc::clone(self).open_one(worker, permit, generation));
         }
     }
 
@@ -399,18 +439,17 @@ impl Pool {
                     return started;
                 }
                 let permit = Permit::take(&self.budgets, self.id, worker);
-                if permit.is_some() {
-                    inner.note_connecting();
-                }
-                permit
+                permit.map(|permit| (permit, self.note_connecting(&mut inner)))
             };
-            let Some(permit) = permit else {
+            let Some((permit, generation)) = permit else {
                 return self.starve(worker) || started;
             };
             started = true;
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(Arc::clone(self).open_one(worker, permit))),
-                Err(_) => self.attempt_failed(None),
+                Ok(runtime) => {
+                    drop(runtime.spawn(Arc::clone(self).open_one(worker, permit, generation)));
+                }
+                Err(_) => self.attempt_failed(None, generation),
             }
         }
     }
@@ -430,11 +469,6 @@ impl Inner {
             _ => 0,
         };
         self.open < limits.size + reserve
-    }
-
-    fn note_connecting(&mut self) {
-        self.open += 1;
-        self.connecting += 1;
     }
 
     /// The worker's most recently used connection, else that of another worker.

@@ -1,10 +1,14 @@
 //! Owns the list of client connections: how a cancel request finds the server of a session, and
 //! how sessions are told to end.
 
+mod sight;
+
+pub use sight::{ClientRow, ClientWord, Sight};
+
+use super::own_write::OwnWrite;
 use super::peers::SERIAL_BITS;
 use super::timeouts::Pulse;
 use crate::backend::connection::ServerInfo;
-use crate::config::model::Database;
 use crate::session::held::SharedReasons;
 use crate::wire::protocol::{CancelKey, Protocol};
 use hashbrown::HashMap;
@@ -12,6 +16,7 @@ use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Secret bytes of a cancel key with protocol 3.2; 3.0 has room for four.
@@ -29,7 +34,8 @@ pub struct ClientHandle {
     pub id: u32,
     /// How it gets on; what its timeouts are taken from.
     pub pulse: Pulse,
-    database: Arc<Database>,
+    /// What others may see of it.
+    pub sight: Sight,
     key: CancelKey,
     lent: Mutex<Lent>,
     /// Wakes the session when it is cancelled while it waits for a server.
@@ -40,6 +46,8 @@ pub struct ClientHandle {
     waker: Mutex<Option<Waker>>,
     /// What ties the session to its server.
     pub pins: SharedReasons,
+    /// Its last write, while its reads must see it.
+    pub last_write: OwnWrite,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +66,7 @@ struct Lent {
 impl ClientHandle {
     /// Notes the server the session has leased.
     pub fn lend(&self, server: &Arc<ServerInfo>) {
+        server.lent_to.store(self.id, Ordering::Relaxed);
         let mut lent = lock(&self.lent);
         lent.server = Some(Arc::clone(server));
         lent.cancelled = false;
@@ -65,6 +74,7 @@ impl ClientHandle {
 
     /// Notes the servers that work at a statement of several shards.
     pub fn lend_all(&self, servers: Vec<Arc<ServerInfo>>) {
+        servers.iter().for_each(|server| server.lent_to.store(self.id, Ordering::Relaxed));
         let mut lent = lock(&self.lent);
         let mut servers = servers.into_iter();
         lent.server = servers.next();
@@ -152,9 +162,14 @@ impl ClientHandle {
         self.wake();
     }
 
+    /// Ends the session whatever it does.
+    pub fn end_now(&self) {
+        self.end(NOW);
+    }
+
     /// Name of the database it logged in to.
     pub fn database(&self) -> &str {
-        &self.database.name
+        &self.sight.database
     }
 
     /// Has the session look at what changed for it.
@@ -186,7 +201,7 @@ pub struct Registration {
 
 impl Registration {
     /// Adds a client that has logged in.
-    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol, database: &Arc<Database>) -> Self {
+    pub fn new(shared: &Arc<super::Shared>, protocol: Protocol, sight: Sight) -> Self {
         let clients = &shared.clients;
         let secret_bytes = if protocol == Protocol::V3_0 { 4 } else { SECRET_BYTES };
         let mut connected = lock(&clients.connected);
@@ -202,7 +217,7 @@ impl Registration {
         let handle = Arc::new(ClientHandle {
             id,
             pulse: Pulse::default(),
-            database: Arc::clone(database),
+            sight,
             key,
             lent: Mutex::default(),
             cancelled_waiting: Notify::new(),
@@ -210,6 +225,7 @@ impl Registration {
             ending: AtomicU8::new(clients.ending.load(Ordering::Relaxed)),
             waker: Mutex::default(),
             pins: SharedReasons::default(),
+            last_write: OwnWrite::default(),
         });
         connected.insert(id, Arc::clone(&handle));
         drop(connected);
@@ -240,6 +256,30 @@ impl Clients {
         (handle.key == *key).then_some(handle)
     }
 
+    /// The client with this number.
+    pub fn by_id(&self, id: u32) -> Option<Arc<ClientHandle>> {
+        lock(&self.connected).get(&id).cloned()
+    }
+
+    /// The clients of a database.
+    pub fn of_database(&self, database: &str) -> Vec<Arc<ClientHandle>> {
+        let connected = lock(&self.connected);
+        connected.values().filter(|handle| handle.database() == database).cloned().collect()
+    }
+
+    /// All clients that have logged in, by their number.
+    pub fn all(&self) -> Vec<Arc<ClientHandle>> {
+        let mut all: Vec<_> = lock(&self.connected).values().cloned().collect();
+        all.sort_unstable_by_key(|handle| handle.id);
+        all
+    }
+
+    /// What can be seen of all clients now, by their number.
+    pub fn list(&self) -> Vec<ClientRow> {
+        let now = Instant::now();
+        self.all().iter().map(|handle| handle.row(now)).collect()
+    }
+
     /// Ends every session when it is idle.
     pub fn end_when_idle(&self) {
         self.end_all(WHEN_IDLE);
@@ -266,7 +306,7 @@ impl Clients {
     }
 
     /// Calls `look` for every client; it must be quick, for nobody can come or go meanwhile.
-    pub(super) fn for_each(&self, look: impl Fn(&ClientHandle)) {
+    pub(crate) fn for_each(&self, look: impl Fn(&ClientHandle)) {
         lock(&self.connected).values().for_each(|handle| look(handle));
     }
 
@@ -278,6 +318,17 @@ impl Clients {
     /// See `set_tag`.
     pub(super) fn tag(&self) -> u32 {
         self.tag.load(Ordering::Relaxed)
+    }
+
+    /// A number for a connection that is in no list of this process.
+    pub fn new_id(&self) -> u32 {
+        let connected = lock(&self.connected);
+        loop {
+            let id = self.next_id();
+            if id != 0 && !connected.contains_key(&id) {
+                return id;
+            }
+        }
     }
 
     fn next_id(&self) -> u32 {

@@ -1,22 +1,25 @@
 //! Owns the way from an accepted socket to a session: login, limits, and the greeting that a
 //! client of PostgreSQL expects.
 
-use super::clients::Registration;
+use super::clients::{Registration, Sight};
 use super::logins::LoginPlace;
 use super::worker::{NewClient, StdSocket, Worker};
-use super::{Place, Shared, peers};
+use super::{ClientHandle, Place, Shared, peers};
 use crate::backend::exec;
 use crate::cluster::Freshness;
 use crate::config::model::{Config, Database, User};
+use crate::console;
 use crate::frontend::startup::{self, Incoming, Login, Peer, StartupErrorKind};
 use crate::metrics::{ClientGuard, Limit, LoginFailure};
 use crate::pool::manager::{Greeting, ServerGreeting, UserPools};
+use crate::pool::{Claim, lever};
 use crate::session::knobs::Knobs;
 use crate::session::settings::Settings;
-use crate::session::{Beginning, Session};
+use crate::session::{Beginning, Session, paused_too_long};
 use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
+use crate::wire::link::Link;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::{Socket, Stream};
 use bytes::BytesMut;
@@ -70,6 +73,12 @@ pub(super) async fn log_in(
         }
     };
     let Some(login) = login else { return };
+    if console::session::is_console(&login.database) {
+        if let Some(console) = shared.console_loop() {
+            console.spawn(Box::pin(console::session::serve(*login, place, Arc::clone(&shared))));
+        }
+        return;
+    }
     let least = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
     if let Some(worker) = least {
         worker.give(Entered { login, listener, place }).await;
@@ -167,6 +176,9 @@ async fn welcome(
         let message = format!("database \"{}\" does not exist", login.database);
         (LoginFailure::UnknownDatabase, SqlError::fatal("3D000", message))
     })?;
+    if pools.lever.is_disabled() {
+        return Err((LoginFailure::Disabled, disabled(&login.database)));
+    }
     if let Some(sharded) = &pools.sharded {
         sharded.tried().await;
     }
@@ -180,9 +192,11 @@ async fn welcome(
     let greeting = learn_greeting(&pools, &settings, worker.index)
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
+    let ends = Link::of(&login.stream).from(login.peer);
+    let sight = Sight::new(&login.user, &pools.database.name, ends, &settings);
     let guards = Guards {
         user: Arc::clone(&login.user),
-        registration: Registration::new(shared, login.protocol, &pools.database),
+        registration: Registration::new(shared, login.protocol, sight),
         gauge: shared.metrics.worker(worker.index, &pools.database.name).client(),
         _places: places,
     };
@@ -262,6 +276,12 @@ fn split_parameters(
     Ok((shared.settings.intern(Settings::new(pairs)), knobs))
 }
 
+fn disabled(database: &str) -> SqlError {
+    SqlError::fatal("57P03", format!("database \"{database}\" does not accept connections now"))
+        .detail("An administrator has disabled it.")
+        .hint("Try again later.")
+}
+
 /// What a server reports with the client's parameters. Asked of a server once for each set of
 /// parameters; an impossible value is refused by that server, as it would be without us.
 async fn learn_greeting(
@@ -274,11 +294,15 @@ async fn learn_greeting(
     }
     let _ = timeout(FIRST_CHECK_TIMEOUT, pools.cluster.checked()).await;
     let fatal = |error: SqlError| SqlError { severity: Severity::Fatal, ..error };
+    let limit = pools.database.checkout_timeout;
     // The primary; while it is lost, any server that answers.
     let mut replica = false;
     loop {
-        let asked = ask_greeting(pools, settings, worker, replica).await;
-        match asked {
+        if timeout(limit, pools.lever.resumed()).await.is_err() {
+            return Err(fatal(paused_too_long(&pools.database, limit)));
+        }
+        match ask_greeting(pools, settings, worker, replica).await {
+            Err(error) if lever::is_held_back(&error) => {}
             Err(error) if !replica && may_be_lost(&error) => replica = true,
             Err(error) => return Err(fatal(error)),
             Ok(greeting) => {
@@ -313,7 +337,7 @@ async fn ask_greeting(
     } else {
         cluster.primary()?
     };
-    let mut lease = pools.pools[host].get(worker).await?;
+    let mut lease = pools.pools[host].get(worker, Claim::Resumed).await?;
     let sql = lease.settings.difference_sql(settings);
     let asking = async {
         if !sql.is_empty() {
@@ -380,7 +404,13 @@ async fn pass_cancel(shared: &Shared, key: &CancelKey) {
 
 /// Cancels what a client of this process runs; false when the key is of none.
 pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
-    let Some(handle) = shared.clients.find(key) else { return false };
+    let Some(handle) = shared.clients.find(key) else { return shared.consoles.cancel(key) };
+    cancel_client(&handle).await;
+    true
+}
+
+/// Cancels what a client runs, on every server that works for it.
+pub async fn cancel_client(handle: &ClientHandle) {
     for server in handle.cancel_targets() {
         if let Some(server_key) = &server.cancel
             && let Err(error) = server.connector.send_cancel(&server.host, server_key).await
@@ -389,10 +419,10 @@ pub(super) async fn cancel_here(shared: &Shared, key: &CancelKey) -> bool {
                 "cancel failed");
         }
     }
-    true
 }
 
-async fn refuse(stream: &mut Stream, error: SqlError) {
+/// Tells a client why it is not let in, as far as it listens.
+pub(crate) async fn refuse(stream: &mut Stream, error: SqlError) {
     let mut out = BytesMut::new();
     error.encode(&mut out);
     let sending: io::Result<()> = match timeout(REFUSAL_TIMEOUT, async {

@@ -2,7 +2,7 @@
 //! starting, reloading, draining and stopping them.
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
-//! `login`, for accepting and authentication; `control`, for monitors, catalog reads and the
+//! `login`, for accepting and authentication; `console`, for its connections; `control`, for monitors, catalog reads and the
 //! timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
 //! four system calls a query costs.
 
@@ -12,6 +12,8 @@ mod files;
 pub mod login;
 mod logins;
 mod observe;
+pub mod orders;
+pub mod own_write;
 mod peers;
 mod signals;
 pub mod timeouts;
@@ -24,7 +26,12 @@ pub use worker::Worker;
 use crate::backend::prepared::Interner;
 use crate::config::model::{Address, User};
 use crate::config::{self, Config};
-use crate::http::{self, HttpState};
+use crate::console::ProcessSource;
+use crate::console::session::Consoles;
+use crate::digest;
+use crate::history::{self, History};
+use crate::http::page::{Facts, Page};
+use crate::http::{self, HttpState, Readiness};
 use crate::metrics::{Metrics, SourceGuard};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
 use crate::session::settings::SettingsInterner;
@@ -33,7 +40,7 @@ use arc_swap::ArcSwap;
 use clients::Clients;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -74,6 +81,8 @@ pub struct Shared {
     state: ArcSwap<State>,
     /// All client connections.
     pub clients: Clients,
+    /// All connections to the console.
+    pub consoles: Consoles,
     /// All logins under way.
     pub logins: logins::Logins,
     /// All prepared statements.
@@ -82,6 +91,10 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted and logged of statements.
+    pub statements: digest::Options,
+    /// What they were in the last hour.
+    pub history: Arc<History>,
     loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
@@ -91,6 +104,12 @@ pub struct Shared {
     process_name: Arc<str>,
     /// Told when something that runs on a host is lost.
     host_lost: Arc<Notify>,
+    /// Where monitors and catalog reads run.
+    control: tokio::runtime::Handle,
+    /// Held while a configuration is taken into use.
+    reloading: Mutex<()>,
+    /// What the process's main loop is asked to do.
+    pub orders: orders::Orders,
 }
 
 impl Shared {
@@ -104,10 +123,68 @@ impl Shared {
         self.max_message_bytes.load(Ordering::Relaxed)
     }
 
+    /// Takes a new configuration into use; see `Proxy::reload`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reload(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_into_use(config)
+    }
+
+    /// Changes the configuration in use.
+    ///
+    /// # Errors
+    /// What `change` says, and as `reload`.
+    pub fn change(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Config) -> Result<Config, String>,
+    ) -> Result<(), String> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(&self.state.load().config)?;
+        self.take_into_use(next).map_err(|error| error.to_string())
+    }
+
+    fn take_into_use(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
+        let old = self.state.load_full();
+        let needs_restart = config::needs_restart(&old.config, &config);
+        if !needs_restart.is_empty() {
+            return Err(StartError::NeedsRestart(needs_restart.join(", ")));
+        }
+        let around = Surroundings {
+            control: &self.control,
+            workers: self.workers,
+            next_database_id: &self.next_database_id,
+            process_name: &self.process_name,
+            host_lost: &self.host_lost,
+        };
+        let next = State::build(config, Some(&old), &around)?;
+        let max_message_bytes = next.config.general.max_message_bytes;
+        self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
+        self.statements.set(&next.config.general.statements);
+        self.state.store(Arc::new(next));
+        // Who waits for a server of before looks at those of now.
+        old.clusters().for_each(|cluster| cluster.turn());
+        warm_secrets(self, &self.control);
+        Ok(())
+    }
+
+    /// No client is let in any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Ends every session and every login now.
     pub fn end_now(&self) {
         self.logins.end_all();
         self.clients.end_now();
+        self.consoles.end_all();
+    }
+
+    /// The event loop that console connections live on.
+    pub(crate) fn console_loop(&self) -> Option<&tokio::runtime::Handle> {
+        let loops = self.loops.get()?;
+        loops.iter().find(|(name, _)| *name == "console").map(|(_, handle)| handle)
     }
 
     /// The current pools of a database and user, unless one of them is gone; of a sharded database
@@ -138,7 +215,6 @@ pub struct Proxy {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     http_address: Option<std::net::SocketAddr>,
-    control: tokio::runtime::Handle,
     listening: watch::Sender<bool>,
     running: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -154,6 +230,7 @@ impl Proxy {
         let ((running, _), (listening, _)) = (watch::channel(true), watch::channel(true));
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let (entrance, login_thread) = worker::start_login(running.subscribe())?;
+        let (console, console_thread) = worker::start_console(running.subscribe())?;
         let workers = config.general.workers;
         let (next_database_id, host_lost) = (AtomicUsize::new(0), Arc::default());
         let process_name = process_name(&config);
@@ -169,10 +246,13 @@ impl Proxy {
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             clients: Clients::default(),
+            consoles: Consoles::default(),
             logins: logins::Logins::default(),
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            statements: digest::Options::new(&config.general.statements),
+            history: Arc::default(),
             loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
@@ -180,12 +260,16 @@ impl Proxy {
             next_database_id,
             process_name,
             host_lost,
+            control: control.clone(),
+            reloading: Mutex::default(),
+            orders: orders::Orders::default(),
         });
         let listeners = accept::bind_all(&config)?;
         let addresses = listeners.iter().map(accept::Bound::address).collect();
-        let mut threads = vec![control_thread, login_thread];
+        let mut threads = vec![control_thread, login_thread, console_thread];
         let mut team = Vec::with_capacity(workers);
         let mut loops = vec![("control", control.clone()), ("login", entrance.clone())];
+        loops.push(("console", console));
         for index in 0..workers {
             let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
             loops.push(("worker", worker.handle.clone()));
@@ -198,6 +282,8 @@ impl Proxy {
             control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
         }
         control.spawn(timeouts::watch(Arc::clone(&shared)));
+        control.spawn(observe::take_averages(Arc::clone(&shared)));
+        control.spawn(history::keep(Arc::clone(&shared.history), Arc::clone(&shared.metrics)));
         let reuse_port = config.general.network.reuse_port;
         if reuse_port && let Some((tag, listener)) = peers::bind() {
             shared.clients.set_tag(tag);
@@ -213,7 +299,6 @@ impl Proxy {
             shared,
             addresses,
             http_address,
-            control,
             listening,
             running,
             threads,
@@ -242,26 +327,7 @@ impl Proxy {
     /// When the new configuration cannot be used, or changes what only a restart can; the old one
     /// stays in force then.
     pub fn reload(&self, config: Config) -> Result<(), StartError> {
-        let old = self.shared.state.load_full();
-        let needs_restart = config::needs_restart(&old.config, &config);
-        if !needs_restart.is_empty() {
-            return Err(StartError::NeedsRestart(needs_restart.join(", ")));
-        }
-        let around = Surroundings {
-            control: &self.control,
-            workers: self.shared.workers,
-            next_database_id: &self.shared.next_database_id,
-            process_name: &self.shared.process_name,
-            host_lost: &self.shared.host_lost,
-        };
-        let next = State::build(config, Some(&old), &around)?;
-        let max_message_bytes = next.config.general.max_message_bytes;
-        self.shared.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
-        self.shared.state.store(Arc::new(next));
-        // Who waits for a server of before looks at those of now.
-        old.clusters().for_each(|cluster| cluster.turn());
-        warm_secrets(&self.shared, &self.control);
-        Ok(())
+        self.shared.reload(config)
     }
 
     /// Stops listening, ends sessions as `mode` says, and waits for all threads. True when no
@@ -340,11 +406,17 @@ fn start_http(
     let reuse_port = config.general.network.reuse_port;
     let listener = accept::bind_tcp(address, reuse_port).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let ready = Arc::clone(shared);
-    let state = HttpState {
-        metrics: Arc::clone(&shared.metrics),
-        ready: Arc::new(move || observe::readiness(&ready)),
-    };
+    let (asked, configured) = (Arc::clone(shared), Arc::clone(shared));
+    let ready: Arc<Readiness> = Arc::new(move || observe::readiness(&asked));
+    let page = Page::new(Facts {
+        name: Arc::clone(&shared.process_name),
+        source: Arc::new(ProcessSource(Arc::clone(shared))),
+        history: Arc::clone(&shared.history),
+        ready: Arc::clone(&ready),
+        enabled: Arc::new(move || configured.state().config.status_page),
+    });
+    let metrics = Arc::clone(&shared.metrics);
+    let state = HttpState { metrics, ready, page: Some(Arc::new(page)) };
     let stopped = worker::until_false(serving.subscribe());
     threads.push(http::serve(listener, state, stopped)?);
     Ok(Some(bound))

@@ -9,6 +9,7 @@ use crate::notify::Hub;
 use crate::pool::manager::State;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What may be said of a shard's primary.
 const PRIMARY_WORDS: [&str; 6] =
@@ -24,6 +25,8 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
             samples.gauge(&table::TASKS, &[name], tasks as f64);
         }
         let state = shared.state();
+        let limit = state.config.general.max_clients as f64;
+        samples.gauge(&table::CLIENTS_LIMIT, &[], limit);
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
         }
@@ -103,6 +106,15 @@ fn collect_failover(cluster: &Cluster, samples: &mut Samples) {
     samples.gauge(&table::FAILOVER_WAITING, &[shard], cluster.waiting() as f64);
     for (end, word) in WAIT_ENDS {
         samples.counter(&table::FAILOVER_WAITS, &[shard, word], cluster.waits_ended(end));
+    }
+}
+
+/// Ends a period of the console's averages every `stats_period_s`.
+pub(super) async fn take_averages(shared: Arc<Shared>) {
+    loop {
+        shared.metrics.periods.turn(Instant::now(), shared.metrics.totals());
+        let period = shared.state().config.general.stats_period;
+        tokio::time::sleep(period).await;
     }
 }
 

@@ -79,6 +79,11 @@ impl Pulse {
         self.step(state_of(self.word.load(Ordering::Relaxed)));
     }
 
+    /// What the session does.
+    pub fn state(&self) -> ClientState {
+        state_of(self.word.load(Ordering::Relaxed))
+    }
+
     /// What stands for the present step.
     #[inline]
     pub fn word(&self) -> u64 {

@@ -169,6 +169,11 @@ pub(super) fn start_login(running: watch::Receiver<bool>) -> io::Result<Loop> {
     start_loop("login", LOGIN_NICENESS, running)
 }
 
+/// Starts the thread of the console: it yields to the workers, as logins do.
+pub(super) fn start_console(running: watch::Receiver<bool>) -> io::Result<Loop> {
+    start_loop("console", LOGIN_NICENESS, running)
+}
+
 /// A thread with an event loop that runs whatever is spawned on it.
 pub(super) type Loop = (Handle, JoinHandle<()>);
 

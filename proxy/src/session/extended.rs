@@ -28,6 +28,7 @@ impl Session {
         let (name, definition) = frame::cstr(body, b'P')?;
         let text = check_definition(definition)?;
         let plan = self.plan(text, planner);
+        self.account.is_about(&plan);
         if let Some(error) = self.refused(&plan, true) {
             return Ok(self.refuse_batch(error));
         }
@@ -46,7 +47,7 @@ impl Session {
             return Ok(self.refuse_batch(error));
         }
         if local || self.may_put_off(name, &statement) {
-            self.keep(name, prepared);
+            self.keep_new(name, prepared);
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Step::Done);
         }
@@ -62,7 +63,7 @@ impl Session {
             return Ok(step);
         }
         let origin = prepared.origin.clone();
-        self.keep(name, prepared);
+        self.keep_new(name, prepared);
         self.probe_name(name);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         let Some(stamp) = origin.map(|origin| origin.stamp.clone()) else {
@@ -91,6 +92,7 @@ impl Session {
         let (portal, tail) = frame::cstr(body, b'B')?;
         let (name, values) = frame::cstr(tail, b'B')?;
         let Some(mut prepared) = self.find(name, planner) else {
+            self.account.is_about_nothing();
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
         let call = match self.call(prepared.statement.text(), &prepared.plan, planner) {
@@ -100,6 +102,8 @@ impl Session {
         if let Some(call) = &call {
             prepared = call.prepared(&prepared);
         }
+        self.account.bind(portal, &prepared.plan);
+        self.note_text(prepared.statement.text());
         if self.shards.is_some()
             && self.local_command(&prepared.plan).is_none()
             && let Some(step) = self.place_bind(portal, values, &prepared, call.is_some())?
@@ -144,6 +148,7 @@ impl Session {
             let statement = &prepared.statement.name;
             frame::put(&mut lease.out, b'B', &[portal, &[0], statement, values]);
             lease.expect.push_back(Expect::Bind);
+            self.metrics.traffic.bind();
         }
         Ok(Step::Done)
     }
@@ -245,11 +250,13 @@ impl Session {
         if limit.len() != 4 {
             return Err(FrameError::Body(b'E'));
         }
+        self.account.executes(portal);
         if let Some(command) = self.find_local_portal(portal) {
-            return Ok(self.run_local_portal(&command));
+            let step = self.run_local_portal(&command);
+            return Ok(self.account_local(step));
         }
         if let Some(step) = self.place_execute(portal, limit) {
-            return Ok(step);
+            return Ok(self.account_local(step));
         }
         if self.failed_without_server() {
             return Ok(self.refuse_batch(unknown_portal(portal)));
@@ -259,6 +266,8 @@ impl Session {
         }
         self.before_execute();
         self.note_execute();
+        let rows = limit.first_chunk().map_or(0, |limit| u32::from_be_bytes(*limit));
+        self.account_sent(rows);
         self.send_expecting(message, Expect::Execute);
         if std::mem::take(&mut self.copy_bound) {
             self.copy_in = CopyIn::Asked;
@@ -292,6 +301,7 @@ impl Session {
             true => self.unnamed.take(),
             false => self.prepared.as_mut().and_then(|prepared| prepared.remove(name)),
         };
+        self.show_prepared();
         match (known, &mut self.lease) {
             (Some(known), Some(lease)) if !lease.expect.is_empty() => {
                 lease.expect.push_back(Expect::Closed);
@@ -310,6 +320,7 @@ impl Session {
         if let Some(step) = self.place_sync() {
             return step;
         }
+        self.account.is_about_nothing();
         self.skip_to_sync = false;
         self.batch_open = false;
         if self.lease.is_some() {
@@ -393,6 +404,7 @@ impl Session {
             self.unnamed = Some(prepared);
         } else {
             self.prepared.get_or_insert_default().insert(name.into(), prepared);
+            self.show_prepared();
         }
     }
 
@@ -427,6 +439,7 @@ impl Session {
         for prepared in [&mut self.prepared, &mut self.dropping].into_iter().flatten() {
             prepared.remove(name);
         }
+        self.show_prepared();
     }
 
     /// True when a begun transaction, or one that was lost, is all the session has.

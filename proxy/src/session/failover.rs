@@ -53,11 +53,11 @@ impl Session {
         if target == Target::ReplicaOnly || !self.may_wait(&cause) {
             return Err(cause);
         }
-        let started = self.started;
+        let since = self.free_since();
         match &mut self.failover {
             Some(wait) => wait.cause = cause,
             None => {
-                let wait = FailoverWait { since: started, cause, seen: None };
+                let wait = FailoverWait { since, cause, seen: None };
                 self.failover = Some(Box::new(wait));
             }
         }
@@ -117,7 +117,7 @@ impl Session {
             self.stop_waiting(WaitEnd::QueueFull, since);
             return None;
         };
-        let handle = Arc::clone(&self.handle);
+        let (handle, began) = (Arc::clone(&self.handle), Instant::now());
         let over = tokio::select! {
             biased;
             () = handle.wait_cancelled() => Over::Cancelled,
@@ -125,8 +125,10 @@ impl Session {
             over = next_turn(&cluster, &mut turns, since) => over,
             () = self.client_left() => Over::Close(None),
         };
+        self.account.waited(began.elapsed());
         match over {
             Over::LookAgain(seen) => {
+                self.count_wait(began.elapsed());
                 if let Some(wait) = &mut self.failover {
                     wait.seen = Some(seen);
                 }
@@ -181,7 +183,7 @@ impl Session {
 }
 
 /// Completes when the proxy stops. The session's task is woken then.
-async fn stopped(handle: &ClientHandle) -> SqlError {
+pub(super) async fn stopped(handle: &ClientHandle) -> SqlError {
     poll_fn(|_| if handle.ends_when_idle() { Poll::Ready(()) } else { Poll::Pending }).await;
     SqlError::fatal("57P01", "terminating connection due to administrator command")
 }

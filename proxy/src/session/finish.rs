@@ -31,13 +31,19 @@ impl Session {
         match &self.lease {
             None => {
                 if anew {
-                    self.started = Instant::now();
+                    self.start_clock();
                 }
                 self.handle.pulse.step_again();
             }
             Some(lease) if lease.expect.is_empty() => {
+                let in_transaction = lease.status != b'I';
                 if anew {
-                    self.started = Instant::now();
+                    let before = self.started;
+                    self.start_clock();
+                    if in_transaction {
+                        let silent = self.started.saturating_duration_since(before);
+                        self.metrics.client_wait(silent);
+                    }
                 }
                 self.set_state(ClientState::Active);
             }
@@ -52,7 +58,9 @@ impl Session {
         let now = Instant::now();
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
-            self.metrics.query(self.placement.kind, elapsed);
+            self.account_ready(now, elapsed);
+            self.count_answer(elapsed);
+            self.count_ready(status, now);
             self.started = now;
             self.repeated = false;
             self.may_end_transaction &= !last;
@@ -112,9 +120,20 @@ impl Session {
         self.last_write_async =
             self.wrote_async || self.settings.async_commit.unwrap_or(self.greeting.async_commit);
         self.wrote_async = false;
+        self.show_write();
         let hinted = self.written_key.take();
         for key in self.knobs.key().into_iter().chain(hinted.as_deref()) {
             self.pools.keys.record(key, mark, self.last_write_async);
+        }
+    }
+
+    /// Shows the last write to those who look at the session from elsewhere.
+    pub(super) fn show_write(&self) {
+        match self.last_write.filter(|_| self.knobs.sees_own_writes()) {
+            Some(mark) => {
+                self.handle.last_write.set(mark, self.pools.shard, self.last_write_async);
+            }
+            None => self.handle.last_write.forget(),
         }
     }
 
@@ -178,6 +197,7 @@ impl Session {
             && !cancelled
             && !tainted
         {
+            debug_assert!(lease.owed.is_empty(), "each statement has been counted");
             lease.give_back(self.worker.index, now);
         }
     }
@@ -197,6 +217,7 @@ impl Session {
 
     /// Closes the server's connection.
     pub(super) fn drop_server(&mut self) -> Option<Lease> {
+        self.transaction_since = None;
         self.handle.take_back();
         self.lease.take()
     }
@@ -221,6 +242,8 @@ impl Session {
         self.restore_sql = None;
         self.closing.clear();
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
+        let repeats = !repeatable.is_empty() && !self.repeated;
+        self.account_lost(&mut lease, repeats);
         drop(lease);
         if std::mem::take(&mut self.wrote) && fate != Fate::RolledBack {
             self.mark_write();
@@ -355,6 +378,7 @@ impl Session {
     /// A statement that still runs is cancelled; a clean server is wiped and given back; any
     /// other is closed, which rolls its transaction back.
     async fn leave_server(&mut self, mut lease: Lease) {
+        self.account_lost(&mut lease, false);
         let cancelled = self.handle.take_back();
         if !lease.is_clean() || self.batch_open {
             if !lease.expect.is_empty()

@@ -13,7 +13,8 @@ use crate::metrics::WorkerMetrics;
 use crate::server::ClientHandle;
 use pgmanifold_router::plan::PinReason;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A set of reasons to keep a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,16 +52,30 @@ fn bit(reason: PinReason) -> u16 {
 
 /// The reasons of a session, for those who look at it from elsewhere.
 #[derive(Debug, Default)]
-pub struct SharedReasons(AtomicU16);
+pub struct SharedReasons {
+    held: AtomicU16,
+    /// When there were none last, in milliseconds since 1970.
+    since_ms: AtomicU64,
+}
 
 impl SharedReasons {
     /// What the session is tied by now.
     pub fn get(&self) -> Reasons {
-        Reasons(self.0.load(Ordering::Relaxed))
+        Reasons(self.held.load(Ordering::Relaxed))
+    }
+
+    /// Since when there have been any, in milliseconds since 1970.
+    pub fn since_ms(&self) -> u64 {
+        self.since_ms.load(Ordering::Relaxed)
     }
 
     fn set(&self, reasons: Reasons) {
-        self.0.store(reasons.0, Ordering::Relaxed);
+        if self.get().is_empty() && !reasons.is_empty() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            self.since_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.held.store(reasons.0, Ordering::Relaxed);
     }
 }
 

@@ -340,6 +340,11 @@ impl Knobs {
         }
     }
 
+    /// Whether its reads see its own writes, unless a hint says otherwise.
+    pub fn sees_own_writes(&self) -> bool {
+        &*self.now.causality != "off"
+    }
+
     /// How far behind a replica may be; the statement's hint wins.
     pub fn max_lag(&self, hints: &Hints) -> Option<Duration> {
         hints.max_lag_ms.map(Duration::from_millis).or(self.now.max_lag)

@@ -106,6 +106,7 @@ impl Session {
             for (name, statement) in *dropping {
                 prepared.entry(name).or_insert(statement);
             }
+            self.show_prepared();
         }
     }
 

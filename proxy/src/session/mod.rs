@@ -14,8 +14,10 @@
 //!                            └────────► error to client ◄┘
 //! ```
 
+mod account;
 mod batch;
 mod byname;
+mod counting;
 mod custom;
 mod deliver;
 pub(crate) mod extended;
@@ -31,6 +33,7 @@ mod listening;
 mod local;
 mod loss;
 mod overdue;
+mod pausing;
 mod place;
 mod planning;
 mod redacted;
@@ -59,6 +62,7 @@ use failover::FailoverWait;
 use hashbrown::HashMap;
 use held::Pins;
 use knobs::Knobs;
+pub(crate) use pausing::paused_too_long;
 use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan::Plan;
 use place::Placement;
@@ -69,7 +73,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A prepared statement of this session.
@@ -126,6 +130,8 @@ enum Event {
     Acquire(usize),
     /// A request waits for a server to be there at all.
     AwaitServer,
+    /// A request waits for the end of a pause.
+    AwaitResume,
     /// `SHOW pgm.lsn` waits for a sample.
     Token,
     /// The connection that listens for all must answer first.
@@ -231,7 +237,13 @@ pub struct Session {
     last_write_async: bool,
     /// When the first message of the current request came.
     started: Instant,
+    /// Since when servers are in a transaction for it.
+    transaction_since: Option<Instant>,
+    /// How long the current request has waited for servers.
+    waited: Duration,
     placement: Placement,
+    /// What is counted of its statements.
+    account: account::Account,
     /// A request waits to be sent; cancel requests are meant for it.
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
@@ -244,6 +256,8 @@ pub struct Session {
     repeated: bool,
     /// A statement under way may end the transaction.
     may_end_transaction: bool,
+    /// When the last pause ended that a request has waited for.
+    resumed: Option<Instant>,
     /// The wait of a request for a server to be there at all.
     failover: Option<Box<FailoverWait>>,
     /// The step (see `Pulse`) whose statement we have cancelled.
@@ -339,13 +353,17 @@ impl Session {
             last_write: None,
             last_write_async: false,
             started: Instant::now(),
+            transaction_since: None,
+            waited: Duration::ZERO,
             placement: Placement::default(),
+            account: account::Account::default(),
             waits: false,
             repeating_on_primary: false,
             listening: None,
             listens_natively: false,
             repeated: false,
             may_end_transaction: false,
+            resumed: None,
             failover: None,
             cancelled_step: None,
             seed: rand::random(),
@@ -363,7 +381,19 @@ impl Session {
         .await;
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
-                Event::Acquire(host) => Box::pin(self.acquire(host)).await,
+                Event::Acquire(host) => {
+                    Box::pin(self.acquire(host)).await;
+                    if let Some(error) = self.ended_waiting() {
+                        Box::pin(self.close(Some(error))).await;
+                        return;
+                    }
+                }
+                Event::AwaitResume => {
+                    if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
+                }
                 Event::AwaitServer => {
                     if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
                         Box::pin(self.close(error)).await;

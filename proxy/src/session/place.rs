@@ -5,7 +5,7 @@ use super::{Event, Session, Stop, Virtual};
 use crate::backend::connection::{Expect, Hidden};
 use crate::cluster::{Freshness, Role, WaitEnd};
 use crate::metrics::{ClientState, RouteKind};
-use crate::pool::Lease;
+use crate::pool::{Lease, lever};
 use crate::session::held::{self, Reasons};
 use crate::session::knobs::Scope;
 use crate::session::settings::{self, Settings};
@@ -22,9 +22,14 @@ pub(super) struct Placement {
     pub(super) kind: RouteKind,
     /// Why a read did not go to a replica, when it did not.
     pub(super) fallback: Option<Cow<'static, str>>,
+    /// Why, where the plan's own reason is not it.
+    pub(super) why: Option<&'static str>,
     /// No primary will do.
     pub(super) replica_only: bool,
 }
+
+/// Why nothing is read from replicas for a moment.
+const UNSETTLED: &str = "the catalog is being read again after DDL";
 
 pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
@@ -32,8 +37,14 @@ pub(super) fn cancelled() -> SqlError {
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { kind: RouteKind::PrimaryRead, fallback: None, replica_only: false }
+        Self { kind: RouteKind::PrimaryRead, fallback: None, why: None, replica_only: false }
     }
+}
+
+/// The next of a small random generator; its high bits are the random ones.
+pub(super) fn next_seed(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+    *seed
 }
 
 /// `Err(Ok(stop))`: not now. `Err(Err(error))`: never.
@@ -42,17 +53,32 @@ pub(super) type Placed = Result<(), Result<Stop, SqlError>>;
 impl Session {
     /// Where the plan wants to run, seen alone.
     pub(super) fn route(&self, plan: &Plan) -> Route {
+        match self.view() {
+            Some(view) => route::route(plan, view),
+            None => Route { target: Target::Primary, reason: UNSETTLED.into() },
+        }
+    }
+
+    /// Why it wants to run there, where the plan's own reason is not it.
+    fn why(&self, plan: &Plan) -> Option<&'static str> {
+        match self.view() {
+            Some(view) => route::decide(plan, view).1.fixed(),
+            None => Some(UNSETTLED),
+        }
+    }
+
+    /// What the route depends on beside the plan; `None` while nothing is known.
+    fn view(&self) -> Option<SessionView> {
         let begin = match &self.virtual_transaction {
             Virtual::Begun(begin) => Some(begin.kind),
             _ => None,
         };
         if !self.pools.facts.is_settled() {
-            let reason = "the catalog is being read again after DDL".into();
-            return Route { target: Target::Primary, reason };
+            return None;
         }
         let split_reads =
             self.pools.database.read_replicas && !self.pins.any() && !self.settings.serializable;
-        route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
+        Some(SessionView { role: self.knobs.role(), begin, split_reads })
     }
 
     /// Makes sure the session has a server for a request with this target.
@@ -61,6 +87,7 @@ impl Session {
         let target = if failed { Target::Primary } else { target };
         if let Some(error) = self.refused.take() {
             self.failover = None;
+            self.waited = std::time::Duration::ZERO;
             self.end_waiting();
             if self.lease.is_none() {
                 self.guards.gauge.set(ClientState::Idle);
@@ -135,13 +162,19 @@ impl Session {
 
     fn lease_for(&mut self, target: Target, plan: &Plan) -> Placed {
         self.follow_reload();
+        if self.pools.lever.is_paused() && self.is_held_back() {
+            return Err(Ok(Stop::Event(Event::AwaitResume)));
+        }
         let host = match self.choose_host(target, plan) {
             Ok(host) => host,
             Err(cause) => return Err(self.or_wait(target, cause)),
         };
         let pool = &self.pools.pools[host];
         match pool.try_get(self.worker.index, self.started) {
-            Some(lease) => self.attach(lease),
+            Some(lease) => {
+                self.metrics.traffic.assigned();
+                self.attach(lease)
+            }
             None => match self.in_vain(host) {
                 Some(cause) => Err(self.or_wait(target, cause)),
                 None => Err(Ok(Stop::Event(Event::Acquire(host)))),
@@ -153,6 +186,10 @@ impl Session {
         self.placement.fallback = None;
         self.placement.replica_only = target == Target::ReplicaOnly;
         let repeating = std::mem::take(&mut self.repeating_on_primary);
+        self.placement.why = match repeating {
+            true => Some("repeated after a replica could not answer"),
+            false => self.why(plan),
+        };
         if target == Target::Primary || repeating {
             self.placement.kind = match plan.effect {
                 Effect::Read => RouteKind::PrimaryRead,
@@ -179,6 +216,7 @@ impl Session {
                 }
                 self.placement.kind = RouteKind::PinnedRead;
                 self.placement.fallback = Some(stale.to_string().into());
+                self.placement.why = Some(stale.reason());
                 cluster.primary()
             }
         }
@@ -186,8 +224,7 @@ impl Session {
 
     /// A random number for the choice among replicas.
     fn next_seed(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        self.seed
+        next_seed(&mut self.seed)
     }
 
     /// What a replica must have seen to answer this session.
@@ -312,16 +349,26 @@ impl Session {
         let waiting = std::time::Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
-        let result = self.wait_for_server(&pool).await;
-        self.metrics.pool_wait(waiting.elapsed());
+        let claim = self.claim();
+        let result = self.wait_for_server(&pool, claim).await;
+        let waited = waiting.elapsed();
+        self.metrics.pool_wait(waited);
+        self.account.waited(waited);
+        if let Some(traffic) = pool.traffic(self.worker.index) {
+            traffic.waited(waited);
+        }
         match result {
             Ok(lease) => {
                 self.acquire_attempts = 0;
+                self.count_wait(waiting.elapsed());
+                self.metrics.traffic.assigned();
                 // A drain is not an answer: the request is looked at again when it is over.
                 if let Err(Ok(Stop::Drain)) = self.attach(lease) {
                     self.draining = true;
                 }
             }
+            // It is looked at again, and waits for the end of the pause.
+            Err(error) if lever::is_held_back(&error) => self.rest(),
             Err(error) => {
                 self.rest();
                 if error.sqlstate == "53300" {
@@ -358,6 +405,7 @@ impl Session {
             self.last_write = Some(next.cluster.mark_write());
         }
         self.pools = next;
+        self.show_write();
     }
 
     /// Notes what a server has after `ReadSettings`: parameters, and what ties the session.
@@ -407,6 +455,7 @@ impl Session {
             missing.extend(kept);
             self.shared.settings.intern(Settings::new(missing))
         };
+        self.handle.sight.has_set(&self.settings);
         self.dialect = self.settings.dialect(&self.greeting);
         if let Some(lease) = &mut self.lease {
             lease.settings = on_server;

@@ -8,6 +8,7 @@ use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
+use crate::routing;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
@@ -141,12 +142,15 @@ impl Session {
         let text = frame::query_text(body)?;
         self.begin_clock();
         let mut plan = self.plan(text, planner);
+        self.account.is_about(&plan);
+        self.note_text(text);
         let call = match self.call(text, &plan, planner) {
             Err(error) => return Ok(self.refuse_query(error)),
             Ok(call) => call,
         };
         if let Some(call) = &call {
             plan = Arc::clone(&call.plan);
+            self.account.is_about(&plan);
         }
         if self.shards.is_some()
             && let Some(step) = self.control(text, &plan, Answer::Query)
@@ -162,8 +166,7 @@ impl Session {
             return Ok(step);
         }
         if let Some(step) = self.answer_without_server(text, &plan) {
-            self.metrics.query(RouteKind::Local, self.started.elapsed());
-            return Ok(step);
+            return Ok(self.account_local_query(step));
         }
         if self.shards.is_some() {
             let lifted = if call.is_none() { planner.literals() } else { None };
@@ -193,6 +196,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
+        self.account_sent(0);
         match call {
             None => {
                 self.keep_for_repeat(message, plan.effect);
@@ -212,6 +216,7 @@ impl Session {
         let mut plan = unplanned("function call message");
         plan.session.settings = true;
         plan.session.probes = true;
+        self.account.is_about(&Arc::new(plan.clone()));
         if let Some(step) = self.turn_home() {
             return step;
         }
@@ -222,6 +227,7 @@ impl Session {
             };
         }
         self.note_effects(&plan);
+        self.account_sent(0);
         self.send_expecting(message, Expect::Query);
         Step::Done
     }
@@ -296,32 +302,9 @@ impl Session {
 
     /// What must not run at all, whatever server it would run on.
     pub(super) fn refusal(&self, plan: &Plan, in_batch: bool) -> Option<SqlError> {
-        if let Some(problem) = &plan.hint_error {
-            return Some(
-                SqlError::error("22023", format!("invalid pgm hint: {problem}"))
-                    .hint("See docs/routing.md for the hints and their values."),
-            );
-        }
-        if plan.misplaced_local {
-            return Some(
-                SqlError::error("0A000", "pgm settings cannot be mixed with other statements")
-                    .hint("Send SET, RESET or SHOW pgm.* as a query of its own."),
-            );
-        }
-        if self.shards.is_none() && (plan.hints.shard.is_some() || plan.hints.key.is_some()) {
-            return Some(
-                SqlError::error("22023", "the database has no shards")
-                    .hint("Leave out the hints shard and key."),
-            );
-        }
         let mode = self.pools.database.pool_mode;
-        let spans = plan.has_transaction_control || plan.transaction.is_some();
-        if mode == PoolMode::Statement && (spans || plan.session.pin.is_some()) {
-            return Some(
-                SqlError::error("0A000", "not possible with statement pooling")
-                    .detail("Transactions and session state need more than one statement.")
-                    .hint("Use a database with pool_mode = \"transaction\"."),
-            );
+        if let Some(error) = routing::refusal(plan, self.shards.is_some(), mode) {
+            return Some(error);
         }
         if self.listening.is_some()
             && let Some(error) = self.refused_while_listening(plan)
@@ -368,7 +351,8 @@ impl Session {
         }
     }
 
-    pub(super) fn count_refusal(&self, error: &SqlError) {
+    pub(super) fn count_refusal(&mut self, error: &SqlError) {
+        self.account_refused(error);
         self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }
@@ -457,6 +441,7 @@ impl Session {
         if session.drops_prepared {
             if let Some(prepared) = self.prepared.take() {
                 self.dropping.get_or_insert(prepared);
+                self.show_prepared();
             }
             self.statements_dirty = true;
             if let Some(lease) = &mut self.lease {

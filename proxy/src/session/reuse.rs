@@ -244,6 +244,9 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.expect.pop_front();
         }
+        if statement.id != 0 {
+            self.metrics.traffic.server_parse();
+        }
         if self.knows_names() && !self.pins.any() {
             statement.note_accepted(acceptance(&self.pools, &self.settings));
         }

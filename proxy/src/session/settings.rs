@@ -28,6 +28,13 @@ pub struct SettingsInterner {
 }
 
 impl SettingsInterner {
+    /// How many are remembered, and how many of them nobody uses any more.
+    pub fn counts(&self) -> (usize, usize) {
+        let known = self.known.lock().expect("invariant: no panic under this lock");
+        let used = known.iter().filter(|known| known.strong_count() > 0).count();
+        (known.len(), known.len() - used)
+    }
+
     /// The shared value equal to `settings`.
     pub fn intern(&self, settings: Settings) -> Arc<Settings> {
         if settings.values.is_empty() {

@@ -33,8 +33,8 @@ pub(super) use run::Work;
 
 use super::{Beginning, Session, Virtual};
 use crate::pool::manager::ShardPools;
+use crate::routing::refused;
 use crate::shard_map::ShardedDatabase;
-use crate::wire::error::SqlError;
 use bench::Bench;
 use log::Log;
 use pgmanifold_router::facts::Facts;
@@ -130,16 +130,6 @@ impl Shards {
     }
 }
 
-/// A refusal of the router's as the client sees it.
-fn refused(refusal: &Refusal) -> SqlError {
-    SqlError {
-        detail: refusal.detail.clone(),
-        hint: refusal.hint.clone(),
-        routine: Some(Box::new(refusal.construct)),
-        ..SqlError::error(refusal.sqlstate, refusal.message.clone())
-    }
-}
-
 impl Session {
     /// Takes the newest map into use when no statement or transaction has one.
     #[inline]
@@ -185,7 +175,7 @@ impl Session {
     }
 
     /// A transaction block is open, as far as answers have come.
-    fn in_transaction(&self) -> bool {
+    pub(super) fn in_transaction(&self) -> bool {
         !matches!(self.virtual_transaction, Virtual::None)
             || self.lease.as_ref().is_some_and(|lease| lease.status != b'I')
             || self.has_parked_participant()
@@ -195,6 +185,12 @@ impl Session {
     fn has_parked_participant(&self) -> bool {
         let parked = self.shards.iter().flat_map(|shards| &shards.parked);
         parked.flatten().any(|bench| bench.takes_part())
+    }
+
+    /// The session holds a server of another shard than the one at hand.
+    pub(super) fn has_server_elsewhere(&self) -> bool {
+        let parked = self.shards.iter().flat_map(|shards| &shards.parked);
+        parked.flatten().any(|bench| bench.lease.is_some())
     }
 
     /// The transaction has failed, as far as answers have come.

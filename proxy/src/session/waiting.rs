@@ -1,8 +1,8 @@
 //! Owns the wait of a session for a server connection: it ends when the request is cancelled or
 //! the client leaves, and a client that waits long is told.
 
-use super::{Session, place};
-use crate::pool::{Lease, Pool};
+use super::{Session, pausing, place};
+use crate::pool::{Claim, Lease, Pool};
 use crate::timer::timeout;
 use crate::wire::error::{Severity, SqlError};
 use std::future::poll_fn;
@@ -13,12 +13,17 @@ use std::time::Duration;
 
 impl Session {
     /// A connection of the pool. Cancel safe.
-    pub(super) async fn wait_for_server(&mut self, pool: &Arc<Pool>) -> Result<Lease, SqlError> {
+    pub(super) async fn wait_for_server(
+        &mut self,
+        pool: &Arc<Pool>,
+        claim: Claim,
+    ) -> Result<Lease, SqlError> {
         let (handle, worker) = (Arc::clone(&self.handle), self.worker.index);
         let mut getting = pin!(async {
             tokio::select! {
-                result = pool.get(worker) => result,
+                result = pool.get(worker, claim) => result,
                 () = handle.wait_cancelled() => Err(place::cancelled()),
+                () = pausing::ends_now(&handle) => Err(pausing::terminated()),
             }
         });
         if let Some(after) = self.pools.database.waiting.notify {
@@ -45,17 +50,21 @@ impl Session {
     }
 
     /// Sends a notice, as far as the client's socket takes it now.
-    async fn tell_waiting(&mut self, after: Duration) {
+    pub(super) async fn tell_waiting(&mut self, after: Duration) {
         let notice = SqlError {
             severity: Severity::Notice,
             ..SqlError::error("00000", "the query waits for a server connection")
         };
         let database = &self.pools.database;
+        let (name, after) = (&database.name, after.as_millis());
+        let why = match self.pools.lever.is_paused() {
+            true => format!("Database \"{name}\" is paused, and the query has waited {after} ms"),
+            false => format!(
+                "All server connections for database \"{name}\" have been in use for {after} ms"
+            ),
+        };
         let detail = format!(
-            "All server connections for database \"{}\" have been in use for {} ms; the query is \
-             given up after {} ms (checkout_timeout_ms).",
-            database.name,
-            after.as_millis(),
+            "{why}; the query is given up after {} ms (checkout_timeout_ms).",
             database.checkout_timeout.as_millis()
         );
         notice.detail(detail).encode(&mut self.output);

@@ -82,6 +82,7 @@ impl TwoPhase {
         for (shard, list) in lists.into_iter().enumerate() {
             match list {
                 Ok(parts) => {
+                    self.seen(shard, &parts);
                     self.absent(shard, &parts, &handed).await;
                     let active = lock(&self.active).clone();
                     let doubtful = parts.iter().filter(|part| !is_active(&active, part)).count();
@@ -131,6 +132,7 @@ impl TwoPhase {
     }
 
     fn ended(&self, part: &str) {
+        self.seen_end(part);
         if lock(&self.handed).remove(part).is_some() {
             self.ended.send_replace(());
         }

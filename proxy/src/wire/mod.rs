@@ -3,6 +3,7 @@
 pub mod derive;
 pub mod error;
 pub mod frame;
+pub mod link;
 pub mod protocol;
 pub mod scram;
 pub mod stream;

@@ -1,8 +1,9 @@
 //! Owns the smallest configurations that tests need.
 
 use pgmanifold::config::model::{
-    Access, Address, AuthMethod, Config, Failover, FailureLimits, General, Health, Host, Listener,
-    ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Access, Address, AuthMethod, Config, Console, Failover, FailureLimits, General, Health, Host,
+    Listener, ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard,
+    StatementOptions, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,10 +33,18 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             drain_timeout: second,
             max_message_bytes: 1 << 20,
             network: pgmanifold::config::limits::Network::default(),
+            stats_period: Duration::from_secs(60),
             name: None,
+            statements: StatementOptions {
+                digests_max: 1_000,
+                slow: None,
+                sample_per_mille: 0,
+                literals: false,
+            },
         },
         listeners,
         http: None,
+        status_page: false,
         access: Access {
             rules: None,
             maps: vec![],
@@ -54,6 +63,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         databases: vec![],
         maps: vec![],
         catalog: None,
+        settings: vec![],
+        console: Console::default(),
     }
 }
 

@@ -15,7 +15,7 @@
 use super::aggregates::{self, Combine};
 use super::emit::{Emitter, Replacement};
 use super::expression::{self, Call, Column, Mark, Scope, top_level};
-use super::query::Query;
+use super::query::{Query, unwrapped};
 use super::{ColumnRule, Merge, Refusal};
 use crate::facts::schema::SchemaFacts;
 use crate::lexer::TokenKind;
@@ -172,7 +172,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         builder.having = shape.having.clone().map(|tokens| builder.piece(tokens)).transpose()?;
         builder.window = shape.window.clone().map(|tokens| builder.window(tokens)).transpose()?;
         builder.distinct = match &shape.distinct {
-            Some(tokens) if tokens.len() > 1 => Some(builder.piece(tokens.clone())?),
+            Some(tokens) if tokens.len() > 1 => Some(builder.distinct_on(tokens)?),
             _ => None,
         };
         for group in &shape.group {
@@ -190,6 +190,22 @@ impl<'a, 'b> Builder<'a, 'b> {
     fn piece(&self, tokens: Range<usize>) -> Result<Piece> {
         let marks = expression::read(self.text, self.scope, tokens.clone());
         Ok(Piece { tokens, marks: marks.map_err(not_understood)? })
+    }
+
+    /// A name alone would be a column of the answer first, as in ORDER BY.
+    fn distinct_on(&self, tokens: &Range<usize>) -> Result<Piece> {
+        let piece = self.piece(tokens.clone())?;
+        for mark in &piece.marks {
+            if let Mark::Column(column, at) = mark
+                && at.len() == 1
+                && let name = self.column_name(*column)
+                && let mut items = self.shape.items.iter()
+                && items.any(|item| item.alias.as_deref() == Some(name))
+            {
+                return Err(refuse("distinct-on-name", "DISTINCT ON of a name that may mean two"));
+            }
+        }
+        Ok(piece)
     }
 
     /// The names of windows are no columns.
@@ -223,7 +239,8 @@ impl<'a, 'b> Builder<'a, 'b> {
     /// What an item of GROUP BY stands for: a number is a column of the answer, a name is a column
     /// of the source, or else the alias of a column of the answer.
     fn grouped(&self, tokens: &Range<usize>) -> Result<Range<usize>> {
-        if let Some(number) = self.number(tokens) {
+        let inner = &unwrapped(self.text, tokens.clone());
+        if let Some(number) = self.number(inner) {
             let item = number.checked_sub(1).and_then(|at| self.shape.items.get(at));
             return match item {
                 Some(item) if !self.is_star(&item.tokens) && !self.has_star() => {
@@ -232,7 +249,7 @@ impl<'a, 'b> Builder<'a, 'b> {
                 _ => Err(refuse("group-by-number", "a number in GROUP BY that is no column")),
             };
         }
-        if let Some(name) = self.bare_name(tokens)
+        if let Some(name) = self.bare_name(inner)
             && !self.is_column(&name)
         {
             let is_it = |item: &&Item| item.alias.as_deref() == Some(&*name);
@@ -294,14 +311,16 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     /// A name alone is a column of the answer, or else one of the source; a number is the former.
+    /// PostgreSQL does not see parentheses around either.
     fn ordering(&self, order: &Order) -> Result<Ordering> {
-        if self.number(&order.tokens).is_some() {
+        let inner = unwrapped(self.text, order.tokens.clone());
+        if self.number(&inner).is_some() {
             return match self.has_star() {
                 true => Err(refuse("order-by-number", "ORDER BY a number beside a star")),
-                false => Ok(Ordering::Output(order.tokens.clone())),
+                false => Ok(Ordering::Output(inner)),
             };
         }
-        if let Some(name) = self.bare_name(&order.tokens) {
+        if let Some(name) = self.bare_name(&inner) {
             let mut named = Vec::new();
             for at in 0..self.items.len() {
                 if self.output_name(at, &name)? {
@@ -311,7 +330,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             match named.as_slice() {
                 [] => {}
                 &[at] if self.shape.items[at].alias.is_some() => {
-                    return Ok(Ordering::Output(order.tokens.clone()));
+                    return Ok(Ordering::Output(inner));
                 }
                 &[at] if self.is_star(&self.shape.items[at].tokens) => {}
                 &[at] => {

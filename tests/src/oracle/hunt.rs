@@ -100,8 +100,9 @@ struct Hunt<'a> {
     prepared: Option<Statement>,
 }
 
-/// Runs `statements` in as many worlds as they need. `start` makes a world's databases.
-pub async fn run<S, F>(seed: u64, statements: u32, mut start: S) -> Report
+/// Runs `statements` in as many worlds as they need, those before `first` left out. `start` makes a
+/// world's databases.
+pub async fn run<S, F>(seed: u64, first: u32, statements: u32, mut start: S) -> Report
 where
     S: FnMut(World, u64) -> F,
     F: Future<Output = (Shards, pgmanifold::config::model::Address)>,
@@ -111,6 +112,9 @@ where
     let worlds = statements.div_ceil(WORLD_STATEMENTS).max(1);
     for number in 0..worlds {
         let world_seed = dice.seed();
+        if number < first {
+            continue;
+        }
         let world = World::new(&mut Dice::new(world_seed));
         let (shards, front) = start(world.clone(), world_seed).await;
         world.fill(&shards, &mut Dice::new(world_seed ^ 1));

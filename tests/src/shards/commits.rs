@@ -13,7 +13,7 @@ use pgmanifold::config::model::{Address, Config, TwoPhaseTimes};
 use pgmanifold::demo::postgres::{LaunchError, Postgres};
 use pgmanifold::execute::Participant;
 use pgmanifold::pool::budget::{BudgetKind, Budgets};
-use pgmanifold::pool::{Lease, Pool};
+use pgmanifold::pool::{Claim, Lease, Levers, Pool};
 use pgmanifold::two_phase::{CommitError, Committed, Place, Scope, TwoPhase};
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::Arc;
@@ -60,15 +60,17 @@ impl Commits {
         let relayed = config(shards, relays.iter().map(Scissors::address));
         let direct = config(shards, (0..SHARDS).map(|number| shards.shard(number).address()));
         let connector = Arc::new(Connector::new(&relayed).expect("a connector"));
-        let budgets = Budgets::default();
+        let (budgets, levers) = (Budgets::default(), Levers::default());
         let pool = |shard| {
             let cluster = Cluster::new(Arc::clone(shard));
-            let means = (Arc::clone(&connector), Arc::default());
+            let means = (Arc::clone(&connector), Arc::default(), Arc::default());
             let [database, user] =
                 [BudgetKind::Database, BudgetKind::User].map(|kind| budgets.get(kind, "", "", 99));
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
-            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, [database, user], 1)
+            let (of, who, lever) = (Arc::clone(of), Arc::clone(who), levers.of(""));
+            let traffic = Box::new([Arc::default()]);
+            Pool::new(of, who, cluster, 0, means, [database, user], lever, traffic)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));
@@ -122,7 +124,8 @@ impl Commits {
     /// the pool: then it is the next one.
     async fn opened(&self, shard: u16, sql: &str) -> Lease {
         loop {
-            let mut lease = self.pools[usize::from(shard)].get(0).await.expect("a server");
+            let mut lease =
+                self.pools[usize::from(shard)].get(0, Claim::Usual).await.expect("a server");
             match exec::run(&mut lease, sql).await {
                 Ok(_) => return lease,
                 Err(error) if ["08006", "57P01"].contains(&&*error.sqlstate) => {}

@@ -100,7 +100,7 @@ impl Coordinator {
     pub(super) fn begin_generation(&mut self, identity: Identity) {
         self.generation += 1;
         self.identity = Some(identity);
-        self.samples.clear();
+        self.cluster.history().clear();
         for record in &mut self.records {
             record.proven = None;
         }

@@ -27,7 +27,7 @@ impl Coordinator {
     fn period(&self, index: usize, now: Instant) -> Duration {
         if self.primary() == Some(index) {
             let pending = self.cluster.clock.pending();
-            let newest = self.samples.newest().map_or(0, |sample| sample.number);
+            let newest = self.cluster.history().newest().map_or(0, |sample| sample.number);
             return match pending.written || self.needed > newest {
                 _ if pending.wanted => Duration::ZERO,
                 true if self.has_followers() => self.waiting_period(now),

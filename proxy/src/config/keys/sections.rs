@@ -7,6 +7,7 @@ use super::Kind::{Address, Addresses, Boolean, Choice, File, Integer, Secret, Te
 use super::Reload::{Live, NewConnections, Restart};
 use super::access::{AUTH, HBA, LISTENER, USER_MAP};
 use super::catalog::CATALOG;
+use super::console::CONSOLE;
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
 use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
@@ -42,6 +43,7 @@ pub const SECTIONS: &[&Section] = &[
     &DISTRIBUTION,
     &TABLE,
     &CATALOG,
+    &CONSOLE,
     &POOL,
 ];
 
@@ -110,15 +112,25 @@ pub const GENERAL: Section = Section {
 pub const HTTP: Section = Section {
     name: "http",
     repeats: false,
-    help: "`/health`, `/ready` and `/metrics`. Without this section no HTTP port is opened. It has \
-           neither TLS nor login: keep it on a private address.",
-    groups: &[&[key(
-        "address",
-        Address,
-        Required,
-        Restart,
-        "`IP:port` to listen on; port 0 takes a free one.",
-    )]],
+    help: "`/health`, `/ready`, `/metrics`, and a status page at `/`. Without this section no HTTP \
+           port is opened. It has neither TLS nor login: keep it on a private address.",
+    groups: &[&[
+        key(
+            "address",
+            Address,
+            Required,
+            Restart,
+            "`IP:port` to listen on; port 0 takes a free one.",
+        ),
+        key(
+            "status_page",
+            Boolean,
+            Value("true"),
+            Live,
+            "Whether `/` shows the status page: hosts, pools, and texts of statements without \
+             their literals. See [security.md](security.md).",
+        ),
+    ]],
     nested: &[],
 };
 

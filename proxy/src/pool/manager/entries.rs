@@ -128,6 +128,7 @@ pub(super) fn start_shard(
     cluster.on_loss(around.host_lost);
     if let Some(before) = before {
         cluster.take_over(&before.cluster);
+        cluster.take_over_by_hand(&before.cluster);
     }
     let monitor = Background::spawn(around.control, |stopped| {
         cluster::monitor(Arc::clone(&cluster), Arc::clone(connector), stopped.wait())

@@ -1,6 +1,6 @@
 //! Owns the opening of a pool's connections, and what a failed attempt means for those who wait.
 
-use super::{Pool, Slot};
+use super::{Inner, Pool, Slot};
 use crate::backend::connection::Server;
 use crate::backend::error::{self, ConnectError};
 use crate::pool::budget::Permit;
@@ -11,13 +11,20 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Pool {
-    pub(super) async fn open_one(self: Arc<Self>, worker: usize, permit: Permit) {
+    /// Counts an attempt to connect; returns the generation it belongs to.
+    pub(super) fn note_connecting(&self, inner: &mut Inner) -> u32 {
+        inner.open += 1;
+        inner.connecting += 1;
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn open_one(self: Arc<Self>, worker: usize, permit: Permit, generation: u32) {
         let host = &self.cluster.hosts()[self.host_index];
         let attempt = match host.breaker.admit().await {
             Ok(attempt) => attempt,
             Err((cause, pause)) => {
                 let refused = error::not_tried(&self.host, cause, pause);
-                return self.attempt_failed(Some(refused));
+                return self.attempt_failed(Some(refused), generation);
             }
         };
         let host_losses = host.losses();
@@ -29,13 +36,15 @@ impl Pool {
                 self.lock().connecting -= 1;
                 self.metrics.connected();
                 self.cluster.report_success(self.host_index);
-                let slot = Slot { pool: Arc::downgrade(&self), worker, permit: Some(permit) };
+                let pool = Arc::downgrade(&self);
+                let slot = Slot { pool, worker, permit: Some(permit), generation };
                 let limits = (self.limits.prepared_statements, self.lifetime());
                 let host = Arc::clone(&self.host);
                 let connector = Arc::clone(&self.connector);
                 let mut server =
                     Server::new(login, (host, self.host_index), connector, limits, slot);
                 server.host_losses = host_losses;
+                self.servers.add(&server.info, &self);
                 self.put(Box::new(server), worker, Instant::now());
             }
             Err(error) => {
@@ -44,12 +53,12 @@ impl Pool {
                 } else {
                     attempt.succeeded();
                 }
-                self.connect_failed(&error);
+                self.connect_failed(&error, generation);
             }
         }
     }
 
-    pub(super) fn connect_failed(&self, error: &ConnectError) {
+    pub(super) fn connect_failed(&self, error: &ConnectError, generation: u32) {
         self.metrics.connect_failed();
         let host = self.host.address.to_string();
         tracing::warn!(%host, database = %self.database.name, user = %self.user.name, %error,
@@ -57,16 +66,16 @@ impl Pool {
         if error.is_host_down() {
             self.cluster.report_failure(self.host_index, &error.to_string());
         }
-        self.attempt_failed(Some(error.to_sql_error(&host)));
+        self.attempt_failed(Some(error.to_sql_error(&host)), generation);
     }
 
     /// Frees the place of a failed attempt. Nobody is left waiting for a server that cannot be
     /// had: with no connection at all, all who wait get the cause.
-    pub(super) fn attempt_failed(&self, cause: Option<SqlError>) {
+    pub(super) fn attempt_failed(&self, cause: Option<SqlError>, generation: u32) {
         let waiters = {
             let mut inner = self.lock();
             inner.connecting -= 1;
-            inner.open -= 1;
+            self.leave(&mut inner, generation);
             if inner.open > 0 { VecDeque::new() } else { std::mem::take(&mut inner.waiters) }
         };
         if !waiters.is_empty() {
@@ -76,6 +85,7 @@ impl Pool {
         for waiter in waiters {
             let _ = waiter.hand.send(Err(cause.clone()));
         }
+        self.lever.tell_closed();
     }
 
     /// `max_lifetime` less up to 10 %, so that connections opened together do not end together.

@@ -35,7 +35,7 @@ impl Session {
             return Ok(None);
         }
         if prepared.plan.transaction.is_some() {
-            self.keep(name, prepared.clone());
+            self.keep_new(name, prepared.clone());
             self.answer(|out| frame::put(out, b'1', &[]));
             return Ok(Some(Step::Done));
         }

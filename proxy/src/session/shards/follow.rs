@@ -43,5 +43,6 @@ impl Session {
             }
         }
         self.pools = pools;
+        self.show_write();
     }
 }

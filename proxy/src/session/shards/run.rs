@@ -1,6 +1,7 @@
 //! Owns the running of statements that need several shards at once: seats, execution, commit,
 //! answer. What is sent to whom was decided before.
 
+use super::super::account::{SpreadRoute, spread_route};
 use super::super::{Event, Session};
 use super::ends::Answer;
 use super::log::Replay;
@@ -104,6 +105,14 @@ impl Task<'_> {
         }
     }
 
+    /// Where it goes, and why.
+    fn route(&self, plan: &Plan) -> SpreadRoute {
+        match self {
+            Self::Spread { spread, .. } => spread_route(plan, spread),
+            Self::Copy { .. } => (RouteKind::Scatter, "rows for several shards"),
+        }
+    }
+
     async fn run(
         &self,
         parts: &mut [Participant<'_>],
@@ -168,6 +177,7 @@ impl Session {
     }
 
     async fn run_spread(&mut self, work: &Spread) -> Option<Event> {
+        self.account.is_about(&work.plan);
         let apart = Placing::Everywhere { outside_transaction: true };
         let is_apart = work.plan.placing.as_deref() == Some(&apart);
         if is_apart && !self.in_transaction() {
@@ -201,30 +211,28 @@ impl Session {
         if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
             return Some(event);
         }
-        let kind = match begins {
-            Begins::Never => RouteKind::PrimaryRead,
-            Begins::Own => RouteKind::Write,
-            Begins::Joins => RouteKind::Transaction,
-        };
-        self.answer_result(result, kind, answer)
+        self.answer_result(result, (task.route(plan), shards.len()), answer)
     }
 
     pub(super) fn answer_result(
         &mut self,
         result: Result<Done, Failed>,
-        kind: RouteKind,
+        (route, shards): (SpreadRoute, usize),
         answer: Answer,
     ) -> Option<Event> {
+        let route = (route.0, Some(route.1));
         match result {
             Ok(done) => {
-                self.metrics.query(kind, self.started.elapsed());
+                self.count_result();
+                self.account_spread(route, shards, (Some(&done.tag), done.written_bytes));
                 self.answer_done(&done.tag, answer);
                 None
             }
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
-                self.metrics.query(kind, self.started.elapsed());
+                self.count_result();
+                self.account_spread(route, shards, (None, 0));
                 self.answer_failure(&failure, answer);
                 None
             }
@@ -284,6 +292,7 @@ impl Session {
         task: &Task<'_>,
     ) -> Result<Done, Failed> {
         let (known, mut lifted) = (self.sharded(), self.lift(shards));
+        let began = std::time::Instant::now();
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))
@@ -299,6 +308,7 @@ impl Session {
         let watched = watched(&self.handle, &servers, running).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);
+        self.account_hosts(&mut lifted, began);
         if watched.result.is_err() {
             cancel(&servers);
             lifted.clear();

@@ -113,6 +113,14 @@ impl Session {
             Event::Acquire(host) => {
                 Box::pin(self.acquire(host)).await;
                 self.draining = false;
+                if let Some(error) = self.ended_waiting() {
+                    return Err(Unseated::Close(Some(error)));
+                }
+            }
+            Event::AwaitResume => {
+                if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
+                    return Err(Unseated::Close(error));
+                }
             }
             Event::AwaitServer => {
                 if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {

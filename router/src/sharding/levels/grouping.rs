@@ -47,7 +47,11 @@ impl Grouping {
                 }
                 Some(keys)
             }
-            Distinct::On(items) => Some(reader.keys_of(items.clone())),
+            Distinct::On(items) => {
+                // A name alone is a column of the answer first.
+                let of_source = items.iter().filter(|item| !reader.is_label((*item).clone()));
+                Some(reader.keys_of(of_source.cloned().collect()))
+            }
         };
         let all = 0..levels.references.all.len();
         grouping.widths = all
@@ -133,6 +137,18 @@ impl Reader<'_, '_> {
             }
         }
         keys
+    }
+
+    /// A name alone that the target list gives to a column of the answer.
+    fn is_label(&self, item: Span) -> bool {
+        let text = self.levels.text;
+        let inside = query::unwrapped(text, item);
+        let name = (inside.len() == 1).then(|| text.name(inside.start)).flatten();
+        let has = |name: &str| {
+            let is = |label: &Label| matches!(label, Label::Named(known) if **known == *name);
+            self.select.targets.iter().any(|target| is(&target.label))
+        };
+        name.is_some_and(|name| has(&name))
     }
 
     fn groups(&self, grouping: &mut Grouping) {

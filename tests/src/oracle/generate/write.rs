@@ -174,7 +174,8 @@ impl Generator<'_> {
         let relations = [relation];
         let key_type = table.columns[0].1;
         let fits = super::relations::comparable(relations[0].columns[0].1, key_type);
-        let key = match fits && self.dice.chance(85) {
+        let own_key = fits && self.dice.chance(85);
+        let key = match own_key {
             true => relations[0].column(0),
             false => {
                 let value = self.value(key_type);
@@ -195,7 +196,12 @@ impl Generator<'_> {
         let condition = self.key_condition(&relations[0]);
         let filter =
             if self.dice.chance(70) { format!(" where {condition}") } else { String::new() };
-        let tail = if self.dice.chance(10) { " on conflict do nothing" } else { "" };
+        // Which of several rows with one key is taken depends on their order.
+        let one_each = own_key && world.tables[from].key_is_unique;
+        let tail = match self.dice.chance(10) && one_each {
+            true => " on conflict do nothing",
+            false => "",
+        };
         let returning = self.returning(table, &table.name);
         let sql = format!(
             "insert into {} ({}) select {} from {text}{filter}{tail}{returning}",

@@ -1,7 +1,8 @@
 //! Random statements on random tables: three shards behind the proxy answer as one plain server,
 //! or refuse.
 //!
-//! `PGM_ORACLE_SEED` repeats a run, `PGM_ORACLE_STATEMENTS` sets its length,
+//! `PGM_ORACLE_SEED` repeats a run, `PGM_ORACLE_STATEMENTS` sets its length, `PGM_ORACLE_FIRST` is
+//! the first of its worlds (the others are left out),
 //! `PGM_ORACLE_REPLICAS=1` gives every shard a replica. `PGM_ORACLE_SELF=1` runs without the proxy
 //! against another plain server, which tests the generator itself.
 
@@ -24,6 +25,7 @@ fn random_statements_are_right_or_refused() {
     let statements = number("PGM_ORACLE_STATEMENTS").and_then(|count| u32::try_from(count).ok());
     let statements = statements.unwrap_or(STATEMENTS);
     let seed = number("PGM_ORACLE_SEED").unwrap_or_else(rand::random);
+    let first = number("PGM_ORACLE_FIRST").and_then(|world| u32::try_from(world).ok());
     let alone = std::env::var_os("PGM_ORACLE_SELF").is_some();
     println!("oracle: seed {seed} (repeat with PGM_ORACLE_SEED={seed}), {statements} statements");
     run(60 + u64::from(statements) * STATEMENT_MS / 1000, async {
@@ -37,7 +39,7 @@ fn random_statements_are_right_or_refused() {
             let front = if alone { shards.shard(0).address() } else { shards.address.clone() };
             (shards, front)
         };
-        let report = hunt::run(seed, statements, start).await;
+        let report = hunt::run(seed, first.unwrap_or(0), statements, start).await;
         println!("{}", report.text());
         let failed: u32 = report.kinds.values().map(|count| count.failed).sum();
         let share = (report.statements() - failed) * 100 / report.statements().max(1);
