@@ -1,8 +1,10 @@
 //! The console, asked by real clients.
 
+mod endings;
 mod exporter;
 mod logins;
 mod protocol;
+mod roles;
 mod tools;
 
 use pgmanifold_tests::client;
