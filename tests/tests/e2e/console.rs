@@ -1,5 +1,6 @@
 //! The console, asked by real clients.
 
+mod advice;
 mod logins;
 mod own;
 mod protocol;
