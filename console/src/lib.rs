@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod command;
 pub mod engine;
+pub mod legacy;
 pub mod schema;
 pub mod source;
 pub mod tables;

@@ -3,6 +3,7 @@
 
 mod accounting;
 mod client;
+mod console;
 mod error;
 mod goals;
 mod instructions;
@@ -83,9 +84,19 @@ fn run(options: &Options) -> Result<()> {
     };
     launcher.install(&binaries(options)?, &kinds)?;
     let mut problems = Problems::default();
+    if options.console {
+        let watch = problems.attempt(|| console::measure(&launcher, options.seconds));
+        let sections = vec![report::goals(&[console::judge(watch.as_ref())])];
+        let sections = sections.into_iter().chain(watch.as_ref().map(console::section)).collect();
+        return finish(options, &head, sections, &problems);
+    }
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
     let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
+    let watch = match ours {
+        true => problems.attempt(|| console::measure(&launcher, options.seconds)),
+        false => None,
+    };
     drop(servers);
     let on_shards = match ours {
         true => measure_shards(options, &account, &scratch, &mut problems)?,
@@ -112,6 +123,7 @@ fn run(options: &Options) -> Result<()> {
     let mut verdicts = goals::judge(&figures);
     if ours {
         verdicts.extend(shards::judge(&on_shards));
+        verdicts.push(console::judge(watch.as_ref()));
     }
     let mut sections = vec![
         report::goals(&verdicts),
@@ -121,6 +133,7 @@ fn run(options: &Options) -> Result<()> {
         report::instructions(&figures),
     ];
     sections.extend(shards::sections(&on_shards));
+    sections.extend(watch.as_ref().map(console::section));
     finish(options, &head, sections, &problems)
 }
 
