@@ -1,7 +1,10 @@
 //! The console, asked by real clients.
 
+mod exporter;
 mod logins;
+mod own;
 mod protocol;
+mod tools;
 
 use pgmanifold_tests::client;
 use pgmanifold_tests::config::CONSOLE_ADMIN;
