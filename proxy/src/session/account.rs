@@ -118,6 +118,9 @@ impl Session {
         match (placed.kind, plan.effect) {
             (_, Effect::Transaction) => (RouteKind::Transaction, None),
             (RouteKind::Transaction, _) => (RouteKind::Transaction, Some("inside a transaction")),
+            (_, Effect::Read) if self.pins.any() && placed.kind != RouteKind::ReplicaRead => {
+                (RouteKind::PrimaryRead, Some("the session keeps its server"))
+            }
             (RouteKind::Write, Effect::Read) => {
                 (RouteKind::PrimaryRead, Some("goes with what was sent before it"))
             }
@@ -227,6 +230,19 @@ impl Session {
             self.account_for(&running, total, 1);
         }
         self.account.uncharged = Duration::ZERO;
+    }
+
+    /// A ReadyForQuery that the client does not see came at `now`. It may end a part of a batch
+    /// that goes on elsewhere; a statement that has failed in it has no other end.
+    pub(super) fn account_hidden_ready(&mut self, now: Instant) {
+        let Some(lease) = &mut self.lease else { return };
+        // After the start-up values are set again, the client is answered.
+        if matches!(lease.expect.front(), Some(Expect::Hidden(Hidden::Restore))) {
+            return;
+        }
+        let Some(running) = lease.owed.answered.take() else { return };
+        let since = self.account.since.replace(now).unwrap_or(self.started);
+        self.account_for(&running, now.saturating_duration_since(since), 1);
     }
 
     /// The server is gone with what it owed; nothing is counted of a request that is `repeated`.
