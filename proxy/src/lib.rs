@@ -15,6 +15,7 @@ pub mod http;
 pub mod metrics;
 pub mod notify;
 pub mod pool;
+pub mod routing;
 pub mod server;
 pub mod session;
 pub mod shard_map;

@@ -10,6 +10,7 @@ mod set;
 
 pub use set::changeable;
 
+use super::explain::explain_route;
 use crate::pool::Lever;
 use crate::server::Shared;
 use crate::wire::error::SqlError;
@@ -22,6 +23,9 @@ use std::sync::Arc;
 /// # Errors
 /// What PgBouncer refuses, is refused; nothing has changed then.
 pub async fn execute(shared: &Arc<Shared>, command: &Command) -> Result<Answer, SqlError> {
+    if let Command::ExplainRoute { sql, database, user } = command {
+        return explain_route(shared, sql, database.as_deref(), user.as_deref());
+    }
     let tag = command.tag();
     match command {
         Command::Pause(None) => databases::pause_all(shared).await,

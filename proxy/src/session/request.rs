@@ -8,6 +8,7 @@ use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
+use crate::routing;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
@@ -301,32 +302,9 @@ impl Session {
 
     /// What must not run at all, whatever server it would run on.
     pub(super) fn refusal(&self, plan: &Plan, in_batch: bool) -> Option<SqlError> {
-        if let Some(problem) = &plan.hint_error {
-            return Some(
-                SqlError::error("22023", format!("invalid pgm hint: {problem}"))
-                    .hint("See docs/routing.md for the hints and their values."),
-            );
-        }
-        if plan.misplaced_local {
-            return Some(
-                SqlError::error("0A000", "pgm settings cannot be mixed with other statements")
-                    .hint("Send SET, RESET or SHOW pgm.* as a query of its own."),
-            );
-        }
-        if self.shards.is_none() && (plan.hints.shard.is_some() || plan.hints.key.is_some()) {
-            return Some(
-                SqlError::error("22023", "the database has no shards")
-                    .hint("Leave out the hints shard and key."),
-            );
-        }
         let mode = self.pools.database.pool_mode;
-        let spans = plan.has_transaction_control || plan.transaction.is_some();
-        if mode == PoolMode::Statement && (spans || plan.session.pin.is_some()) {
-            return Some(
-                SqlError::error("0A000", "not possible with statement pooling")
-                    .detail("Transactions and session state need more than one statement.")
-                    .hint("Use a database with pool_mode = \"transaction\"."),
-            );
+        if let Some(error) = routing::refusal(plan, self.shards.is_some(), mode) {
+            return Some(error);
         }
         if self.listening.is_some()
             && let Some(error) = self.refused_while_listening(plan)

@@ -3,6 +3,7 @@
 
 mod accounting;
 mod client;
+mod console;
 mod digests;
 mod error;
 mod goals;
@@ -85,6 +86,12 @@ fn run(options: &Options) -> Result<()> {
     };
     launcher.install(&binaries(options)?, &kinds)?;
     let mut problems = Problems::default();
+    if options.console {
+        let watch = problems.attempt(|| console::measure(&launcher, options.seconds));
+        let sections = vec![report::goals(&[console::judge(watch.as_ref())])];
+        let sections = sections.into_iter().chain(watch.as_ref().map(console::section)).collect();
+        return finish(options, &head, sections, &problems);
+    }
     if options.digests {
         let costs = digests::measure(&launcher, &mut problems);
         let goals = report::goals(&[digests::judge(&costs)]);
@@ -97,6 +104,10 @@ fn run(options: &Options) -> Result<()> {
         false => digests::measure(&launcher, &mut problems),
     };
     let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
+    let watch = match ours {
+        true => problems.attempt(|| console::measure(&launcher, options.seconds)),
+        false => None,
+    };
     drop(servers);
     let on_shards = match ours {
         true => measure_shards(options, &account, &scratch, &mut problems)?,
@@ -124,6 +135,7 @@ fn run(options: &Options) -> Result<()> {
     if ours {
         verdicts.push(digests::judge(&costs));
         verdicts.extend(shards::judge(&on_shards));
+        verdicts.push(console::judge(watch.as_ref()));
     }
     let mut sections = vec![
         report::goals(&verdicts),
@@ -134,6 +146,7 @@ fn run(options: &Options) -> Result<()> {
         digests::section(&costs),
     ];
     sections.extend(shards::sections(&on_shards));
+    sections.extend(watch.as_ref().map(console::section));
     finish(options, &head, sections, &problems)
 }
 

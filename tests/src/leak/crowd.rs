@@ -1,7 +1,7 @@
 //! Owns the clients of a comparison: who does the next step, who may tie itself to a server, and
 //! the report. Everything random comes from one seed.
 
-use super::member::{Member, Outcome, Place};
+use super::member::{FAILED, Member, Outcome, Place};
 use super::operations::{self, Holds, Situation};
 use super::request::Request;
 use rand::rngs::StdRng;
@@ -210,7 +210,11 @@ impl Client<'_> {
         self.member.roll_back().await;
         let situation = Situation { in_transaction: false, ..self.situation() };
         let requests = operations::cleanup(&mut self.random, situation);
+        let before = self.member.log.len();
         self.play("cleanup", &requests).await;
+        // A role may not drop what another one has made: the session stays tied.
+        let done = self.member.log.get(before..).unwrap_or_default();
+        self.must_reconnect |= done.iter().any(|step| step.contains(FAILED));
         if std::mem::take(&mut self.must_reconnect) {
             let startup = operations::plain_startup(self.number);
             self.play("reconnect", &[Request::Reconnect(startup)]).await;

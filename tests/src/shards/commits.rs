@@ -13,8 +13,7 @@ use pgmanifold::config::model::{Address, Config, TwoPhaseTimes};
 use pgmanifold::demo::postgres::{LaunchError, Postgres};
 use pgmanifold::execute::Participant;
 use pgmanifold::pool::budget::{BudgetKind, Budgets};
-use pgmanifold::pool::lever::{Claim, Levers};
-use pgmanifold::pool::{Lease, Pool};
+use pgmanifold::pool::{Claim, Lease, Levers, Pool};
 use pgmanifold::two_phase::{CommitError, Committed, Place, Scope, TwoPhase};
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::Arc;
@@ -69,9 +68,9 @@ impl Commits {
                 [BudgetKind::Database, BudgetKind::User].map(|kind| budgets.get(kind, "", "", 99));
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
-            let (lever, budgets) = (levers.of(&of.name), [database, user]);
+            let (of, who, lever) = (Arc::clone(of), Arc::clone(who), levers.of(""));
             let traffic = Box::new([Arc::default()]);
-            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, budgets, lever, traffic)
+            Pool::new(of, who, cluster, 0, means, [database, user], lever, traffic)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));

@@ -10,6 +10,7 @@ use crate::sharding::SortKey;
 use crate::sharding::levels::Levels;
 use crate::sharding::named::Refused;
 use crate::sharding::query::{self, Label, OrderItem, Query, Select, Span, Target};
+use std::borrow::Cow;
 
 /// An ORDER BY that was read.
 #[derive(Debug, Default)]
@@ -157,10 +158,11 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
         if is_it {
             let same =
                 |known: &&Target| source(text, known.at.clone()) == source(text, target.at.clone());
-            let is_column = |target: &Target| matches!(target.label, Label::Column(_));
             if let Some(known) = found.filter(|known| !same(known)) {
-                if is_column(known) && is_column(target) {
-                    // `k` and `t.k` may be the same column.
+                let columns = (column(text, known), column(text, target));
+                let differ = matches!(&columns, (Some(one), Some(other)) if one != other);
+                if !differ {
+                    // `k` and `t.k` may be the same column, and `k + 1` the same as `t.k + 1`.
                     let why = format!("ORDER BY {name} means several columns of the answer.");
                     return Err(refused("order-by-name", &why, "Give the column's number."));
                 }
@@ -173,6 +175,15 @@ fn labelled<'s>(text: &Text<'_>, select: &'s Select, name: &str) -> Refused<Opti
         }
     }
     Ok(found)
+}
+
+/// The name of the column that the item is, when it is nothing else.
+fn column<'t>(text: &'t Text<'_>, target: &Target) -> Option<Cow<'t, str>> {
+    let at = target.at.clone();
+    let mut dots = at.clone().skip(1).step_by(2);
+    let is_path = at.len() % 2 == 1 && dots.all(|dot| text.is_kind(dot, TokenKind::Dot));
+    let mut names = at.step_by(2).map(|part| text.name(part));
+    if is_path && names.clone().all(|name| name.is_some()) { names.next_back()? } else { None }
 }
 
 /// The column that `*` gives the answer under this name, when it is one. Among the columns of all
