@@ -26,6 +26,9 @@ const PORTALS_MAX: usize = 1_000;
 /// Longest text of a statement in a log line.
 const LOGGED_BYTES_MAX: usize = 1_024;
 
+/// Plans by portal.
+type Portals = HashMap<Box<[u8]>, Arc<Plan>>;
+
 /// What the session knows of the statements under way, beside what it has sent.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -34,7 +37,7 @@ pub(super) struct Account {
     /// What the unnamed portal was made of.
     unnamed: Option<Arc<Plan>>,
     /// What portals with names were made of.
-    portals: Option<Box<HashMap<Box<[u8]>, Arc<Plan>>>>,
+    portals: Option<Box<Portals>>,
     /// The text at hand, when that is to be logged.
     text: Option<Box<[u8]>>,
     /// When the statement before the next one of this request was answered.
