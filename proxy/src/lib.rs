@@ -13,6 +13,7 @@ pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod notify;
+pub mod otlp;
 pub mod pool;
 pub mod server;
 pub mod session;

@@ -7,6 +7,7 @@
 pub mod cases;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod config;
 pub mod driver;
 pub mod fixture;

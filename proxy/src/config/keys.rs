@@ -11,6 +11,7 @@ mod sections;
 mod sharding;
 mod state;
 mod stats;
+mod traces;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};
@@ -18,6 +19,7 @@ pub use catalog::CATALOG;
 pub use console::CONSOLE;
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 pub use sharding::{DISTRIBUTION, TABLE};
+pub use traces::TRACING;
 
 /// A section of the file.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub enum Kind {
     Literals,
     /// Text that must not be shown.
     Secret,
+    /// A number from 0 to 1, kept as text.
+    Ratio,
 }
 
 /// What holds when a key is absent.

@@ -25,6 +25,7 @@ mod secrets;
 mod servers;
 mod sharding;
 mod shown;
+mod traces;
 
 pub use errors::{ConfigErrors, Problem, Severity};
 pub use model::Config;

@@ -4,10 +4,12 @@
 mod access;
 mod console;
 mod sharding;
+mod traces;
 
 pub use access::*;
 pub use console::*;
 pub use sharding::*;
+pub use traces::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
@@ -43,6 +45,8 @@ pub struct Config {
     pub settings: Vec<super::Setting>,
     /// `[console]`
     pub console: Console,
+    /// `[tracing]`
+    pub tracing: Option<Tracing>,
 }
 
 /// Process-wide settings.

@@ -29,6 +29,13 @@ pub enum RouteKind {
     Refused,
 }
 
+impl RouteKind {
+    /// The kind as a label says it.
+    pub fn word(self) -> &'static str {
+        ROUTES[self as usize]
+    }
+}
+
 const ROUTES: [&str; 7] =
     ["replica_read", "primary_read", "pinned_read", "write", "transaction", "local", "refused"];
 

@@ -24,6 +24,7 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
             let tasks = handle.metrics().num_alive_tasks();
             samples.gauge(&table::TASKS, &[name], tasks as f64);
         }
+        shared.tracer.collect(samples);
         let state = shared.state();
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);

@@ -35,6 +35,7 @@ impl Session {
 
     /// Several shards have answered a request.
     pub(super) fn count_result(&mut self, kind: RouteKind) {
+        self.span_routed(kind);
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
         self.metrics.query(kind, elapsed);
@@ -46,6 +47,7 @@ impl Session {
 
     /// Several shards have ended a transaction; `took_part` when any had begun it.
     pub(super) fn count_end(&mut self, took_part: bool) {
+        self.span_routed(RouteKind::Transaction);
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
         self.metrics.query(RouteKind::Transaction, elapsed);
@@ -59,6 +61,7 @@ impl Session {
     /// The request has waited for a server, and goes on.
     pub(super) fn count_wait(&mut self, time: Duration) {
         self.waited += time;
+        self.span_waited(time);
         self.metrics.traffic.waited(time);
     }
 

@@ -60,6 +60,7 @@ impl Session {
                     outgoing.from = start;
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
+                    self.span_refused(sqlstate);
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),

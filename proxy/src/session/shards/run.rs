@@ -16,7 +16,7 @@ use pgmanifold_router::plan::Plan;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for the catalog to be read again after DDL on several shards.
 const FACTS_WAIT: Duration = Duration::from_secs(20);
@@ -192,10 +192,15 @@ impl Session {
             (false, false) => Begins::Never,
         };
         let result = match self.run_on(task, plan, shards, begins).await {
-            Ok(done) if begins == Begins::Own => match self.commit_all(shards).await {
-                Ok(()) => Ok(done),
-                Err(error) => Err(Failed::Answer(Failure::new(error))),
-            },
+            Ok(done) if begins == Begins::Own => {
+                let began = Instant::now();
+                let committed = self.commit_all(shards).await;
+                self.span_step("commit", began);
+                match committed {
+                    Ok(()) => Ok(done),
+                    Err(error) => Err(Failed::Answer(Failure::new(error))),
+                }
+            }
             result => result,
         };
         if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
@@ -285,9 +290,14 @@ impl Session {
     ) -> Result<Done, Failed> {
         let (known, mut lifted) = (self.sharded(), self.lift(shards));
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
+        let began = self.is_traced().then(Instant::now);
+        let mut ends: Vec<Instant> = began.iter().cycle().take(lifted.len()).copied().collect();
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))
         });
+        for (part, end) in parts.iter_mut().zip(&mut ends) {
+            part.answered = Some(end);
+        }
         let mut client = ClientSide {
             stream: &mut self.client,
             input: &mut self.input,
@@ -299,6 +309,12 @@ impl Session {
         let watched = watched(&self.handle, &servers, running).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);
+        if let (Some(began), Some(known)) = (began, &known) {
+            let parts = lifted.iter().zip(&ends).map(|((shard, lease), end)| {
+                (known.shard_name(*shard).into(), Arc::clone(&lease.info.host), *end)
+            });
+            self.span_shards(began, parts);
+        }
         if watched.result.is_err() {
             cancel(&servers);
             lifted.clear();
@@ -380,6 +396,7 @@ impl Session {
     /// The error, and what follows it.
     pub(super) fn answer_failure(&mut self, failure: &Failure, answer: Answer) {
         self.metrics.error(&failure.error.sqlstate, Origin::Proxy);
+        self.span_fails(&failure.error.sqlstate);
         failure.encode(&mut self.output);
         if answer == Answer::Execute {
             self.skip_to_sync = true;
@@ -411,6 +428,7 @@ pub(super) fn participants<'a>(
         name: name(*shard),
         server: lease,
         lost: false,
+        answered: None,
     };
     lifted.iter_mut().map(part).collect()
 }
