@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for spans.
 const SPANS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Without spans for so long, those of the requests before have come.
+const QUIET_TIME: Duration = Duration::from_millis(500);
 
 /// What it has got.
 #[derive(Debug, Default)]
@@ -100,6 +102,19 @@ impl Collector {
             }
             assert!(began.elapsed() < SPANS_TIMEOUT, "no spans of {id}: {:?}", self.spans());
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Forgets the spans so far, when no more have come for a moment.
+    pub async fn forget(&self) {
+        loop {
+            let before = self.spans().len();
+            tokio::time::sleep(QUIET_TIME).await;
+            let mut got = self.got();
+            if got.spans.len() == before {
+                got.spans.clear();
+                return;
+            }
         }
     }
 

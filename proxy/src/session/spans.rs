@@ -192,8 +192,8 @@ impl Session {
     }
 
     /// Something else was done for the request, until now.
-    pub(super) fn span_step(&mut self, name: &'static str, from: Instant) {
-        if let Some(open) = self.last_span() {
+    pub(super) fn span_step(&mut self, name: &'static str, from: Option<Instant>) {
+        if let (Some(open), Some(from)) = (self.last_span(), from) {
             open.add(Child { name: Some(name), from, to: Instant::now(), server: None });
         }
     }

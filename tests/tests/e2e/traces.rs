@@ -142,7 +142,7 @@ fn every_request_is_one_span_however_it_is_answered() {
         let collector = Collector::start();
         let fixture = traced("trace_ratio", &collector, "sample_ratio = 1").await;
         let mut raw = fixture.raw().await;
-        requests(&collector, 0).await;
+        collector.forget().await;
         let one = |sql: &str| {
             [raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0), raw::sync()].concat()
         };
@@ -224,11 +224,8 @@ fn each_shard_is_a_child() {
         let shards = Shards::start(options, |config| config.section(&section)).await;
         let client = shards.client().await;
         let (named, trace) = comment(7, true);
-        exec(
-            &client,
-            &format!("insert into n select g from generate_series(1, 9) g {}", comment(8, false).0),
-        )
-        .await;
+        shards.fill("n", "select g::bigint as id from generate_series(1, 9) g");
+        exec(&client, &format!("select count(*) from n {}", comment(8, false).0)).await;
         assert!(!value(&client, &format!("select count(*) from n {named}")).await.is_empty());
         let spans = collector.trace(&trace).await;
         let (start, end) = spans[0].times();
@@ -261,10 +258,13 @@ fn each_shard_is_a_child() {
         let spans = collector.trace(&trace).await;
         assert_eq!(spans.len(), 2, "{spans:#?}");
         assert_eq!(spans[1].attribute("pgmanifold.shard"), spans[0].attribute("pgmanifold.shards"));
-        // A write on several shards is committed.
+        // What is written on several shards is committed on each of them.
         let (named, trace) = comment(10, true);
-        exec(&client, &format!("update n set id = id where id > 0 {named}")).await;
-        let _ = trace;
+        exec(&client, &format!("delete from n where id > 2 {named}")).await;
+        let spans = collector.trace(&trace).await;
+        assert_eq!(spans[0].attribute("pgmanifold.route"), "write");
+        let names: Vec<&str> = spans.iter().map(|span| span.text("name")).collect();
+        assert_eq!(names, ["DELETE", "DELETE", "DELETE", "DELETE", "commit"]);
         shards.remove();
     });
 }
@@ -279,6 +279,7 @@ fn a_collector_that_fails_is_nobodys_problem() {
         let fixture = traced("trace_down", &collector, "sample_ratio = 1\ntimeout_ms = 500").await;
         let client = fixture.client().await;
         let spans = |result: &str| fixture.metric_sum("pgmanifold_trace_spans_total", result);
+        collector.forget().await;
         exec(&client, "select 1").await;
         requests(&collector, 1).await;
         assert!(spans("exported") >= 2.0);

@@ -193,7 +193,7 @@ impl Session {
         };
         let result = match self.run_on(task, plan, shards, begins).await {
             Ok(done) if begins == Begins::Own => {
-                let began = Instant::now();
+                let began = self.is_traced().then(Instant::now);
                 let committed = self.commit_all(shards).await;
                 self.span_step("commit", began);
                 match committed {
