@@ -3,7 +3,7 @@
 use super::parameters::Parameters;
 use super::registry::{Newcomer, Registered};
 use crate::config::model::CONSOLE_DATABASES;
-use crate::frontend::startup::Login;
+use crate::frontend::startup::{Login, Peer};
 use crate::metrics::LoginFailure;
 use crate::server::Shared;
 use crate::wire::error::SqlError;
@@ -23,7 +23,7 @@ pub(crate) fn is_console(database: &str) -> bool {
 /// # Errors
 /// Why not, for the metrics and for the client.
 pub(super) fn admit(
-    login: &mut Login,
+    login: &Login,
     shared: &Arc<Shared>,
 ) -> Result<(Registered, Parameters), (LoginFailure, SqlError)> {
     let config = Arc::clone(&shared.state().config);
@@ -35,10 +35,15 @@ pub(super) fn admit(
         return Err((LoginFailure::Authentication, error));
     };
     let parameters = Parameters::new(user, role == Role::Admin, &login.params);
+    let mut link = Link::of(&login.stream);
+    link.peer = match login.peer {
+        Peer::Tcp(address) => Some(address),
+        Peer::Unix => None,
+    };
     let newcomer = Newcomer {
         user: Arc::clone(&login.user),
         database: login.database.clone(),
-        link: Link::of(&login.stream).from(login.peer),
+        link,
         protocol: login.protocol,
     };
     let limit = config.console.max_clients;

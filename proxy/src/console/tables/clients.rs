@@ -30,7 +30,7 @@ const BUFFERS: usize = 7;
 pub(super) struct Look {
     /// The clients, by number.
     pub(super) clients: Vec<ClientRow>,
-    /// Those of the console.
+    /// Connections to the console.
     pub(super) consoles: Vec<Arc<ConsoleHandle>>,
     /// The servers that have logged in.
     pub(super) servers: Vec<ServerRow>,
@@ -74,8 +74,8 @@ impl Look {
             count: pool.numbers().connecting,
         });
         let opening = opening.filter(|opening| opening.count > 0).collect();
-        let (clients, consoles) = (shared.clients.list(), shared.consoles.list());
-        Self { clients, consoles, servers, opening }
+        let consoles = shared.consoles.list();
+        Self { clients: shared.clients.list(), consoles, servers, opening }
     }
 
     fn clients(&self, prefix: &str) -> Vec<Row> {
@@ -83,8 +83,8 @@ impl Look {
         let lent = self.servers.iter().filter(|server| server.client != 0);
         let lent: HashMap<u32, u64> = lent.map(|server| (server.client, server.info.id)).collect();
         let row = |client: &ClientRow| client_row(client, &lent, prefix);
-        let clients = self.clients.iter().map(row);
-        clients.chain(self.consoles.iter().map(|console| console_row(console, prefix))).collect()
+        let consoles = self.consoles.iter().map(|console| console_row(console, prefix));
+        self.clients.iter().map(row).chain(consoles).collect()
     }
 
     fn servers(&self, prefix: &str) -> Vec<Row> {
@@ -153,24 +153,23 @@ fn client_row(client: &ClientRow, lent: &HashMap<u32, u64>, prefix: &str) -> Row
     .into_row()
 }
 
-/// A client of the console, which never has a server.
+/// As PgBouncer shows those who ask it.
 fn console_row(console: &ConsoleHandle, prefix: &str) -> Row {
-    let state = if console.is_busy() { ClientWord::Active } else { ClientWord::Idle };
     Connection {
         kind: "C",
         user: &console.user.name,
         database: CONSOLE,
-        state: format!("{prefix}{}", state.word()),
+        state: format!("{prefix}{}", ClientWord::Active.word()),
         link: &console.link,
         connected_at: console.since,
-        requested: time::utc(console.since),
+        requested: time::utc(console.requested_at()),
         wait_us: 0,
         close_needed: false,
         ptr: client_ptr(console.id),
         other: String::new(),
         pid: console.link.peer_pid,
         application_name: &console.application_name(),
-        prepared: 0,
+        prepared: u32::try_from(console.prepared()).unwrap_or(u32::MAX),
         id: i64::from(console.id.cast_signed()),
     }
     .into_row()

@@ -67,8 +67,8 @@ fn look(shared: &Arc<Shared>) -> (Look, BTreeMap<(String, String), Pool>) {
     for known in state.all_pools() {
         pools.entry((known.database.name.clone(), known.user.name.clone())).or_default();
     }
-    let own = pools.entry((CONSOLE.to_owned(), CONSOLE.to_owned())).or_default();
-    own.clients_active = look.consoles.len();
+    let console = pools.entry((CONSOLE.to_owned(), CONSOLE.to_owned())).or_default();
+    console.clients_active += look.consoles.len();
     for client in &look.clients {
         let sight = &client.handle.sight;
         let known = state.config.databases.iter().find(|known| *known.name == *sight.database);
