@@ -89,7 +89,8 @@ fn numbers_are_those_of_the_metrics_and_follow_by_themselves() {
 async fn pauses(browser: &mut Browser) {
     let hide = |hidden: bool| {
         format!(
-            "Object.defineProperty(document, 'hidden', {{configurable: true, get: () => {hidden}}});\
+            "Object.defineProperty(document, 'hidden',\
+             {{configurable: true, get: () => {hidden}}});\
              document.dispatchEvent(new Event('visibilitychange'))"
         )
     };

@@ -149,7 +149,7 @@ impl Frame {
 
 /// What is read instead of seen.
 fn summary(plot: &Plot<'_>) -> String {
-    let mut text = format!("{}, the last {:.0} minutes.", plot.title, plot.window_s / 60.0);
+    let mut text = format!("{}, the last {} minutes.", plot.title, plot.window_s / 60.0);
     for curve in &plot.curves {
         let Some((_, now)) = curve.points.last() else { continue };
         let most = curve.points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
@@ -224,8 +224,8 @@ pub(super) fn spark(
     let most = points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     html! {
         @if points.is_empty() { "–" } @else {
-            svg.spark viewBox={ "0 0 " (WIDTH) " " (SPARK_HEIGHT) } preserveAspectRatio="none" role="img"
-                aria-label={ (what) ", the last hour: at most " (write(most)) } {
+            svg.spark viewBox={ "0 0 " (WIDTH) " " (SPARK_HEIGHT) } preserveAspectRatio="none"
+                role="img" aria-label={ (what) ", the last hour: at most " (write(most)) } {
                 path.c0 d=(frame.path(points)) {}
             }
         }
