@@ -84,6 +84,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) servers: &'a Servers,
     /// Worker threads of pgmanifold.
     pub(crate) workers: usize,
+    /// More lines of `[general]` for pgmanifold.
+    pub(crate) general: &'a str,
 }
 
 /// A target that takes connections.
@@ -205,12 +207,12 @@ impl Launcher<'_> {
     }
 
     fn pgmanifold_toml(&self, port: u16) -> String {
-        let workers = self.workers;
+        let (workers, general) = (self.workers, self.general);
         let hosts: Vec<String> =
             self.servers.ports().iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
         let hosts = hosts.join(", ");
         format!(
-            "[general]\nworkers = {workers}\nlog_level = \"warn\"\n\
+            "[general]\nworkers = {workers}\nlog_level = \"warn\"\n{general}\
              [[listener]]\naddress = \"127.0.0.1:{port}\"\nauth = \"trust\"\n\
              [[user]]\nname = \"{USER}\"\n\
              [[shard]]\nname = \"main\"\nhosts = [{hosts}]\ntls_mode = \"disable\"\n\

@@ -1,9 +1,12 @@
 //! The console, asked by real clients.
 
+mod endings;
 mod exporter;
+mod advice;
 mod logins;
 mod own;
 mod protocol;
+mod roles;
 mod tools;
 
 use pgmanifold_tests::client;
