@@ -143,6 +143,8 @@ fn it_is_whole_without_scripts_and_fits_every_screen() {
             assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{wide} > {width}");
             picture(&mut browser, &format!("{scheme}-{width}")).await;
         }
+        let wider = "document.body.style.width = '900px'; document.documentElement.scrollWidth";
+        assert!(browser.eval(wider).await.as_u64() > Some(768), "an overflow would be seen");
         let text = browser.eval("document.body.innerText").await;
         let text = text.as_str().expect("text");
         for server in fixture.cluster.servers() {
