@@ -1,6 +1,6 @@
-//! Owns what is remembered of the last hour: traffic, errors, latencies, waits, clients and lag, by
-//! database and by host, as samples of the one registry at a fixed interval. Its memory has a bound.
-//! It counts nothing itself and decides nothing.
+//! Owns what is remembered of the last hour: traffic, errors, latencies, waits, clients and lag,
+//! by database and by host, as samples of the one registry at a fixed interval. Its memory has a
+//! bound. It counts nothing itself and decides nothing.
 
 mod before;
 mod point;

@@ -157,7 +157,7 @@ impl Page {
                     (verdict::draw(view, troubles))
                 }
                 (part("now", "Now", signals::tiles(view)))
-                (part("hour", "The last hour", signals::plots(view)))
+                (part("time", "Over time", signals::plots(view)))
                 (part("hosts", "Hosts", topology::hosts(view)))
                 (part("statements", "Where the time is", statements::draw(view)))
                 (part("databases", "By database", signals::databases(view)))

@@ -89,7 +89,8 @@ fn numbers_are_those_of_the_metrics_and_follow_by_themselves() {
 async fn pauses(browser: &mut Browser) {
     let hide = |hidden: bool| {
         format!(
-            "Object.defineProperty(document, 'hidden', {{configurable: true, get: () => {hidden}}});\
+            "Object.defineProperty(document, 'hidden',\
+             {{configurable: true, get: () => {hidden}}});\
              document.dispatchEvent(new Event('visibilitychange'))"
         )
     };
@@ -142,6 +143,8 @@ fn it_is_whole_without_scripts_and_fits_every_screen() {
             assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{wide} > {width}");
             picture(&mut browser, &format!("{scheme}-{width}")).await;
         }
+        let wider = "document.body.style.width = '900px'; document.documentElement.scrollWidth";
+        assert!(browser.eval(wider).await.as_u64() > Some(768), "an overflow would be seen");
         let text = browser.eval("document.body.innerText").await;
         let text = text.as_str().expect("text");
         for server in fixture.cluster.servers() {

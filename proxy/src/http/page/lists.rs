@@ -59,7 +59,9 @@ pub(super) fn pools(view: &View) -> Markup {
             html! { (line.text("pool_mode")) },
             count("cl_active"),
             count("cl_waiting"),
-            html! { @if wait_us > 0.0 { (exact(wait_us, &number::micros(wait_us))) } @else { "–" } },
+            html! {
+                @if wait_us > 0.0 { (exact(wait_us, &number::micros(wait_us))) } @else { "–" }
+            },
             count("sv_active"),
             count("sv_idle"),
             count("sv_login"),
@@ -95,12 +97,18 @@ pub(super) fn moves(view: &View) -> Markup {
     let row = |line: Line<'_>| {
         let (distribution, range) = (line.text("distribution"), line.text("range"));
         vec![
-            html! { (line.count("id")) small { (line.text("database")) " · " (distribution) " " (range) } },
+            html! {
+                (line.count("id"))
+                small { (line.text("database")) " · " (distribution) " " (range) }
+            },
             html! { (line.text("from_shard")) " → " (line.text("to_shard")) },
             html! { (line.text("state")) },
             bar(line.count("done_percent"), 100.0),
             exact(line.count("rows_per_s"), &number::rate(line.count("rows_per_s"))),
-            html! { @if let Some(left_s) = line.number("left_s") { (number::age(left_s)) } @else { "–" } },
+            html! {
+                @if let Some(left_s) = line.number("left_s") { (number::age(left_s)) }
+                @else { "–" }
+            },
             html! { (number::bytes(line.count("lag_bytes"))) },
             html! { (line.text("last_error")) },
         ]

@@ -17,7 +17,7 @@ const DECADES_MAX: f64 = 6.0;
 const GAP_INTERVALS: f64 = 2.5;
 
 /// Shorter times that plots may show.
-const WINDOWS_S: [f64; 2] = [300.0, 1200.0];
+const WINDOWS_S: [f64; 2] = [240.0, 1200.0];
 
 /// How values become heights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -149,7 +149,7 @@ impl Frame {
 
 /// What is read instead of seen.
 fn summary(plot: &Plot<'_>) -> String {
-    let mut text = format!("{}, the last {:.0} minutes.", plot.title, plot.window_s / 60.0);
+    let mut text = format!("{}, the last {} minutes.", plot.title, plot.window_s / 60.0);
     for curve in &plot.curves {
         let Some((_, now)) = curve.points.last() else { continue };
         let most = curve.points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
@@ -224,8 +224,8 @@ pub(super) fn spark(
     let most = points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     html! {
         @if points.is_empty() { "–" } @else {
-            svg.spark viewBox={ "0 0 " (WIDTH) " " (SPARK_HEIGHT) } preserveAspectRatio="none" role="img"
-                aria-label={ (what) ", the last hour: at most " (write(most)) } {
+            svg.spark viewBox={ "0 0 " (WIDTH) " " (SPARK_HEIGHT) } preserveAspectRatio="none"
+                role="img" aria-label={ (what) " over time: at most " (write(most)) } {
                 path.c0 d=(frame.path(points)) {}
             }
         }
@@ -288,7 +288,7 @@ mod tests {
             let (took, databases, hosts) = (SAMPLE_INTERVAL, Box::default(), Box::default());
             std::sync::Arc::new(Sample { at, took, databases, hosts })
         };
-        for (ago_s, window_s) in [(10, 300.0), (299, 300.0), (301, 1200.0), (1300, 3600.0)] {
+        for (ago_s, window_s) in [(10, 240.0), (239, 240.0), (241, 1200.0), (1300, 3600.0)] {
             let recent = Recent { samples: vec![sample(ago_s), sample(0)], ..Recent::default() };
             assert_eq!(super::window_s(&recent, now), window_s);
         }

@@ -1,5 +1,5 @@
-//! Owns the four signals on the page: traffic, errors, latency and waiting; now, over the last hour,
-//! and by database.
+//! Owns the four signals on the page: traffic, errors, latency and waiting; now, over the last
+//! hour, and by database.
 
 use super::number::{self, exact};
 use super::plot::{Curve, Plot, Scale, points, spark, window_s};

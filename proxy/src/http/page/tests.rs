@@ -325,7 +325,10 @@ fn a_full_hour_is_drawn_and_stays_small() {
     made.host("[2001:db8:1234:5678::10]:5432", "replica", "banned");
     made_statements(&mut made);
     made_lists(&mut made);
-    let rendered = page(made, Ready::default(), made_hour()).rendered();
+    let page = page(made, Ready::default(), made_hour());
+    let began = Instant::now();
+    let rendered = page.rendered();
+    println!("{} bytes of page in {:?}", rendered.live.len(), began.elapsed());
     if let Some(file) = std::env::var_os("PAGE_SAMPLE") {
         std::fs::write(file, &rendered.document).unwrap();
     }

@@ -84,7 +84,9 @@ fn host(view: &View, line: Line<'_>) -> Vec<Markup> {
         html! { span.role.(class(line.text("role"))) { (line.text("role")) } },
         state(line),
         lag(line),
-        html! { @if let Some((rate, _)) = last { (exact(rate, &number::rate(rate))) } @else { "–" } },
+        html! {
+            @if let Some((rate, _)) = last { (exact(rate, &number::rate(rate))) } @else { "–" }
+        },
         latency_of(last.and_then(|(_, latency)| latency), |latency| latency.p95_us),
         html! {
             (exact(active, &number::count(active)))
@@ -144,5 +146,6 @@ pub(super) fn mark(good: bool, word: &str) -> Markup {
 
 fn rest(count: usize, what: &str) -> Markup {
     let rest = count.saturating_sub(HOSTS_SHOWN_MAX);
-    html! { @if rest > 0 { p.hint { "and " (rest) " more " (what) ": SHOW " (what.to_uppercase()) } } }
+    let command = format!("SHOW {}", what.to_uppercase());
+    html! { @if rest > 0 { p.hint { "and " (rest) " more " (what) ": " code { (command) } } } }
 }
