@@ -142,7 +142,9 @@ impl Relations {
         found.ok_or_else(|| match reg {
             Reg::Class => EngineError::new("42P01", format!("relation \"{text}\" does not exist")),
             Reg::Type => EngineError::new("42704", format!("type \"{text}\" does not exist")),
-            Reg::Namespace => EngineError::new("3F000", format!("schema \"{text}\" does not exist")),
+            Reg::Namespace => {
+                EngineError::new("3F000", format!("schema \"{text}\" does not exist"))
+            }
             Reg::Role => EngineError::new("42704", format!("role \"{text}\" does not exist")),
             Reg::Proc => EngineError::new("42883", format!("function \"{text}\" does not exist")),
         })

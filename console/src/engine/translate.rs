@@ -355,11 +355,8 @@ impl Translator<'_> {
         let mut ty = Type::Unknown;
         for value in &values {
             ty = ty.unify(value.ty).ok_or_else(|| {
-                let message = format!(
-                    "{what} types {} and {} cannot be matched",
-                    ty.name(),
-                    value.ty.name()
-                );
+                let message =
+                    format!("{what} types {} and {} cannot be matched", ty.name(), value.ty.name());
                 EngineError::new("42804", message).hint("Add a cast to one side.")
             })?;
         }

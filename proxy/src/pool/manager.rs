@@ -329,7 +329,7 @@ impl State {
             let cluster = Arc::clone(&shard.cluster);
             let (lever, name) = (Arc::clone(&lever), &shard.shard.name);
             let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
-            Pool::new(database, user, cluster, index, means, budgets, lever, traffic)
+            Pool::new(database, user, cluster, index, means, (budgets, lever), traffic)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),

@@ -130,8 +130,7 @@ impl Pool {
         cluster: Arc<Cluster>,
         host_index: usize,
         (connector, metrics, servers): (Arc<Connector>, Arc<HostMetrics>, Arc<Servers>),
-        budgets: [Arc<Budget>; 2],
-        lever: Arc<Lever>,
+        (budgets, lever): ([Arc<Budget>; 2], Arc<Lever>),
         traffic: Box<[Arc<HostMetrics>]>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);

@@ -70,7 +70,7 @@ impl Commits {
             assert_eq!(who.name, USER);
             let (of, who, lever) = (Arc::clone(of), Arc::clone(who), levers.of(""));
             let traffic = Box::new([Arc::default()]);
-            Pool::new(of, who, cluster, 0, means, [database, user], lever, traffic)
+            Pool::new(of, who, cluster, 0, means, ([database, user], lever), traffic)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));

@@ -238,7 +238,8 @@ fn finite(result: f64, was_infinite: bool) -> Outcome<Cell> {
 /// As PostgreSQL's `pg_size_pretty`.
 fn pretty_size(bytes: i64) -> String {
     let mut size = bytes;
-    let units = [("bytes", 10 * 1024), ("kB", 20_479), ("MB", 20_479), ("GB", 20_479), ("TB", 20_479)];
+    let units =
+        [("bytes", 10 * 1024), ("kB", 20_479), ("MB", 20_479), ("GB", 20_479), ("TB", 20_479)];
     for (at, (unit, limit)) in units.iter().enumerate() {
         if size.unsigned_abs() < *limit {
             return format!("{} {unit}", half(size, at > 0));

@@ -225,7 +225,10 @@ fn replace(call: &Call<'_>, options: &str) -> Outcome<Cell> {
 fn first_match(call: &Call<'_>, options: &str) -> Outcome<Cell> {
     let (everywhere, ignore_case) = flags(options)?;
     if everywhere {
-        return Err(EngineError::new("22023", "regexp_match() does not support the \"global\" option"));
+        return Err(EngineError::new(
+            "22023",
+            "regexp_match() does not support the \"global\" option",
+        ));
     }
     let pattern = longest(call.str(1), ignore_case)?;
     let Some(found) = pattern.captures(call.str(0)) else { return Ok(Cell::Null) };

@@ -74,7 +74,8 @@ impl Translator<'_> {
         query: &Query,
         parent: Option<&Scope<'_>>,
     ) -> Outcome<Sub> {
-        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+        let plain =
+            query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
         let SetExpr::SetOperation { left, op: SetOperator::Union, set_quantifier, right } =
             query.body.as_ref()
         else {
@@ -143,8 +144,11 @@ impl Translator<'_> {
             return Err(EngineError::new("42601", "VALUES lists must all be the same length"));
         }
         let mut types = vec![Type::Unknown; width];
-        for (ty, cell) in rows.iter().flat_map(|row| types_of(row)).enumerate().map(|(at, ty)| (at % width, ty)) {
-            types[ty] = types[ty].unify(cell).ok_or_else(|| unmatched("VALUES", types[ty], cell))?;
+        for (ty, cell) in
+            rows.iter().flat_map(|row| types_of(row)).enumerate().map(|(at, ty)| (at % width, ty))
+        {
+            types[ty] =
+                types[ty].unify(cell).ok_or_else(|| unmatched("VALUES", types[ty], cell))?;
         }
         let mut free = Vec::new();
         let mut selects = Vec::new();
@@ -237,7 +241,8 @@ impl Translator<'_> {
     /// `TABLE name`
     fn table_query(&mut self, schema: Option<&str>, name: &str) -> Outcome<Sub> {
         let schema = schema.map(str::to_lowercase);
-        let (sql, rel): (String, Rel) = self.named_table(schema.as_deref(), &name.to_lowercase())?;
+        let (sql, rel): (String, Rel) =
+            self.named_table(schema.as_deref(), &name.to_lowercase())?;
         let list = rel.columns.iter().zip(1..);
         let list: Vec<_> = list.map(|(col, number)| format!("{} AS o{number}", col.sql)).collect();
         Ok(Sub {

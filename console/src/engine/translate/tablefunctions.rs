@@ -84,7 +84,8 @@ impl Translator<'_> {
         };
         let name = names.last().cloned().unwrap_or_default();
         let place = Place::plain(scope, "FROM");
-        let args: Outcome<Vec<_>> = args.into_iter().map(|arg| self.expression(arg, place)).collect();
+        let args: Outcome<Vec<_>> =
+            args.into_iter().map(|arg| self.expression(arg, place)).collect();
         let args = args?;
         let free: Vec<_> = args.iter().flat_map(|arg| arg.free.iter().cloned()).collect();
         let free = free.into_iter().filter(|(level, _)| *level < scope.level).collect();
