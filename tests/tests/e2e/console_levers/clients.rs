@@ -46,7 +46,7 @@ fn one_statement_is_cancelled_and_the_others_go_on() {
         assert_eq!(refused(&admin, "KILL QUERY 123456789").await.0, "42704");
         let (_, errors) = load.finish().await;
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(value(&fixture.client().await, "select count(*) from t").await, "3");
+        assert_eq!(value(&fixture.direct().await, "select count(*) from t").await, "3");
     });
 }
 
@@ -75,7 +75,7 @@ fn one_client_is_ended_and_the_others_go_on() {
         assert_eq!(refused(&admin, &format!("KILL_CLIENT {}", idle.pid)).await.0, "42704");
         let (_, errors) = load.finish().await;
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(value(&fixture.client().await, "select count(*) from t").await, "3");
+        assert_eq!(value(&fixture.direct().await, "select count(*) from t").await, "3");
     });
 }
 
