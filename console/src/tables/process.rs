@@ -30,7 +30,8 @@ pub(super) static CONFIG: Table = Table {
             "changeable",
             Text,
             None,
-            "`yes` when SET can change it. What is `no` is changed in the file, for RELOAD or a restart.",
+            "`yes` when SET can change it. What is `no` is changed in the file, for RELOAD or a \
+             restart.",
         ),
     ],
 };

@@ -146,7 +146,11 @@ impl Process {
                 asked = self.signals.next(&mut self.orders) => asked,
             };
             match asked {
-                Asked::Stop(mode) | Asked::Order(Order::Stop(mode @ StopMode::Now)) => {
+                Asked::Stop(mode) => {
+                    tracing::warn!(?mode, "stopping at once");
+                    self.shared.end_now();
+                }
+                Asked::Order(Order::Stop(mode @ StopMode::Now)) => {
                     tracing::warn!(?mode, "stopping at once");
                     tokio::time::sleep(ANSWER_TIME).await;
                     self.shared.end_now();

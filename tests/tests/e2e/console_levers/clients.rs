@@ -1,7 +1,7 @@
 //! KILL_CLIENT and KILL QUERY: the right client, and no other.
 
 use super::{Load, SOON, console, fixture, refused, with_console};
-use pgmanifold_tests::client::{exec, value};
+use pgmanifold_tests::client::{exec, rows, value};
 use pgmanifold_tests::fixture::{Fixture, is_direct};
 use pgmanifold_tests::raw::{self, Raw};
 use pgmanifold_tests::{eventually, run};
@@ -46,7 +46,7 @@ fn one_statement_is_cancelled_and_the_others_go_on() {
         assert_eq!(refused(&admin, "KILL QUERY 123456789").await.0, "42704");
         let (_, errors) = load.finish().await;
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(value(&fixture.client().await, "select count(*) from t").await, "3");
+        assert_eq!(value(&fixture.direct().await, "select count(*) from t").await, "3");
     });
 }
 
@@ -75,7 +75,7 @@ fn one_client_is_ended_and_the_others_go_on() {
         assert_eq!(refused(&admin, &format!("KILL_CLIENT {}", idle.pid)).await.0, "42704");
         let (_, errors) = load.finish().await;
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(value(&fixture.client().await, "select count(*) from t").await, "3");
+        assert_eq!(value(&fixture.direct().await, "select count(*) from t").await, "3");
     });
 }
 
@@ -107,5 +107,36 @@ fn a_client_that_waits_for_a_server_can_be_ended_and_its_statement_cancelled() {
         exec(&holder, "commit").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(value(&holder, "select to_regclass('never') is null").await, "t");
+    });
+}
+
+#[test]
+fn a_connection_to_the_console_is_a_client_too() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let fixture = fixture("killconsole").await;
+        let admin = console(&fixture).await;
+        let mut waiting = Raw::connect(&fixture.address, "postgres", "pgmanifold").await;
+        let mut idle = Raw::connect(&fixture.address, "postgres", "pgmanifold").await;
+        let open = fixture.client().await;
+        exec(&open, "begin; insert into t values (1)").await;
+        waiting.send(&raw::query("PAUSE")).await;
+        let paused = async || {
+            let state = rows(&admin, "SHOW STATE").await.expect("state");
+            state[1][1].as_deref() == Some("yes")
+        };
+        eventually("paused", SOON, paused).await;
+        exec(&admin, &format!("KILL QUERY {}", waiting.pid)).await;
+        let answer = raw::transcript(&waiting.until_ready().await);
+        assert!(answer.contains("57014"), "{answer}");
+        assert!(paused().await, "what it has begun stays begun");
+        assert_eq!(refused(&admin, &format!("KILL QUERY {}", idle.pid)).await.0, "55000");
+        exec(&admin, &format!("KILL_CLIENT {}", idle.pid)).await;
+        let answer = raw::transcript(&idle.until(b'E').await);
+        assert!(answer.contains("57P01"), "{answer}");
+        exec(&admin, "RESUME").await;
+        exec(&open, "commit").await;
     });
 }

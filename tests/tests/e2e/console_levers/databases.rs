@@ -42,7 +42,7 @@ fn a_pause_waits_for_transactions_and_nobody_sees_an_error() {
             assert!(text.contains("already suspended/paused"), "{text}");
         }
         exec(&admin, "RESUME").await;
-        assert_eq!(value(&late, "select count(*) from t").await, "3");
+        assert_eq!(value(&late, "/* pgm: primary */ select count(*) from t").await, "3");
         load.goes_on().await;
         let (done, errors) = load.finish().await;
         println!("{done} transactions");

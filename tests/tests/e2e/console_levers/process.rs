@@ -210,6 +210,10 @@ fn signals_pause_resume_and_quit() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!waiting.is_finished());
         running.process.signal(Signal::USR1);
+        eventually("a second one is said to be in vain", SOON, async || {
+            running.process.log().contains("paused already")
+        })
+        .await;
         running.process.signal(Signal::USR2);
         let (client, seven) = waiting.await.expect("no panic");
         assert_eq!(seven, "7");
