@@ -14,10 +14,6 @@ pub(crate) use rows::Filling;
 pub(crate) use settings::value as setting;
 pub(crate) use types::format_type;
 
-/// The version whose catalogs these are; what ParameterStatus `server_version` should say so that
-/// clients ask for what is here.
-pub const SERVER_VERSION: &str = "15.0";
-
 /// The OID of the first table of the console.
 const TABLE_OID_FIRST: i64 = 16_384;
 /// Of `pg_catalog`
@@ -146,7 +142,9 @@ impl Relations {
         found.ok_or_else(|| match reg {
             Reg::Class => EngineError::new("42P01", format!("relation \"{text}\" does not exist")),
             Reg::Type => EngineError::new("42704", format!("type \"{text}\" does not exist")),
-            Reg::Namespace => EngineError::new("3F000", format!("schema \"{text}\" does not exist")),
+            Reg::Namespace => {
+                EngineError::new("3F000", format!("schema \"{text}\" does not exist"))
+            }
             Reg::Role => EngineError::new("42704", format!("role \"{text}\" does not exist")),
             Reg::Proc => EngineError::new("42883", format!("function \"{text}\" does not exist")),
         })

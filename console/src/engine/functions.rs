@@ -16,7 +16,9 @@ use super::session::Session;
 use super::types::Type;
 use std::sync::LazyLock;
 
-pub(crate) use arrays::{AMONG, ARRAY, ELEMENT, ELEMENTS, SERIES, build as array_text, read as array_elements};
+pub(crate) use arrays::{
+    AMONG, ARRAY, ELEMENT, ELEMENTS, SERIES, build as array_text, read as array_elements,
+};
 pub(crate) use casts::CAST;
 pub(crate) use times::EPOCH;
 
@@ -88,14 +90,7 @@ pub(crate) const fn strict(
     returns: Type,
     run: Run,
 ) -> Function {
-    Function {
-        name,
-        args,
-        is_variadic: false,
-        returns,
-        is_strict: true,
-        run,
-    }
+    Function { name, args, is_variadic: false, returns, is_strict: true, run }
 }
 
 impl Function {
@@ -142,7 +137,8 @@ pub(crate) static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
 /// The names of functions that users call, without operators and casts; sorted, each once.
 pub(crate) fn names() -> Vec<&'static str> {
     let is_word = |name: &&str| name.starts_with(|first: char| first.is_ascii_lowercase());
-    let mut names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).filter(is_word).collect();
+    let mut names: Vec<_> =
+        FUNCTIONS.iter().map(|function| function.name).filter(is_word).collect();
     names.sort_unstable();
     names.dedup();
     names

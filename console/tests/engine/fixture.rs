@@ -101,8 +101,11 @@ impl Source for Fixture {
 pub(crate) fn script() -> String {
     let mut script = String::new();
     for table in TABLES {
-        let columns: Vec<_> =
-            table.columns.iter().map(|one| format!("\"{}\" {}", one.name, one.kind.name())).collect();
+        let columns: Vec<_> = table
+            .columns
+            .iter()
+            .map(|one| format!("\"{}\" {}", one.name, one.kind.name()))
+            .collect();
         script.push_str(&format!("CREATE TEMP TABLE {} ({});\n", table.name, columns.join(", ")));
         for line in lines(table.name).lines() {
             let quoted = |text: &str| match text {
@@ -110,7 +113,11 @@ pub(crate) fn script() -> String {
                 text => format!("'{text}'"),
             };
             let values: Vec<_> = line.split('|').map(quoted).collect();
-            script.push_str(&format!("INSERT INTO {} VALUES ({});\n", table.name, values.join(", ")));
+            script.push_str(&format!(
+                "INSERT INTO {} VALUES ({});\n",
+                table.name,
+                values.join(", ")
+            ));
         }
     }
     script

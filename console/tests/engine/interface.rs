@@ -30,7 +30,11 @@ fn a_statement_is_described_without_its_rows() {
 fn parameters_have_the_types_of_their_places() {
     let answer = with("SELECT id FROM clients WHERE port = $1 ORDER BY id", &[], &[Some("5432")]);
     assert_eq!(text(&answer.unwrap()), ["1", "5"]);
-    let answer = with("SELECT id FROM clients WHERE state = ANY($1) ORDER BY 1", &[], &[Some("{idle,waiting}")]);
+    let answer = with(
+        "SELECT id FROM clients WHERE state = ANY($1) ORDER BY 1",
+        &[],
+        &[Some("{idle,waiting}")],
+    );
     assert_eq!(text(&answer.unwrap()), ["2", "3"]);
     let answer = with("SELECT $1 || 'x', $2::int + 1", &[], &[Some("a'b"), Some("41")]);
     assert_eq!(text(&answer.unwrap()), ["a'bx|42"]);
@@ -38,7 +42,8 @@ fn parameters_have_the_types_of_their_places() {
     assert_eq!(text(&answer.unwrap()), ["6"]);
     let answer = with("SELECT $1::int IS NULL", &[], &[None]);
     assert_eq!(text(&answer.unwrap()), ["t"]);
-    let answer = with("SELECT count(*) FROM clients WHERE id = $1", &[Some(Kind::Int8)], &[Some("2")]);
+    let answer =
+        with("SELECT count(*) FROM clients WHERE id = $1", &[Some(Kind::Int8)], &[Some("2")]);
     assert_eq!(text(&answer.unwrap()), ["1"]);
     let error = with("SELECT id FROM clients WHERE port = $1", &[], &[Some("x")]).unwrap_err();
     assert_eq!(error.sqlstate, "22P02");

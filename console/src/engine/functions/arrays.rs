@@ -55,7 +55,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     strict("array_to_string", &[Texts, Text, Text], Text, |call| {
         let all = elements(call, 0)?.into_iter();
-        let all: Vec<_> = all.map(|element| element.unwrap_or_else(|| call.str(2).into())).collect();
+        let all: Vec<_> =
+            all.map(|element| element.unwrap_or_else(|| call.str(2).into())).collect();
         Ok(Cell::Text(all.join(call.str(1))))
     }),
     strict("||", &[Texts, Texts], Texts, |call| {

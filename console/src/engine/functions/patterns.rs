@@ -45,7 +45,11 @@ fn like(call: &Call<'_>, escape: &str, ignore_case: bool) -> Outcome<Cell> {
         return Err(error.hint("Escape string must be empty or one character."));
     }
     let fold = |text: &str| -> Vec<char> {
-        if ignore_case { text.to_ascii_lowercase().chars().collect() } else { text.chars().collect() }
+        if ignore_case {
+            text.to_ascii_lowercase().chars().collect()
+        } else {
+            text.chars().collect()
+        }
     };
     let steps = steps(&fold(call.str(1)), escape)?;
     walk(&fold(call.str(0)), &steps).map(|is| Cell::Int(is.into()))
@@ -232,7 +236,10 @@ fn replace(call: &Call<'_>, options: &str) -> Outcome<Cell> {
 fn first_match(call: &Call<'_>, options: &str) -> Outcome<Cell> {
     let (everywhere, ignore_case) = flags(options)?;
     if everywhere {
-        return Err(EngineError::new("22023", "regexp_match() does not support the \"global\" option"));
+        return Err(EngineError::new(
+            "22023",
+            "regexp_match() does not support the \"global\" option",
+        ));
     }
     let pattern = longest(call.str(1), ignore_case)?;
     let Some(found) = pattern.captures(call.str(0)) else { return Ok(Cell::Null) };

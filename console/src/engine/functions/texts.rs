@@ -31,7 +31,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     strict("replace", &[Text, Text, Text], Text, replace),
     strict("translate", &[Text, Text, Text], Text, |call| {
-        let (from, to): (Vec<char>, Vec<char>) = (call.str(1).chars().collect(), call.str(2).chars().collect());
+        let (from, to): (Vec<char>, Vec<char>) =
+            (call.str(1).chars().collect(), call.str(2).chars().collect());
         let map = |one: char| match from.iter().position(|known| *known == one) {
             Some(at) => to.get(at).copied(),
             None => Some(one),
@@ -69,7 +70,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         Ok(Cell::Int(call.str(0).chars().next().map_or(0, |one| u32::from(one).into())))
     }),
     strict("chr", &[Int4], Text, |call| {
-        let one = u32::try_from(call.int(0)).ok().and_then(char::from_u32).filter(|one| *one != '\0');
+        let one =
+            u32::try_from(call.int(0)).ok().and_then(char::from_u32).filter(|one| *one != '\0');
         let error = || EngineError::new("54000", "requested character not valid for encoding: 0");
         one.map(|one| Cell::text(one.to_string())).ok_or_else(error)
     }),
@@ -165,7 +167,8 @@ fn pad(call: &Call<'_>, fill: &str, at_left: bool) -> Outcome<Cell> {
     let length = usize::try_from(call.int(1)).unwrap_or(0);
     call.room(length)?;
     let missing = length.saturating_sub(text.chars().count());
-    let padding: String = fill.chars().cycle().take(if fill.is_empty() { 0 } else { missing }).collect();
+    let padding: String =
+        fill.chars().cycle().take(if fill.is_empty() { 0 } else { missing }).collect();
     let kept: String = text.chars().take(length).collect();
     Ok(Cell::Text(if at_left { padding + &kept } else { kept + &padding }))
 }
@@ -188,15 +191,18 @@ fn format(call: &Call<'_>) -> Outcome<Cell> {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let digits = rest.len() - rest.trim_start_matches(|one: char| one.is_ascii_digit()).len();
-        if let (Ok(place), Some(after)) = (rest[..digits].parse(), rest[digits..].strip_prefix('$')) {
+        if let (Ok(place), Some(after)) = (rest[..digits].parse(), rest[digits..].strip_prefix('$'))
+        {
             next = place;
             rest = after;
         }
         let arg = match rest.chars().next() {
             Some('%') => None,
-            Some('s' | 'I' | 'L') => Some(call.args.get(next).ok_or_else(|| {
-                EngineError::new("22023", "too few arguments for format()")
-            })?),
+            Some('s' | 'I' | 'L') => Some(
+                call.args
+                    .get(next)
+                    .ok_or_else(|| EngineError::new("22023", "too few arguments for format()"))?,
+            ),
             _ => return Err(EngineError::refused("this specifier of format()")),
         };
         match (arg, rest.as_bytes().first()) {
@@ -215,11 +221,60 @@ fn format(call: &Call<'_>) -> Outcome<Cell> {
 
 /// Words that PostgreSQL quotes and that are names of columns or tables here.
 const QUOTED: &[&str] = &[
-    "all", "and", "any", "array", "as", "asc", "both", "case", "cast", "check", "column", "create",
-    "default", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "from",
-    "grant", "group", "having", "in", "into", "limit", "not", "null", "offset", "on", "only", "or",
-    "order", "primary", "references", "select", "some", "table", "then", "to", "true", "union",
-    "unique", "user", "using", "when", "where", "window", "with", "values", "current_user",
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "column",
+    "create",
+    "default",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "into",
+    "limit",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "select",
+    "some",
+    "table",
+    "then",
+    "to",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "when",
+    "where",
+    "window",
+    "with",
+    "values",
+    "current_user",
 ];
 
 /// A name as it must be written.

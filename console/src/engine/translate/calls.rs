@@ -139,8 +139,7 @@ fn of(name: &str, args: &[Typed], by_key: bool) -> Typed {
 }
 
 fn arguments<'e>(name: &str, args: &'e FunctionArguments) -> Outcome<Arguments<'e>> {
-    let mut done =
-        Arguments { exprs: Vec::new(), is_star: false, is_distinct: false, order: &[] };
+    let mut done = Arguments { exprs: Vec::new(), is_star: false, is_distinct: false, order: &[] };
     let list = match args {
         FunctionArguments::None => return Ok(done),
         FunctionArguments::Subquery(_) => {

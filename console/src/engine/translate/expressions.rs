@@ -249,9 +249,12 @@ impl Translator<'_> {
             return Err(EngineError::new("42601", "subquery must return only one column"));
         };
         let element = self.shown(Typed::of("o1".into(), *ty, &[]))?;
-        let sql =
-            format!("(SELECT coalesce(a_array({}), '{{}}') FROM ({}))", element.sql, sub.sql);
-        let ty = if matches!(ty, Type::Int4 | Type::Int8 | Type::Oid) { Type::Ints } else { Type::Texts };
+        let sql = format!("(SELECT coalesce(a_array({}), '{{}}') FROM ({}))", element.sql, sub.sql);
+        let ty = if matches!(ty, Type::Int4 | Type::Int8 | Type::Oid) {
+            Type::Ints
+        } else {
+            Type::Texts
+        };
         Ok(Typed { free: sub.free, ..Typed::of(sql, ty, &[]) })
     }
 

@@ -177,8 +177,7 @@ impl Translator<'_> {
         let value = self.coerce(value, both)?;
         let column = self.coerce(Typed::of("o1".into(), *ty, &[]), both)?;
         let not = if negated { "NOT " } else { "" };
-        let sql =
-            format!("({} {not}IN (SELECT {} FROM ({})))", value.key(), column.sql, sub.sql);
+        let sql = format!("({} {not}IN (SELECT {} FROM ({})))", value.key(), column.sql, sub.sql);
         let mut done = Typed::of(sql, Type::Bool, &[&value]);
         done.free.extend(sub.free);
         Ok(done)

@@ -74,7 +74,8 @@ impl Translator<'_> {
         query: &Query,
         parent: Option<&Scope<'_>>,
     ) -> Outcome<Sub> {
-        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+        let plain =
+            query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
         let SetExpr::SetOperation { left, op: SetOperator::Union, set_quantifier, right } =
             query.body.as_ref()
         else {
@@ -147,8 +148,11 @@ impl Translator<'_> {
             return Err(EngineError::new("42601", "VALUES lists must all be the same length"));
         }
         let mut types = vec![Type::Unknown; width];
-        for (ty, cell) in rows.iter().flat_map(|row| types_of(row)).enumerate().map(|(at, ty)| (at % width, ty)) {
-            types[ty] = types[ty].unify(cell).ok_or_else(|| unmatched("VALUES", types[ty], cell))?;
+        for (ty, cell) in
+            rows.iter().flat_map(|row| types_of(row)).enumerate().map(|(at, ty)| (at % width, ty))
+        {
+            types[ty] =
+                types[ty].unify(cell).ok_or_else(|| unmatched("VALUES", types[ty], cell))?;
         }
         let mut free = Vec::new();
         let mut selects = Vec::new();
