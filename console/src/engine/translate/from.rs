@@ -134,7 +134,8 @@ impl Translator<'_> {
                     (Some(column), None) => Ok(column.clone()),
                     (None, _) => {
                         let message = format!(
-                            "column \"{name}\" specified in USING clause does not exist in {side} table"
+                            "column \"{name}\" specified in USING clause does not exist in \
+                             {side} table"
                         );
                         Err(EngineError::new("42703", message))
                     }
