@@ -14,10 +14,6 @@ pub(crate) use rows::Filling;
 pub(crate) use settings::value as setting;
 pub(crate) use types::format_type;
 
-/// The version whose catalogs these are; what ParameterStatus `server_version` should say so that
-/// clients ask for what is here.
-pub const SERVER_VERSION: &str = "15.0";
-
 /// The OID of the first table of the console.
 const TABLE_OID_FIRST: i64 = 16_384;
 /// Of `pg_catalog`

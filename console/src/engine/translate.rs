@@ -83,6 +83,9 @@ pub(crate) enum Constant {
     Parameter(usize),
 }
 
+/// Columns by the level of their query and their name.
+pub(crate) type Free = Vec<(usize, String)>;
+
 /// An expression in SQLite's SQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Typed {
@@ -93,7 +96,7 @@ pub(crate) struct Typed {
     /// Set when it is a constant of unknown type.
     pub(crate) constant: Option<Constant>,
     /// The columns in it that stand in no aggregate and are not grouped by, with their levels.
-    pub(crate) free: Vec<(usize, String)>,
+    pub(crate) free: Free,
     /// Whether an aggregate of this level is in it.
     pub(crate) has_aggregate: bool,
     /// Whether a window function of this level is in it.
@@ -142,7 +145,7 @@ pub(crate) struct Sub {
     /// The names and types of its columns.
     pub(crate) columns: Vec<(String, Type)>,
     /// The columns of queries around that it uses.
-    pub(crate) free: Vec<(usize, String)>,
+    pub(crate) free: Free,
     /// Whether it surely has no more than one row.
     pub(crate) is_single: bool,
 }

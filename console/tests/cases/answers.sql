@@ -1318,3 +1318,534 @@ select sum(1), sum(1.0), sum(id::int8), sum(id) + 1 from clients;
 : sum int8, sum numeric, sum numeric, ?column? int8
 6|6.0|21|22
 
+select database, (select count(*) from pools p where p.database = c.database) from clients c group by database order by 1;
+: database text, count int8
+app|2
+shop|1
+NULL|0
+
+select database, (select max(p.bytes) from pools p where p.database = c.database and c.port > 0) from clients c group by database;
+! 42803
+
+select count(*) from clients c where exists (select 1 from pools p where p.database = c.database and exists (select 1 from databases d where d.name = p.database and c.port = d.port));
+: count int8
+2
+
+select a.id from clients a where a.id = (select max(b.id) from clients b where b.database = a.database) order by 1;
+: id int4
+4
+5
+
+select d.name, s.n from databases d join (select database, count(*) as n from clients group by database) s on s.database = d.name order by 1;
+: name text, n int8
+app|3
+shop|2
+
+select x.y from (select 1 as y union all select 2) x order by x.y desc;
+: y int4
+2
+1
+
+select * from (select * from clients order by id desc limit 2) s order by id;
+: type text, user text, database text, state text, addr text, port int4, connect_time text, wait_us int8, total numeric, mean float8, tls bool, id int4
+S|NULL|app|active|10.0.1.1|5432|2026-01-01 00:00:00 UTC|0|100|-1.5|f|5
+S|éva|NULL|%a_b|10.0.1.2|5434|NULL|9000000000|12.5|NULL|t|6
+
+select c.database, p.database from clients c left join pools p on p.database = c.database and p.cl_active > 2 order by c.id, p."user";
+: database text, database text
+app|app
+app|app
+shop|NULL
+shop|NULL
+app|app
+NULL|NULL
+
+select distinct on_ from (select 1 as on_) s;
+: on_ int4
+1
+
+select count(*), 'x' from clients where id > 100;
+: count int8, ?column? text
+0|x
+
+select 'x', count(*) from clients where id > 100 group by 1;
+: ?column? text, count int8
+
+select coalesce(sum(wait_us), 0) from clients where id > 100;
+: coalesce numeric
+0
+
+select sum(id) / 0 from clients;
+! 22012
+
+select id / (id - 3) from clients order by id;
+! 22012
+
+select case when id = 3 then 0 else 10 / (id - 3) end from clients order by id;
+: case int4
+-5
+-10
+0
+10
+5
+3
+
+select port % 10, count(*) from clients group by port % 10 order by 1;
+: ?column? int4, count int8
+2|3
+3|1
+4|1
+NULL|1
+
+select port % 10 + 1, count(*) from clients group by port % 10 order by 1;
+: ?column? int4, count int8
+3|3
+4|1
+5|1
+NULL|1
+
+select port, port + 1 from clients group by port + 1;
+! 42803
+
+select length("user"), max(id) from clients group by length("user") having max(id) > 1 order by 1 nulls first;
+: length int4, max int4
+NULL|5
+3|6
+
+select tls, count(*) from clients group by tls order by tls;
+: tls bool, count int8
+f|2
+t|3
+NULL|1
+
+select mean from clients where mean > 0.05 order by mean desc;
+: mean float8
+1.2345678901234568e+17
+2.5
+0.1
+
+select round(mean::numeric, 2) from clients where id < 3 order by id;
+: round numeric
+0.10
+2.50
+
+select total + mean, total * id, id + mean from clients order by id;
+: ?column? float8, ?column? numeric, ?column? float8
+12.6|12.50|1.1
+5.5|6|4.5
+0.1250001|0.375|3.0000001
+1.2345678901234568e+17|-19.00|1.2345678901234568e+17
+98.5|500|3.5
+NULL|75.0|NULL
+
+select total::int, mean::int from clients where id in (1, 2, 5) order by id;
+: total int4, mean int4
+13|0
+3|2
+100|-2
+
+select total > mean from clients order by id;
+: ?column? bool
+t
+t
+t
+f
+t
+NULL
+
+select port = 5432.0, port::text = '5432', total = id from clients order by id;
+: ?column? bool, ?column? bool, ?column? bool
+t|t|f
+f|f|f
+NULL|NULL|f
+f|f|f
+t|t|f
+f|f|f
+
+select max(total), min(total) from clients where total < 0;
+: max numeric, min numeric
+-4.75|-4.75
+
+select total from clients order by total desc nulls last limit 2;
+: total numeric
+100
+12.50
+
+select database, max(total) from clients group by database order by max(total) desc;
+: database text, max numeric
+app|100
+NULL|12.5
+shop|0.125
+
+select id from clients order by state collate "C", id desc;
+: id int4
+6
+5
+4
+1
+3
+2
+
+select id from clients order by database is null, database desc, id;
+: id int4
+3
+4
+1
+2
+5
+6
+
+select id from clients order by case when tls then 0 else 1 end, id;
+: id int4
+1
+3
+6
+2
+4
+5
+
+select state, id from clients order by length(state), state, id;
+: state text, id int4
+%a_b|6
+idle|3
+active|1
+active|4
+active|5
+waiting|2
+
+select c1.id, c2.id from clients c1 join clients c2 on c1.id = c2.id + 1 order by 1;
+: id int4, id int4
+2|1
+3|2
+4|3
+5|4
+6|5
+
+select id from clients where (tls and port > 0) or database is null order by id;
+: id int4
+1
+6
+
+select id from clients where not (port = 5432 or state = 'idle') order by id;
+: id int4
+2
+4
+6
+
+select id from clients where port + 0 = 5432 and "user" || 'x' = 'annx';
+: id int4
+1
+
+select '{a,b}'::text[], '{"a b",NULL}'::text[];
+: text text, text text
+{a,b}|{"a b",NULL}
+
+select 'a' in ('a', 'b'), 1 in (1.0, 2), null in (1), 'x' not in ('y');
+: ?column? bool, ?column? bool, ?column? bool, ?column? bool
+t|t|NULL|t
+
+select 1 between 0 and 2, 5 not between 1 and 2, null between 1 and 2, 1.5 between 1 and 2;
+: ?column? bool, ?column? bool, ?column? bool, ?column? bool
+t|t|NULL|t
+
+select substr('hello', 2), substr('hello', 2, 3), substr('hello', -1, 3), substring('hello' for 2);
+: substr text, substr text, substr text, substring text
+ello|ell|h|he
+
+select trim('x' from 'xxaxx'), ltrim('  a '), btrim('  a ');
+: btrim text, ltrim text, btrim text
+a|a |a
+
+select concat_ws('-', 1, 2.50, 't'::text), concat(null, null);
+: concat_ws text, concat text
+1-2.50-t|
+
+select upper("user") || '!' from clients where "user" is not null order by id;
+: ?column? text
+ANN!
+BOB!
+ANN!
+ZOE!
+éVA!
+
+select replace(addr, '.', '-') from clients order by id;
+: replace text
+10-0-0-1
+10-0-0-2
+10-0-0-3
+unix
+10-0-1-1
+10-0-1-2
+
+select split_part(addr, '.', 4)::int from clients where addr <> 'unix' order by id;
+: split_part int4
+1
+2
+3
+1
+2
+
+select split_part(addr, '.', 4)::int from clients order by id;
+! 22P02
+
+select regexp_replace(addr, '\.\d+$', '') as net, count(*) from clients group by net order by net;
+: net text, count int8
+10.0.0|3
+10.0.1|2
+unix|1
+
+select addr ~ '^10\.0\.0\.', addr !~* 'UNIX' from clients order by id;
+: ?column? bool, ?column? bool
+t|t
+t|t
+t|t
+f|f
+f|t
+f|t
+
+select to_hex(port) from clients order by id;
+: to_hex text
+1538
+1539
+NULL
+1920
+1538
+153a
+
+select greatest(id, port, 100), least(id::numeric, 2.5) from clients order by id;
+: greatest int4, least numeric
+5432|1
+5433|2
+100|2.5
+6432|2.5
+5432|2.5
+5434|2.5
+
+select nullif(id, 3) + 1 from clients order by id;
+: ?column? int4
+2
+3
+NULL
+5
+6
+7
+
+select coalesce(nullif(state, 'active'), 'busy') from clients order by id;
+: coalesce text
+busy
+waiting
+idle
+busy
+busy
+%a_b
+
+select 5 / 2 * 2.0, 5 / 2.0 * 2, 5 % 3 * 2, 2 * -3, 7 - 10;
+: ?column? numeric, ?column? numeric, ?column? int4, ?column? int4, ?column? int4
+4.0|5.0000000000000000|4|-6|-3
+
+select 9223372036854775807::int8 % -1, (-9223372036854775808)::int8 / -1;
+! 22003
+
+select abs(-2147483648::int4);
+! 22003
+
+select -2147483648::int4;
+! 22003
+
+select 4000000000::int8 * 4000000000;
+! 22003
+
+select 99999999999999999999::numeric + 1;
+: ?column? numeric
+100000000000000000000
+
+select 1e400::float8;
+! 22003
+
+select '1e400'::float8;
+! 22003
+
+select 1e200::float8 * 1e200::float8;
+! 22003
+
+select 0.1::float8 + 0.2::float8 = 0.3::float8, 0.1 + 0.2 = 0.3;
+: ?column? bool, ?column? bool
+f|t
+
+select 123456789.987654321::float8, 1e100::float8, 1.5e-300::float8, -0.0::float8;
+: float8 float8, float8 float8, float8 float8, ?column? float8
+123456789.98765433|1e+100|1.5e-300|-0
+
+select 3.00::text, 3.10::numeric(6,3), 1e-5, 1e5, 1.5e3, .5, 5.;
+: text text, numeric numeric, ?column? numeric, ?column? numeric, ?column? numeric, ?column? numeric, ?column? numeric
+3.00|3.100|0.00001|100000|1500|0.5|5
+
+select sum(total) over (partition by database order by id) from clients order by id;
+: sum numeric
+12.50
+15.50
+0.125
+-4.625
+115.50
+12.5
+
+select id, rank() over (order by database nulls first) r from clients order by r, id;
+: id int4, r int8
+6|1
+1|2
+2|2
+5|2
+3|5
+4|5
+
+select id, last_value(id) over (order by id rows between unbounded preceding and unbounded following) from clients order by id;
+: id int4, last_value int4
+1|6
+2|6
+3|6
+4|6
+5|6
+6|6
+
+select database, count(*) * 100.0 / sum(count(*)) over () from clients group by database order by 1;
+: database text, ?column? numeric
+app|50.0000000000000000
+shop|33.3333333333333333
+NULL|16.6666666666666667
+
+select rn from (select row_number() over (partition by database order by id desc) as rn, id from clients) s where rn = 1;
+: rn int8
+1
+1
+1
+
+with w as (select * from clients where tls) select count(*), (select count(*) from w where id > 1) from w;
+: count int8, count int8
+3|2
+
+with a(x, y) as (select id, state from clients) select y, max(x) from a group by y order by y;
+: y text, max int4
+%a_b|6
+active|5
+idle|3
+waiting|2
+
+with recursive t as (select 1 as n union select n % 3 + 1 from t) select n from t order by n;
+: n int4
+1
+2
+3
+
+select * from generate_series(1, 2) a, generate_series(1, 2) b order by 1, 2;
+: a int4, b int4
+1|1
+1|2
+2|1
+2|2
+
+select g, (select count(*) from clients where id <= g) from generate_series(0, 6, 3) g order by 1;
+: g int4, count int8
+0|0
+3|3
+6|6
+
+select count(*) from unnest(array['a', null]) u where u is null;
+: count int8
+1
+
+select 'it''s' || E'\t' || U&'\00e9' is not null;
+: ?column? bool
+t
+
+select "clients"."id" from "clients" where "clients"."user" = 'Zoe';
+: id int4
+4
+
+select CLIENTS.ID from Clients;
+: id int4
+1
+2
+3
+4
+5
+6
+
+select "Clients".id from clients;
+! 42P01
+
+select 1 as "select", 2 as "from";
+: select int4, from int4
+1|2
+
+select id user_id, state "State" from clients where id = 1;
+: user_id int4, State text
+1|active
+
+select from_.id from clients as from_ where from_.id = 2;
+: id int4
+2
+
+select max(id) filter (where state = 'active'), count(distinct state) filter (where id > 2) from clients;
+: max int4, count int8
+5|3
+
+select bool_or(port > 6000) from clients;
+: bool_or bool
+t
+
+select string_agg(id::text, '+' order by total desc nulls last, id) from clients;
+: string_agg text
+5+1+6+2+3+4
+
+select array_to_string(array_agg(id order by id), '/') from clients;
+: array_to_string text
+1/2/3/4/5/6
+
+select pg_size_pretty(sum(wait_us)) from clients;
+: pg_size_pretty text
+8583 MB
+
+select true::int + 1, false = 'f', 't'::bool and true;
+: ?column? int4, ?column? bool, ?column? bool
+2|t|t
+
+select true > false, true = 1;
+! 42883
+
+select null::int + 1, null || 'a', null and true, null or true, not null;
+: ?column? int4, ?column? text, ?column? bool, ?column? bool, ?column? bool
+NULL|NULL|NULL|t|NULL
+
+select 'abc' < 'abd', 'Z' < 'a', '' < 'a', 'a' < 'ab';
+: ?column? bool, ?column? bool, ?column? bool, ?column? bool
+t|t|t|t
+
+select 1 limit 0;
+: ?column? int4
+
+select 1 offset 1;
+: ?column? int4
+
+select 1 where false;
+: ?column? int4
+
+select 1, 1;
+: ?column? int4, ?column? int4
+1|1
+
+select id from clients order by 5;
+! 42P10
+
+select id from clients group by 7;
+! 42P10
+
+select id + 'x' from clients;
+! 22P02
+
+select '5' + 5, '5' || 5, '2.5' * 2.0;
+: ?column? int4, ?column? text, ?column? numeric
+10|55|5.00
+
+select '2.5' * 2;
+! 22P02
+

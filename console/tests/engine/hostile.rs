@@ -132,7 +132,8 @@ fn names_and_texts_of_users_do_not_become_sql() {
     for name in ["a\"b", "x'y", "1);DROP TABLE t0;--", "o1", "r1", "c1", "select"] {
         let quoted = name.replace('"', "\"\"");
         let sql = format!(
-            "SELECT \"{quoted}\".\"{quoted}\" FROM (SELECT port AS \"{quoted}\" FROM clients) \"{quoted}\" \
+            "SELECT \"{quoted}\".\"{quoted}\" FROM \
+             (SELECT port AS \"{quoted}\" FROM clients) \"{quoted}\" \
              ORDER BY \"{quoted}\""
         );
         assert_eq!(ask(&sql).expect(name).rows.len(), 6);

@@ -29,7 +29,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     strict("/", I4, Int4, |call| ints_divided(call, i64::checked_div)),
     strict("/", I8, Int8, |call| ints_divided(call, i64::checked_div)),
     strict("/", N, Numeric, |call| decimals_divided(call, Decimal::divide)),
-    strict("/", F, Float8, |call| floats_divided(call)),
+    strict("/", F, Float8, floats_divided),
     strict("%", I4, Int4, |call| ints_divided(call, remainder)),
     strict("%", I8, Int8, |call| ints_divided(call, remainder)),
     strict("%", N, Numeric, |call| decimals_divided(call, Decimal::remainder)),

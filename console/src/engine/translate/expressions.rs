@@ -1,13 +1,13 @@
 //! Owns expressions: each becomes SQL of SQLite with a type.
 
-use super::{Constant, Place, Translator, Typed, folded, parts};
+use super::{Constant, Free, Place, Translator, Typed, folded, parts};
 use crate::engine::cell::Cell;
 use crate::engine::error::{EngineError, Outcome};
 use crate::engine::functions::{self, ARRAY, ELEMENT, EPOCH};
 use crate::engine::types::Type;
 use sqlparser::ast::{
-    AccessExpr, CaseWhen, CeilFloorKind, DateTimeField, Expr, Ident, ObjectName, Query, Subscript,
-    TrimWhereField, UnaryOperator, Value,
+    AccessExpr, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr, Ident, ObjectName, Query,
+    Subscript, TrimWhereField, UnaryOperator, Value,
 };
 
 /// Collations that compare bytes, as the console does.
@@ -33,7 +33,11 @@ impl Translator<'_> {
             Expr::Nested(inner) => self.expression(inner, place),
             Expr::Value(value) => self.value(&value.value),
             Expr::Cast { expr, data_type, format: None, .. } => {
-                let value = self.expression(expr, place)?;
+                let value = match expr.as_ref() {
+                    // Its digits may be too many for a numeric.
+                    Expr::Value(value) if is_float(data_type) => self.digits(&value.value)?,
+                    expr => self.expression(expr, place)?,
+                };
                 self.cast_named(value, data_type)
             }
             Expr::TypedString(typed) => {
@@ -49,7 +53,7 @@ impl Translator<'_> {
                 let sub = self.query(subquery, Some(place.scope))?;
                 let not = if *negated { "NOT " } else { "" };
                 let sql = format!("({not}EXISTS ({}))", sub.sql);
-                Ok(Typed { free: sub.free, ..Typed::of(sql, Type::Bool, &[]) })
+                Ok(Typed { free: ungrouped(sub.free, place), ..Typed::of(sql, Type::Bool, &[]) })
             }
             Expr::Subquery(query) => self.scalar(query, place),
             Expr::Function(function) => self.function(function, place),
@@ -81,6 +85,12 @@ impl Translator<'_> {
                     Some(count) => of(self, "substring", &[expr, from, count]),
                     None => of(self, "substring", &[expr, from]),
                 }
+            }
+            Expr::Substring { expr, substring_from: None, substring_for: Some(count), .. } => {
+                let first = Typed::literal(&Cell::Int(1), Type::Int4);
+                let args =
+                    vec![self.expression(expr, place)?, first, self.expression(count, place)?];
+                self.call("substring", args)
             }
             Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
                 of(self, "ceil", &[expr])
@@ -151,6 +161,14 @@ impl Translator<'_> {
         }
         let constant = Some(Constant::Text(text.clone()));
         Ok(Typed { constant, ..Typed::literal(&Cell::text(text.as_str()), Type::Unknown) })
+    }
+
+    /// A number as text for a cast; any other constant as it is.
+    fn digits(&mut self, value: &Value) -> Outcome<Typed> {
+        match value {
+            Value::Number(digits, _) => self.value(&Value::SingleQuotedString(digits.to_owned())),
+            value => self.value(value),
+        }
     }
 
     fn collated(&mut self, expr: &Expr, name: &ObjectName, place: Place<'_>) -> Outcome<Typed> {
@@ -239,7 +257,7 @@ impl Translator<'_> {
         } else {
             format!("(SELECT a_single(o1) FROM ({}))", sub.sql)
         };
-        Ok(Typed { free: sub.free, ..Typed::of(sql, ty, &[]) })
+        Ok(Typed { free: ungrouped(sub.free, place), ..Typed::of(sql, ty, &[]) })
     }
 
     /// `ARRAY(SELECT …)`
@@ -255,7 +273,7 @@ impl Translator<'_> {
         } else {
             Type::Texts
         };
-        Ok(Typed { free: sub.free, ..Typed::of(sql, ty, &[]) })
+        Ok(Typed { free: ungrouped(sub.free, place), ..Typed::of(sql, ty, &[]) })
     }
 
     fn array(&mut self, elements: Vec<Typed>) -> Outcome<Typed> {
@@ -311,6 +329,21 @@ impl Translator<'_> {
         let at = functions::choose(name, &types)?;
         self.call_at(at, args)
     }
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float8 | DataType::DoublePrecision | DataType::Double(_))
+}
+
+/// What a subquery uses of the queries around, without what this query is grouped by.
+pub(super) fn ungrouped(free: Free, place: Place<'_>) -> Free {
+    let is_grouped = |name: &str| {
+        let columns = place.scope.rels.iter().flat_map(|rel| &rel.columns);
+        let mut same = columns.filter(|column| column.name == name).peekable();
+        same.peek().is_some() && same.all(|column| place.grouping.contains(&column.sql))
+    };
+    let level = place.scope.level;
+    free.into_iter().filter(|(of, name)| *of != level || !is_grouped(name)).collect()
 }
 
 /// The function that TRIM is.

@@ -1,7 +1,7 @@
 //! Owns FROM: tables, subqueries and joins, and what they make nameable.
 
 use super::queries::renamed;
-use super::{Place, Translator, folded, outputs, parts};
+use super::{Free, Place, Translator, folded, outputs, parts};
 use crate::engine::error::{EngineError, Outcome};
 use crate::engine::scope::{Col, Rel, Scope};
 use sqlparser::ast::{Join, JoinConstraint, JoinOperator, TableAlias, TableFactor, TableWithJoins};
@@ -12,7 +12,7 @@ pub(super) struct Joined {
     /// Its text.
     pub(super) sql: String,
     /// The columns of queries around that it uses.
-    pub(super) free: Vec<(usize, String)>,
+    pub(super) free: Free,
     rels: Vec<Rel>,
     star: Vec<Col>,
 }
@@ -134,7 +134,8 @@ impl Translator<'_> {
                     (Some(column), None) => Ok(column.clone()),
                     (None, _) => {
                         let message = format!(
-                            "column \"{name}\" specified in USING clause does not exist in {side} table"
+                            "column \"{name}\" specified in USING clause does not exist in \
+                             {side} table"
                         );
                         Err(EngineError::new("42703", message))
                     }

@@ -179,7 +179,7 @@ impl Translator<'_> {
         let not = if negated { "NOT " } else { "" };
         let sql = format!("({} {not}IN (SELECT {} FROM ({})))", value.key(), column.sql, sub.sql);
         let mut done = Typed::of(sql, Type::Bool, &[&value]);
-        done.free.extend(sub.free);
+        done.free.extend(super::expressions::ungrouped(sub.free, place));
         Ok(done)
     }
 

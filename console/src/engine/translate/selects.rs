@@ -364,6 +364,7 @@ pub(super) fn name_of(expr: &Expr) -> Option<String> {
         }
         Expr::Array(_) => Some("array".into()),
         Expr::Extract { .. } => Some("extract".into()),
+        Expr::Substring { shorthand: true, .. } => Some("substr".into()),
         Expr::Substring { .. } => Some("substring".into()),
         Expr::Position { .. } => Some("position".into()),
         Expr::Trim { trim_where, .. } => Some(super::expressions::trim_name(trim_where).into()),

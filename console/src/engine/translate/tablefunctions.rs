@@ -2,7 +2,7 @@
 //! they make.
 
 use super::from::aliased;
-use super::{Place, Translator, Typed, parts};
+use super::{Free, Place, Translator, Typed, parts};
 use crate::engine::cell::Cell;
 use crate::engine::error::{EngineError, Outcome};
 use crate::engine::functions::{ELEMENTS, SERIES};
@@ -72,7 +72,7 @@ impl Translator<'_> {
         &mut self,
         factor: &TableFactor,
         scope: &Scope<'_>,
-    ) -> Outcome<(String, Rel, Vec<(usize, String)>)> {
+    ) -> Outcome<(String, Rel, Free)> {
         let (names, args, alias, ordinality) = match factor {
             TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
                 (parts(name)?, exprs(&args.args)?, alias, *with_ordinality)
