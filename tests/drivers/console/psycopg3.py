@@ -82,9 +82,9 @@ def notices():
     """SHOW HELP is a notice."""
     with psycopg.connect(url, autocommit=True) as conn:
         said = []
-        conn.add_notice_handler(said.append)
+        conn.add_notice_handler(lambda diag: said.extend((diag.message_primary, diag.message_detail)))
         conn.execute("SHOW HELP")
-        assert said[0].message_primary == "Console usage" and "RELOAD" in said[0].message_detail
+        assert said[0] == "Console usage" and "RELOAD" in said[1], said
 
 
 def settings():
@@ -97,6 +97,26 @@ def settings():
         assert conn.execute("SHOW application_name").fetchone()[0] == "told at login"
 
 
-for check in (simple, transactions, prepared, errors, pipeline, notices, settings):
+def select():
+    """SQL with parameters, which psycopg sends as text or in binary, with types or without."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        for marker, prepare in (("%s", False), ("%s", True), ("%b", True)):
+            sql = f"SELECT name, pool_size, pool_size * 1.5 AS more FROM databases WHERE name = {marker} AND pool_size >= {marker}"
+            for binary in (False, True):
+                cursor = conn.cursor(binary=binary)
+                rows = cursor.execute(sql, ("pgbouncer", 0), prepare=prepare).fetchall()
+                assert len(rows) == 1 and float(rows[0][2]) == rows[0][1] * 1.5, rows
+        name = conn.execute("SELECT %s::text", ("x",)).fetchone()[0]
+        assert name == "x", name
+        count = conn.execute("SELECT count(*) FROM clients WHERE database = %s", ("pgbouncer",)).fetchone()[0]
+        assert count >= 1, count
+        try:
+            conn.execute("SHOW STATE; SELECT 1 FROM pools WHERE nonsense")
+            raise AssertionError("no error")
+        except psycopg.errors.UndefinedColumn as error:
+            assert error.diag.statement_position == "38", error.diag.statement_position
+
+
+for check in (simple, transactions, prepared, errors, pipeline, notices, settings, select):
     check()
     print("ok", check.__name__)
