@@ -114,7 +114,7 @@ def select():
             conn.execute("SHOW STATE; SELECT 1 FROM pools WHERE nonsense")
             raise AssertionError("no error")
         except psycopg.errors.UndefinedColumn as error:
-            assert error.diag.statement_position == "38", error.diag.statement_position
+            assert error.diag.statement_position == "39", error.diag.statement_position
 
 
 for check in (simple, transactions, prepared, errors, pipeline, notices, settings, select):
