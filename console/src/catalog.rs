@@ -14,10 +14,6 @@ pub(crate) use rows::Filling;
 pub(crate) use settings::value as setting;
 pub(crate) use types::format_type;
 
-/// The version whose catalogs these are; what ParameterStatus `server_version` should say so that
-/// clients ask for what is here.
-pub const SERVER_VERSION: &str = "15.0";
-
 /// The OID of the first table of the console.
 const TABLE_OID_FIRST: i64 = 16_384;
 /// Of `pg_catalog`
@@ -28,6 +24,8 @@ pub(crate) const PUBLIC_OID: i64 = 2200;
 pub(crate) const INFORMATION_SCHEMA_OID: i64 = 13_000;
 /// Of the role that owns everything.
 pub(crate) const OWNER_OID: i64 = 10;
+/// Of `array_in`, in PostgreSQL.
+const ARRAY_IN_OID: i64 = 750;
 /// Its name.
 pub(crate) const OWNER: &str = "pgmanifold";
 
@@ -137,12 +135,16 @@ impl Relations {
             Reg::Type => types::oid_of(name),
             Reg::Namespace => namespace_oid(name),
             Reg::Role => (name == OWNER).then_some(OWNER_OID),
+            // Clients know arrays by their input function.
+            Reg::Proc if name == "array_in" => Some(ARRAY_IN_OID),
             Reg::Proc => rows::function_oid(name),
         };
         found.ok_or_else(|| match reg {
             Reg::Class => EngineError::new("42P01", format!("relation \"{text}\" does not exist")),
             Reg::Type => EngineError::new("42704", format!("type \"{text}\" does not exist")),
-            Reg::Namespace => EngineError::new("3F000", format!("schema \"{text}\" does not exist")),
+            Reg::Namespace => {
+                EngineError::new("3F000", format!("schema \"{text}\" does not exist"))
+            }
             Reg::Role => EngineError::new("42704", format!("role \"{text}\" does not exist")),
             Reg::Proc => EngineError::new("42883", format!("function \"{text}\" does not exist")),
         })

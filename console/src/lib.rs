@@ -2,7 +2,7 @@
 //! table holds at a moment comes from a [`source::Source`]. It opens no sockets and knows no pools.
 
 pub mod answer;
-pub mod catalog;
+mod catalog;
 pub mod command;
 pub mod engine;
 pub mod legacy;

@@ -1,7 +1,7 @@
 //! Owns the settings that clients read when they connect: those of the console's sessions, which
 //! cannot be changed.
 
-use super::SERVER_VERSION;
+use crate::command::SERVER_VERSION;
 
 /// Name, value and what it is.
 pub(crate) static SETTINGS: &[(&str, &str, &str)] = &[

@@ -79,7 +79,11 @@ impl Cell {
             Cell::Int(number) if *number < 0 => format!("({number})"),
             Cell::Int(number) => number.to_string(),
             Cell::Real(number) if number.is_infinite() => {
-                if *number > 0.0 { "9e999".into() } else { "(-9e999)".into() }
+                if *number > 0.0 {
+                    "9e999".into()
+                } else {
+                    "(-9e999)".into()
+                }
             }
             Cell::Real(number) => format!("({number:e})"),
             Cell::Text(text) => format!("'{}'", text.replace('\'', "''")),

@@ -16,7 +16,9 @@ use super::session::Session;
 use super::types::Type;
 use std::sync::LazyLock;
 
-pub(crate) use arrays::{AMONG, ARRAY, ELEMENT, ELEMENTS, SERIES, build as array_text, read as array_elements};
+pub(crate) use arrays::{
+    AMONG, ARRAY, ELEMENT, ELEMENTS, SERIES, build as array_text, read as array_elements,
+};
 pub(crate) use casts::CAST;
 pub(crate) use times::EPOCH;
 
@@ -71,7 +73,7 @@ pub(crate) struct Function {
     pub(crate) name: &'static str,
     /// What it takes; `Unknown` takes anything, as text.
     pub(crate) args: &'static [Type],
-    /// Whether the last of `args` may be given any number of times, also none.
+    /// Whether the last of `args` may be given more than once.
     pub(crate) is_variadic: bool,
     /// What it returns.
     pub(crate) returns: Type,
@@ -88,14 +90,7 @@ pub(crate) const fn strict(
     returns: Type,
     run: Run,
 ) -> Function {
-    Function {
-        name,
-        args,
-        is_variadic: false,
-        returns,
-        is_strict: true,
-        run,
-    }
+    Function { name, args, is_variadic: false, returns, is_strict: true, run }
 }
 
 impl Function {
@@ -118,7 +113,7 @@ impl Function {
     }
 
     fn takes(&self, count: usize) -> bool {
-        let least = self.args.len() - usize::from(self.is_variadic);
+        let least = self.args.len();
         if self.is_variadic { count >= least } else { count == least }
     }
 }
@@ -142,7 +137,8 @@ pub(crate) static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
 /// The names of functions that users call, without operators and casts; sorted, each once.
 pub(crate) fn names() -> Vec<&'static str> {
     let is_word = |name: &&str| name.starts_with(|first: char| first.is_ascii_lowercase());
-    let mut names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).filter(is_word).collect();
+    let mut names: Vec<_> =
+        FUNCTIONS.iter().map(|function| function.name).filter(is_word).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -177,6 +173,9 @@ fn distance(function: &Function, given: &[Type]) -> Option<(usize, u32)> {
             continue;
         }
         far += u32::from(from.implicit(to)?);
+        // PostgreSQL prefers float8 to numeric for a whole number.
+        let whole = matches!(from, Type::Int4 | Type::Int8);
+        far += if whole && to == Type::Numeric { 3 } else { 0 };
         let same_as_other = *from == Type::Unknown && given.contains(&to);
         inexact += usize::from(*from != to && !same_as_other);
         // Between two of the same distance PostgreSQL takes text for a constant in quotes.

@@ -58,6 +58,7 @@ pub(crate) fn translate(
         used: BTreeSet::new(),
         called: BTreeSet::new(),
         ctes: Vec::new(),
+        wanted: None,
         names: 0,
         depth: 0,
     };
@@ -82,6 +83,9 @@ pub(crate) enum Constant {
     Parameter(usize),
 }
 
+/// Columns by the level of their query and their name.
+pub(crate) type Free = Vec<(usize, String)>;
+
 /// An expression in SQLite's SQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Typed {
@@ -92,7 +96,7 @@ pub(crate) struct Typed {
     /// Set when it is a constant of unknown type.
     pub(crate) constant: Option<Constant>,
     /// The columns in it that stand in no aggregate and are not grouped by, with their levels.
-    pub(crate) free: Vec<(usize, String)>,
+    pub(crate) free: Free,
     /// Whether an aggregate of this level is in it.
     pub(crate) has_aggregate: bool,
     /// Whether a window function of this level is in it.
@@ -141,7 +145,7 @@ pub(crate) struct Sub {
     /// The names and types of its columns.
     pub(crate) columns: Vec<(String, Type)>,
     /// The columns of queries around that it uses.
-    pub(crate) free: Vec<(usize, String)>,
+    pub(crate) free: Free,
     /// Whether it surely has no more than one row.
     pub(crate) is_single: bool,
 }
@@ -195,6 +199,8 @@ pub(crate) struct Translator<'t> {
     used: BTreeSet<usize>,
     called: BTreeSet<usize>,
     ctes: Vec<Cte>,
+    /// The types of the columns that the next SELECT must have.
+    wanted: Option<Vec<Type>>,
     names: usize,
     depth: usize,
 }
@@ -355,11 +361,8 @@ impl Translator<'_> {
         let mut ty = Type::Unknown;
         for value in &values {
             ty = ty.unify(value.ty).ok_or_else(|| {
-                let message = format!(
-                    "{what} types {} and {} cannot be matched",
-                    ty.name(),
-                    value.ty.name()
-                );
+                let message =
+                    format!("{what} types {} and {} cannot be matched", ty.name(), value.ty.name());
                 EngineError::new("42804", message).hint("Add a cast to one side.")
             })?;
         }

@@ -82,9 +82,9 @@ impl Type {
             "int8" | "bigint" => Type::Int8,
             "numeric" | "decimal" | "dec" => Type::Numeric,
             "float8" | "float4" | "double precision" | "real" | "float" => Type::Float8,
-            "text" | "name" | "char" | "varchar" | "bpchar" | "character varying"
-            | "character" | "cstring" | "json" | "jsonb" | "pg_node_tree" | "inet" | "uuid"
-            | "aclitem" | "pg_lsn" | "bytea" | "tid" | "pg_ndistinct" | "pg_dependencies"
+            "text" | "name" | "char" | "varchar" | "bpchar" | "character varying" | "character"
+            | "cstring" | "json" | "jsonb" | "pg_node_tree" | "inet" | "uuid" | "aclitem"
+            | "pg_lsn" | "bytea" | "tid" | "pg_ndistinct" | "pg_dependencies"
             | "sql_identifier" | "character_data" | "yes_or_no" | "time_stamp" | "cidr" => {
                 Type::Text
             }

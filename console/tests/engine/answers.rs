@@ -109,7 +109,8 @@ fn psql(sql: &str) -> Vec<String> {
         .unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (out, err) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     if let Some(error) = err.lines().find_map(|line| line.split("ERROR:  ").nth(1)) {
         return vec![format!("! {error}")];
     }

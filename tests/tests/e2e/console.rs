@@ -3,6 +3,7 @@
 mod endings;
 mod exporter;
 mod logins;
+mod own;
 mod protocol;
 mod roles;
 mod tools;

@@ -39,9 +39,9 @@ fn allowed(from: Type, to: Type) -> bool {
     let is_oid = |ty| matches!(ty, Type::Oid | Type::Reg(_));
     match (from, to) {
         (from, to) if from == to => false,
-        (_, Type::Text) | (Type::Text, _) | (Type::Ints | Type::Texts, Type::Ints | Type::Texts) => {
-            true
-        }
+        (_, Type::Text)
+        | (Type::Text, _)
+        | (Type::Ints | Type::Texts, Type::Ints | Type::Texts) => true,
         (Type::Bool, Type::Int4) | (Type::Int4, Type::Bool) => true,
         (from, to) if is_oid(from) => is_oid(to) || matches!(to, Type::Int4 | Type::Int8),
         (Type::Int4 | Type::Int8, to) if is_oid(to) => true,
@@ -52,9 +52,13 @@ fn allowed(from: Type, to: Type) -> bool {
 fn run(call: &Call<'_>) -> Outcome<Cell> {
     let (value, from, to) = (call.arg(0), call.function.args[0], call.function.returns);
     match (from, to) {
-        (Type::Reg(reg), Type::Text) => Ok(Cell::Text(call.session.relations.name_of(reg, value.int()))),
+        (Type::Reg(reg), Type::Text) => {
+            Ok(Cell::Text(call.session.relations.name_of(reg, value.int())))
+        }
         (_, Type::Text) => Ok(Cell::Text(as_text(value, from))),
-        (Type::Text, Type::Reg(reg)) => call.session.relations.oid_of(reg, value.str()).map(Cell::Int),
+        (Type::Text, Type::Reg(reg)) => {
+            call.session.relations.oid_of(reg, value.str()).map(Cell::Int)
+        }
         (Type::Text, _) => cell::parse(value.str(), to),
         (_, Type::Bool) => Ok(Cell::Int((value.int() != 0).into())),
         (Type::Bool, _) | (_, Type::Reg(_)) | (Type::Reg(_), Type::Oid) => Ok(value.clone()),

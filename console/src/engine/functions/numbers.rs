@@ -29,7 +29,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     strict("/", I4, Int4, |call| ints_divided(call, i64::checked_div)),
     strict("/", I8, Int8, |call| ints_divided(call, i64::checked_div)),
     strict("/", N, Numeric, |call| decimals_divided(call, Decimal::divide)),
-    strict("/", F, Float8, |call| floats_divided(call)),
+    strict("/", F, Float8, floats_divided),
     strict("%", I4, Int4, |call| ints_divided(call, remainder)),
     strict("%", I8, Int8, |call| ints_divided(call, remainder)),
     strict("%", N, Numeric, |call| decimals_divided(call, Decimal::remainder)),
@@ -238,7 +238,8 @@ fn finite(result: f64, was_infinite: bool) -> Outcome<Cell> {
 /// As PostgreSQL's `pg_size_pretty`.
 fn pretty_size(bytes: i64) -> String {
     let mut size = bytes;
-    let units = [("bytes", 10 * 1024), ("kB", 20_479), ("MB", 20_479), ("GB", 20_479), ("TB", 20_479)];
+    let units =
+        [("bytes", 10 * 1024), ("kB", 20_479), ("MB", 20_479), ("GB", 20_479), ("TB", 20_479)];
     for (at, (unit, limit)) in units.iter().enumerate() {
         if size.unsigned_abs() < *limit {
             return format!("{} {unit}", half(size, at > 0));

@@ -89,7 +89,9 @@ fn user(call: &Call<'_>) -> Outcome<Cell> {
 /// Everybody who is here may read, and nobody may write.
 fn reads(call: &Call<'_>) -> Outcome<Cell> {
     let asked = call.args.last().map_or("", Cell::str).to_ascii_lowercase();
-    let any = asked.split(',').any(|one| matches!(one.trim(), "select" | "usage" | "connect" | "execute"));
+    let any = asked
+        .split(',')
+        .any(|one| matches!(one.trim(), "select" | "usage" | "connect" | "execute"));
     Ok(Cell::Int(any.into()))
 }
 

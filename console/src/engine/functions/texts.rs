@@ -1,4 +1,5 @@
-//! Owns functions of text. Lengths and places are in characters, as in PostgreSQL.
+//! Owns functions of text. Lengths and places are in characters, as in PostgreSQL; letters have
+//! case in ASCII alone, as with its locale C.
 
 use super::{Call, Function, strict};
 use crate::engine::cell::Cell;
@@ -8,8 +9,8 @@ use crate::engine::types::Type::{Bool, Int4, Text, Unknown};
 /// Those of this file.
 pub(super) static FUNCTIONS: &[Function] = &[
     strict("||", &[Text, Text], Text, |call| joined(call, &[call.str(0), call.str(1)])),
-    strict("lower", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_lowercase()))),
-    strict("upper", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_uppercase()))),
+    strict("lower", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_ascii_lowercase()))),
+    strict("upper", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_ascii_uppercase()))),
     strict("initcap", &[Text], Text, |call| Ok(Cell::Text(initcap(call.str(0))))),
     strict("length", &[Text], Int4, length),
     strict("char_length", &[Text], Int4, length),
@@ -30,7 +31,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     strict("replace", &[Text, Text, Text], Text, replace),
     strict("translate", &[Text, Text, Text], Text, |call| {
-        let (from, to): (Vec<char>, Vec<char>) = (call.str(1).chars().collect(), call.str(2).chars().collect());
+        let (from, to): (Vec<char>, Vec<char>) =
+            (call.str(1).chars().collect(), call.str(2).chars().collect());
         let map = |one: char| match from.iter().position(|known| *known == one) {
             Some(at) => to.get(at).copied(),
             None => Some(one),
@@ -68,7 +70,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         Ok(Cell::Int(call.str(0).chars().next().map_or(0, |one| u32::from(one).into())))
     }),
     strict("chr", &[Int4], Text, |call| {
-        let one = u32::try_from(call.int(0)).ok().and_then(char::from_u32).filter(|one| *one != '\0');
+        let one =
+            u32::try_from(call.int(0)).ok().and_then(char::from_u32).filter(|one| *one != '\0');
         let error = || EngineError::new("54000", "requested character not valid for encoding: 0");
         one.map(|one| Cell::text(one.to_string())).ok_or_else(error)
     }),
@@ -79,6 +82,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     .variadic()
     .loose(),
     strict("concat_ws", &[Text, Unknown], Text, concat_ws).variadic().loose(),
+    strict("format", &[Text], Text, format),
     strict("format", &[Text, Unknown], Text, format).variadic().loose(),
     strict("quote_ident", &[Text], Text, |call| Ok(Cell::Text(quote_ident(call.str(0))))),
     strict("quote_literal", &[Unknown], Text, |call| Ok(Cell::Text(quote_literal(call.arg(0))))),
@@ -152,12 +156,8 @@ fn initcap(text: &str) -> String {
     let mut inside = false;
     let mut out = String::with_capacity(text.len());
     for one in text.chars() {
-        if inside {
-            out.extend(one.to_lowercase());
-        } else {
-            out.extend(one.to_uppercase());
-        }
-        inside = one.is_alphanumeric();
+        out.push(if inside { one.to_ascii_lowercase() } else { one.to_ascii_uppercase() });
+        inside = one.is_ascii_alphanumeric();
     }
     out
 }
@@ -167,7 +167,8 @@ fn pad(call: &Call<'_>, fill: &str, at_left: bool) -> Outcome<Cell> {
     let length = usize::try_from(call.int(1)).unwrap_or(0);
     call.room(length)?;
     let missing = length.saturating_sub(text.chars().count());
-    let padding: String = fill.chars().cycle().take(if fill.is_empty() { 0 } else { missing }).collect();
+    let padding: String =
+        fill.chars().cycle().take(if fill.is_empty() { 0 } else { missing }).collect();
     let kept: String = text.chars().take(length).collect();
     Ok(Cell::Text(if at_left { padding + &kept } else { kept + &padding }))
 }
@@ -190,15 +191,18 @@ fn format(call: &Call<'_>) -> Outcome<Cell> {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let digits = rest.len() - rest.trim_start_matches(|one: char| one.is_ascii_digit()).len();
-        if let (Ok(place), Some(after)) = (rest[..digits].parse(), rest[digits..].strip_prefix('$')) {
+        if let (Ok(place), Some(after)) = (rest[..digits].parse(), rest[digits..].strip_prefix('$'))
+        {
             next = place;
             rest = after;
         }
         let arg = match rest.chars().next() {
             Some('%') => None,
-            Some('s' | 'I' | 'L') => Some(call.args.get(next).ok_or_else(|| {
-                EngineError::new("22023", "too few arguments for format()")
-            })?),
+            Some('s' | 'I' | 'L') => Some(
+                call.args
+                    .get(next)
+                    .ok_or_else(|| EngineError::new("22023", "too few arguments for format()"))?,
+            ),
             _ => return Err(EngineError::refused("this specifier of format()")),
         };
         match (arg, rest.as_bytes().first()) {
@@ -217,11 +221,60 @@ fn format(call: &Call<'_>) -> Outcome<Cell> {
 
 /// Words that PostgreSQL quotes and that are names of columns or tables here.
 const QUOTED: &[&str] = &[
-    "all", "and", "any", "array", "as", "asc", "both", "case", "cast", "check", "column", "create",
-    "default", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "from",
-    "grant", "group", "having", "in", "into", "limit", "not", "null", "offset", "on", "only", "or",
-    "order", "primary", "references", "select", "some", "table", "then", "to", "true", "union",
-    "unique", "user", "using", "when", "where", "window", "with", "values", "current_user",
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "column",
+    "create",
+    "default",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "into",
+    "limit",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "select",
+    "some",
+    "table",
+    "then",
+    "to",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "when",
+    "where",
+    "window",
+    "with",
+    "values",
+    "current_user",
 ];
 
 /// A name as it must be written.

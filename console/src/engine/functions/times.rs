@@ -68,15 +68,10 @@ fn date_trunc(call: &Call<'_>) -> Outcome<Cell> {
     let Some(rank) = units.iter().position(|known| *known == unit) else {
         return Err(EngineError::refused(format!("date_trunc to \"{unit}\"")));
     };
-    for (least, (field, first)) in [
-        (&mut second, 0),
-        (&mut minute, 0),
-        (&mut hour, 0),
-        (&mut day, 1),
-        (&mut month, 1),
-    ]
-    .into_iter()
-    .enumerate()
+    for (least, (field, first)) in
+        [(&mut second, 0), (&mut minute, 0), (&mut hour, 0), (&mut day, 1), (&mut month, 1)]
+            .into_iter()
+            .enumerate()
     {
         if rank > least {
             *field = first;

@@ -10,7 +10,15 @@ use sqlparser::ast::Expr;
 pub(super) fn is_aggregate(name: &str) -> bool {
     matches!(
         name,
-        "count" | "sum" | "avg" | "min" | "max" | "bool_and" | "bool_or" | "every" | "string_agg"
+        "count"
+            | "sum"
+            | "avg"
+            | "min"
+            | "max"
+            | "bool_and"
+            | "bool_or"
+            | "every"
+            | "string_agg"
             | "array_agg"
     )
 }
@@ -81,7 +89,8 @@ impl Translator<'_> {
             return Err(no_such(name, &args));
         }
         let made = |name, ty, args| Aggregate { name, ty, args, in_windows: true };
-        let only = |args: Vec<Typed>| <[Typed; 1]>::try_from(args).map_err(|args| no_such(name, &args));
+        let only =
+            |args: Vec<Typed>| <[Typed; 1]>::try_from(args).map_err(|args| no_such(name, &args));
         match name {
             "count" if arguments.is_star => Ok(made("count", Type::Int8, args)),
             "count" => {
@@ -113,7 +122,8 @@ impl Translator<'_> {
                 if !matches!(value.ty, Type::Text | Type::Unknown) {
                     return Err(no_such(name, &[value, delimiter]));
                 }
-                let args = vec![self.coerce(value, Type::Text)?, self.coerce(delimiter, Type::Text)?];
+                let args =
+                    vec![self.coerce(value, Type::Text)?, self.coerce(delimiter, Type::Text)?];
                 Ok(Aggregate { name: "a_string", ty: Type::Text, args, in_windows: false })
             }
             _ => {

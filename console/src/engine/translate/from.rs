@@ -1,12 +1,10 @@
 //! Owns FROM: tables, subqueries and joins, and what they make nameable.
 
 use super::queries::renamed;
-use super::{Place, Translator, folded, outputs, parts};
+use super::{Free, Place, Translator, folded, outputs, parts};
 use crate::engine::error::{EngineError, Outcome};
 use crate::engine::scope::{Col, Rel, Scope};
-use sqlparser::ast::{
-    Join, JoinConstraint, JoinOperator, TableAlias, TableFactor, TableWithJoins,
-};
+use sqlparser::ast::{Join, JoinConstraint, JoinOperator, TableAlias, TableFactor, TableWithJoins};
 
 /// A FROM, or a part of one.
 #[derive(Default)]
@@ -14,7 +12,7 @@ pub(super) struct Joined {
     /// Its text.
     pub(super) sql: String,
     /// The columns of queries around that it uses.
-    pub(super) free: Vec<(usize, String)>,
+    pub(super) free: Free,
     rels: Vec<Rel>,
     star: Vec<Col>,
 }
@@ -141,8 +139,9 @@ impl Translator<'_> {
                         Err(EngineError::new("42703", message))
                     }
                     _ => {
-                        let message =
-                            format!("common column name \"{name}\" appears more than once in {side} table");
+                        let message = format!(
+                            "common column name \"{name}\" appears more than once in {side} table"
+                        );
                         Err(EngineError::new("42702", message))
                     }
                 }
@@ -242,7 +241,8 @@ impl Translator<'_> {
             return Ok((format!("{} AS {alias}", cte.sql_name), rel));
         }
         let Some(at) = self.relations.find(schema, name) else {
-            let dotted = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
+            let dotted =
+                schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
             return Err(EngineError::new("42P01", format!("relation \"{dotted}\" does not exist"))
                 .hint("\\dt and SHOW HELP list the tables of the console."));
         };

@@ -42,7 +42,8 @@ impl Translator<'_> {
                         None => {
                             // A constant would be taken for a place in the list.
                             let key = format!("({}) || ''", value.sql);
-                            let is_constant = value.constant.is_some() || value.sql.parse::<f64>().is_ok();
+                            let is_constant =
+                                value.constant.is_some() || value.sql.parse::<f64>().is_ok();
                             let key = if is_constant { key } else { value.key() };
                             done.values.push(value);
                             key

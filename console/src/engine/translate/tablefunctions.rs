@@ -2,7 +2,7 @@
 //! they make.
 
 use super::from::aliased;
-use super::{Place, Translator, Typed, parts};
+use super::{Free, Place, Translator, Typed, parts};
 use crate::engine::cell::Cell;
 use crate::engine::error::{EngineError, Outcome};
 use crate::engine::functions::{ELEMENTS, SERIES};
@@ -60,6 +60,9 @@ impl Translator<'_> {
                 let array = self.call(name, args)?;
                 (self.call(ELEMENTS, vec![array])?, Type::Text)
             }
+            _ if EMPTY.iter().any(|(known, _)| *known == name) => {
+                (Typed::literal(&Cell::text("[]"), Type::Text), Type::Oid)
+            }
             _ => return Ok(None),
         }))
     }
@@ -69,7 +72,7 @@ impl Translator<'_> {
         &mut self,
         factor: &TableFactor,
         scope: &Scope<'_>,
-    ) -> Outcome<(String, Rel, Vec<(usize, String)>)> {
+    ) -> Outcome<(String, Rel, Free)> {
         let (names, args, alias, ordinality) = match factor {
             TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
                 (parts(name)?, exprs(&args.args)?, alias, *with_ordinality)
@@ -84,7 +87,8 @@ impl Translator<'_> {
         };
         let name = names.last().cloned().unwrap_or_default();
         let place = Place::plain(scope, "FROM");
-        let args: Outcome<Vec<_>> = args.into_iter().map(|arg| self.expression(arg, place)).collect();
+        let args: Outcome<Vec<_>> =
+            args.into_iter().map(|arg| self.expression(arg, place)).collect();
         let args = args?;
         let free: Vec<_> = args.iter().flat_map(|arg| arg.free.iter().cloned()).collect();
         let free = free.into_iter().filter(|(level, _)| *level < scope.level).collect();

@@ -23,11 +23,13 @@ impl Translator<'_> {
         match size {
             Size::None => Ok(value),
             Size::Characters(count) => {
-                let count = Typed::literal(&Cell::Int(i64::try_from(count).unwrap_or(1)), Type::Int4);
+                let count =
+                    Typed::literal(&Cell::Int(i64::try_from(count).unwrap_or(1)), Type::Int4);
                 self.call("left", vec![value, count])
             }
             Size::Scale(precision, scale) => {
-                let limit = Typed::literal(&Cell::Int(i64::try_from(precision).unwrap_or(1)), Type::Int4);
+                let limit =
+                    Typed::literal(&Cell::Int(i64::try_from(precision).unwrap_or(1)), Type::Int4);
                 let scale = Typed::literal(&Cell::Int(scale), Type::Int4);
                 self.call("NUMERIC", vec![value, limit, scale])
             }
@@ -68,7 +70,8 @@ fn by_name(text: &str) -> Outcome<Type> {
     if let Some(ty) = Type::of_name(name) {
         return Ok(ty);
     }
-    let is_time = ["timestamp", "date", "time", "interval"].iter().any(|time| name.starts_with(time));
+    let is_time =
+        ["timestamp", "date", "time", "interval"].iter().any(|time| name.starts_with(time));
     if is_time {
         return Err(EngineError::refused(format!("type {name}"))
             .detail("Times are texts in the console: YYYY-MM-DD HH:MM:SS UTC.")

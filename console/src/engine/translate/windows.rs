@@ -13,8 +13,17 @@ use sqlparser::ast::{
 pub(super) fn is_window(name: &str) -> bool {
     matches!(
         name,
-        "row_number" | "rank" | "dense_rank" | "percent_rank" | "cume_dist" | "ntile" | "lag"
-            | "lead" | "first_value" | "last_value" | "nth_value"
+        "row_number"
+            | "rank"
+            | "dense_rank"
+            | "percent_rank"
+            | "cume_dist"
+            | "ntile"
+            | "lag"
+            | "lead"
+            | "first_value"
+            | "last_value"
+            | "nth_value"
     )
 }
 
@@ -68,11 +77,8 @@ impl Translator<'_> {
         let text = aggregates::text(&call, arguments, "", filter.as_ref());
         parts.extend(filter);
         parts.extend(call.args);
-        let mut value = Typed::of(
-            format!("{text} OVER ({over})"),
-            call.ty,
-            &parts.iter().collect::<Vec<_>>(),
-        );
+        let mut value =
+            Typed::of(format!("{text} OVER ({over})"), call.ty, &parts.iter().collect::<Vec<_>>());
         value.has_window = true;
         Ok(value)
     }
@@ -112,7 +118,11 @@ impl Translator<'_> {
         }
         let ty = match (ty, args.first()) {
             (Type::Unknown, Some(value)) => {
-                let both = if args.len() == 3 { vec![value.clone(), args[2].clone()] } else { vec![value.clone()] };
+                let both = if args.len() == 3 {
+                    vec![value.clone(), args[2].clone()]
+                } else {
+                    vec![value.clone()]
+                };
                 let both = self.unified(both, name)?;
                 for (at, value) in [0, 2].into_iter().zip(both) {
                     args[at] = value;

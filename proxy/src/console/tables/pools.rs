@@ -73,11 +73,8 @@ fn look(shared: &Arc<Shared>) -> (Look, BTreeMap<(String, String), Pool>) {
         let sight = &client.handle.sight;
         let known = state.config.databases.iter().find(|known| *known.name == *sight.database);
         let forced = known.and_then(|known| known.forced_user.as_ref());
-        let user = match &*sight.database {
-            CONSOLE => CONSOLE,
-            _ => &forced.unwrap_or(&sight.user).name,
-        };
-        let pool = pools.entry((sight.database.to_string(), user.to_owned())).or_default();
+        let user = forced.unwrap_or(&sight.user).name.clone();
+        let pool = pools.entry((sight.database.to_string(), user)).or_default();
         match client.word {
             ClientWord::Waiting => pool.clients_waiting += 1,
             ClientWord::Active | ClientWord::Idle => pool.clients_active += 1,

@@ -89,8 +89,8 @@ fn a_client_that_waits_for_a_server_can_be_ended_and_its_statement_cancelled() {
             Fixture::shared("killwaiting", |config| with_console(config.pool("pool_size = 1")))
                 .await;
         let (admin, holder) = (console(&fixture).await, fixture.client().await);
-        exec(&holder, "begin; create table t (n int)").await;
         let (mut one, mut other) = (fixture.raw().await, fixture.raw().await);
+        exec(&holder, "begin; create table t (n int)").await;
         for client in [&mut one, &mut other] {
             client.send(&raw::query("create table never (n int)")).await;
         }
