@@ -2,6 +2,7 @@
 
 mod endings;
 mod exporter;
+mod advice;
 mod logins;
 mod own;
 mod protocol;
