@@ -1,4 +1,4 @@
-"""Asks the console by asyncpg, which always prepares and always takes binary. Usage: asyncpg_t.py URL."""
+"""Asks the console by asyncpg, which always prepares and takes binary. Usage: asyncpg_t.py URL."""
 
 import asyncio
 import decimal
@@ -55,9 +55,11 @@ async def errors(conn):
 
 async def select(conn):
     """SQL with parameters of the types that the console says."""
-    rows = await conn.fetch("SELECT name, pool_size FROM databases WHERE name = $1 AND pool_size >= $2", "pgbouncer", 0)
+    sql = "SELECT name, pool_size FROM databases WHERE name = $1 AND pool_size >= $2"
+    rows = await conn.fetch(sql, "pgbouncer", 0)
     assert len(rows) == 1 and rows[0]["pool_size"] >= 0, rows
-    total = await conn.fetchval("SELECT sum(total_query_count) FROM stats WHERE total_query_count >= $1", decimal.Decimal("0.0"))
+    sql = "SELECT sum(total_query_count) FROM stats WHERE total_query_count >= $1"
+    total = await conn.fetchval(sql, decimal.Decimal("0.0"))
     assert total >= 0
     ratio = await conn.fetchval("SELECT $1::float8 / 2", 3.0)
     assert ratio == 1.5, ratio

@@ -91,7 +91,8 @@ public class Console {
 
     public static void main(String[] args) throws Exception {
         url = args[0];
-        for (String mode : new String[] {"simple", "extended", "extendedForPrepared", "extendedCacheEverything"}) {
+        String modes = "simple extended extendedForPrepared extendedCacheEverything";
+        for (String mode : modes.split(" ")) {
             try (Connection conn = connect(mode)) {
                 commands(conn);
                 System.out.println("ok commands, " + mode);
