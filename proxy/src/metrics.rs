@@ -138,6 +138,11 @@ impl Metrics {
         Arc::new(Self::default())
     }
 
+    /// When the process began.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
     /// The counters of `worker` for `database`: the same ones at every call, so that a reload
     /// goes on counting. Takes a lock: call it once per client, not per query.
     pub fn worker(&self, worker: usize, database: &str) -> Arc<WorkerMetrics> {

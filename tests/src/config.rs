@@ -18,7 +18,7 @@ pub struct ConfigText {
     databases: Vec<String>,
 }
 
-/// Who may do all on the console of the tests' proxies; [`USER`] may read, and nobody else comes in.
+/// Who may do all on the console of the tests' proxies; [`USER`] may read, nobody else comes in.
 pub const CONSOLE_ADMIN: &str = "postgres";
 
 impl ConfigText {

@@ -10,6 +10,7 @@ mod messages;
 mod parameters;
 mod registry;
 mod run;
+mod select;
 
 pub(crate) use admission::is_console;
 pub use registry::{ConsoleHandle, Consoles};
@@ -28,6 +29,7 @@ use pgmanifold_console::answer::OutColumn;
 use pgmanifold_console::value::Row;
 use pgmanifold_console::{Answer, command};
 use registry::Registered;
+use select::Values;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,7 +206,8 @@ impl Session {
             frame::put(&mut self.link.out, b'I', &[]);
         }
         for command in commands {
-            let Done { answer, .. } = self.perform(command, Vec::new()).await?;
+            let done = self.perform(command, Values::default()).await;
+            let Done { answer, .. } = done.map_err(|failure| failure.within(&text))?;
             if !answer.columns.is_empty() {
                 encode::put_columns(&mut self.link.out, &answer.columns, &Formats::default());
                 self.put_rows(&answer.columns, &answer.rows, &Formats::default()).await?;

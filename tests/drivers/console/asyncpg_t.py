@@ -1,4 +1,4 @@
-"""Asks the console by asyncpg, which always prepares and always takes binary. Usage: asyncpg_t.py URL."""
+"""Asks the console by asyncpg, which always prepares and takes binary. Usage: asyncpg_t.py URL."""
 
 import asyncio
 import decimal
@@ -53,9 +53,30 @@ async def errors(conn):
     assert await conn.fetchval("SHOW VERSION")
 
 
+async def select(conn):
+    """SQL with parameters of the types that the console says."""
+    sql = "SELECT name, pool_size FROM databases WHERE name = $1 AND pool_size >= $2"
+    rows = await conn.fetch(sql, "pgbouncer", 0)
+    assert len(rows) == 1 and rows[0]["pool_size"] >= 0, rows
+    sql = "SELECT sum(total_query_count) FROM stats WHERE total_query_count >= $1"
+    total = await conn.fetchval(sql, decimal.Decimal("0.0"))
+    assert total >= 0
+    ratio = await conn.fetchval("SELECT $1::float8 / 2", 3.0)
+    assert ratio == 1.5, ratio
+    assert await conn.fetchval("SELECT $1::bool", True) is True
+
+
+async def pools(_):
+    """A pool resets its connections when they come back."""
+    async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+        for _ in range(3):
+            async with pool.acquire() as conn:
+                await conn.fetch("SHOW POOLS")
+
+
 async def main():
     conn = await asyncpg.connect(url)
-    for check in (commands, prepared, transactions, cursors, errors):
+    for check in (commands, prepared, transactions, cursors, errors, select, pools):
         await check(conn)
         print("ok", check.__name__)
     await conn.close()

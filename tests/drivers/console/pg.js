@@ -15,6 +15,10 @@ async function main() {
     assert.equal(typeof prepared.rows[0].items, 'number');
   }
   console.log('ok prepared');
+  const sql = 'SELECT name FROM databases WHERE name = $1 AND pool_size >= $2';
+  const some = await client.query(sql, ['pgbouncer', 0]);
+  assert.deepEqual(some.rows, [{ name: 'pgbouncer' }]);
+  console.log('ok select');
   await assert.rejects(client.query('SHOW nonsense'), { code: '42704' });
   await assert.rejects(client.query({ text: 'SHOW nonsense', values: [] }), { code: '42704' });
   await client.query('SHOW STATE');

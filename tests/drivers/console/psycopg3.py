@@ -1,4 +1,4 @@
-"""Asks the console by psycopg 3. Usage: psycopg3.py URL. Prints `ok NAME`; fails at the first surprise."""
+"""Asks the console by psycopg 3, and fails at the first surprise. Usage: psycopg3.py URL."""
 
 import sys
 
@@ -39,7 +39,8 @@ def prepared():
             cursor = conn.cursor(binary=binary)
             for _ in range(8):
                 rows = cursor.execute("SHOW LISTS").fetchall()
-                assert all(isinstance(name, str) and isinstance(items, int) for name, items in rows)
+                kinds = {(type(name), type(items)) for name, items in rows}
+                assert kinds == {(str, int)}, kinds
             stats = conn.cursor(binary=binary, row_factory=dict_row).execute("SHOW STATS").fetchall()
             counts = [row["total_query_count"] for row in stats]
             assert all(count == int(count) for count in counts), counts
@@ -82,9 +83,10 @@ def notices():
     """SHOW HELP is a notice."""
     with psycopg.connect(url, autocommit=True) as conn:
         said = []
-        conn.add_notice_handler(said.append)
+        hear = lambda diag: said.extend((diag.message_primary, diag.message_detail))
+        conn.add_notice_handler(hear)
         conn.execute("SHOW HELP")
-        assert said[0].message_primary == "Console usage" and "RELOAD" in said[0].message_detail
+        assert said[0] == "Console usage" and "RELOAD" in said[1], said
 
 
 def settings():
@@ -97,6 +99,28 @@ def settings():
         assert conn.execute("SHOW application_name").fetchone()[0] == "told at login"
 
 
-for check in (simple, transactions, prepared, errors, pipeline, notices, settings):
+def select():
+    """SQL with parameters, which psycopg sends as text or in binary, with types or without."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        for marker, prepare in (("%s", False), ("%s", True), ("%b", True)):
+            where = f"name = {marker} AND pool_size >= {marker}"
+            sql = f"SELECT name, pool_size, pool_size * 1.5 AS more FROM databases WHERE {where}"
+            for binary in (False, True):
+                cursor = conn.cursor(binary=binary)
+                rows = cursor.execute(sql, ("pgbouncer", 0), prepare=prepare).fetchall()
+                assert len(rows) == 1 and float(rows[0][2]) == rows[0][1] * 1.5, rows
+        name = conn.execute("SELECT %s::text", ("x",)).fetchone()[0]
+        assert name == "x", name
+        sql = "SELECT count(*) FROM clients WHERE database = %s"
+        count = conn.execute(sql, ("pgbouncer",)).fetchone()[0]
+        assert count >= 1, count
+        try:
+            conn.execute("SHOW STATE; SELECT 1 FROM pools WHERE nonsense")
+            raise AssertionError("no error")
+        except psycopg.errors.UndefinedColumn as error:
+            assert error.diag.statement_position == "39", error.diag.statement_position
+
+
+for check in (simple, transactions, prepared, errors, pipeline, notices, settings, select):
     check()
     print("ok", check.__name__)

@@ -56,6 +56,29 @@ public class Console {
         conn.setAutoCommit(true);
     }
 
+    static void select(Connection conn) throws SQLException {
+        String sql = "SELECT name, pool_size FROM databases WHERE name = ? AND pool_size >= ?";
+        try (PreparedStatement s = conn.prepareStatement(sql)) {
+            for (int i = 0; i < 6; i++) {
+                s.setString(1, "pgbouncer");
+                s.setInt(2, 0);
+                try (ResultSet rows = s.executeQuery()) {
+                    check(rows.next() && rows.getInt(2) >= 0, sql);
+                }
+            }
+        }
+        int tables = 0;
+        try (ResultSet rows = conn.getMetaData().getTables(null, "public", "%", null)) {
+            while (rows.next()) tables++;
+        }
+        check(tables > 10, "tables: " + tables);
+        int columns = 0;
+        try (ResultSet rows = conn.getMetaData().getColumns(null, "public", "pools", "%")) {
+            while (rows.next()) columns++;
+        }
+        check(columns > 10, "columns of pools: " + columns);
+    }
+
     static void errors(Connection conn) throws SQLException {
         try {
             one(conn, "SHOW nonsense");
@@ -68,12 +91,15 @@ public class Console {
 
     public static void main(String[] args) throws Exception {
         url = args[0];
-        for (String mode : new String[] {"simple", "extended", "extendedForPrepared", "extendedCacheEverything"}) {
+        String modes = "simple extended extendedForPrepared extendedCacheEverything";
+        for (String mode : modes.split(" ")) {
             try (Connection conn = connect(mode)) {
                 commands(conn);
                 System.out.println("ok commands, " + mode);
                 transactions(conn);
                 System.out.println("ok transactions, " + mode);
+                select(conn);
+                System.out.println("ok select, " + mode);
                 errors(conn);
                 System.out.println("ok errors, " + mode);
             }

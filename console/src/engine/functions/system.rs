@@ -44,6 +44,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     strict("pg_reload_conf", &[], Bool, |_| {
         Err(EngineError::refused("pg_reload_conf()").hint("Use RELOAD."))
     }),
+    // Pools of drivers call it when a connection comes back; there are no locks.
+    strict("pg_advisory_unlock_all", &[], Text, |_| Ok(Cell::text(""))),
     strict("txid_current", &[], Int8, |_| Err(EngineError::refused("txid_current()"))),
     strict("row_security_active", &[Unknown], Bool, no),
     strict("pg_has_role", &[Unknown, Unknown], Bool, yes),

@@ -80,6 +80,10 @@ impl Translator<'_> {
         };
         match expr {
             Expr::Position { expr, r#in } => of(self, "position", &[r#in, expr]),
+            Expr::Substring { expr, substring_from: None, substring_for: Some(count), .. } => {
+                let first = Expr::Value(Value::Number("1".into(), false).with_empty_span());
+                of(self, "substring", &[expr, &first, count])
+            }
             Expr::Substring { expr, substring_from: Some(from), substring_for, .. } => {
                 match substring_for {
                     Some(count) => of(self, "substring", &[expr, from, count]),

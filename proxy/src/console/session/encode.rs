@@ -1,7 +1,7 @@
 //! Owns the form in which answers are sent: RowDescription and DataRow, values as text and in
 //! binary (manual, section "Formats and Format Codes").
 
-mod numeric;
+pub(super) mod numeric;
 
 use crate::wire::error::SqlError;
 use crate::wire::protocol::put_frame;

@@ -4,6 +4,7 @@
 use super::encode::{self, Formats};
 use super::failure::Failure;
 use super::messages::{self, Target};
+use super::select::Values;
 use super::{Done, Session};
 use crate::wire::error::SqlError;
 use crate::wire::frame;
@@ -11,7 +12,8 @@ use crate::wire::protocol::put_frame;
 use bytes::BufMut;
 use pgmanifold_console::answer::OutColumn;
 use pgmanifold_console::command::{self, Command};
-use pgmanifold_console::{Answer, Value};
+use pgmanifold_console::engine::Described;
+use pgmanifold_console::{Answer, Kind};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,15 +35,16 @@ pub(super) struct Prepared {
 struct Statement {
     /// `None`: an empty text.
     command: Option<Command>,
-    /// OIDs of its parameters.
+    /// OIDs of its parameters, and what the client has said of them.
     types: Vec<u32>,
+    declared: Vec<Option<Kind>>,
     columns: Vec<OutColumn>,
 }
 
 /// A statement with its parameters, perhaps run.
 struct Portal {
     statement: Arc<Statement>,
-    values: Vec<Value>,
+    values: Vec<Option<String>>,
     formats: Formats,
     progress: Progress,
 }
@@ -78,6 +81,19 @@ impl Prepared {
     fn statement(&self, name: &str) -> Result<Arc<Statement>, SqlError> {
         self.statements.get(name).cloned().ok_or_else(|| no_statement(name))
     }
+}
+
+/// What a type the client names is to the console; `None`: what its place says.
+fn kind_of(oid: u32) -> Option<Kind> {
+    Some(match oid {
+        16 => Kind::Bool,
+        21 | 23 => Kind::Int4,
+        20 | 26 => Kind::Int8,
+        700 | 701 => Kind::Float8,
+        1700 => Kind::Numeric,
+        19 | 25 | 1042 | 1043 => Kind::Text,
+        _ => return None,
+    })
 }
 
 fn no_statement(name: &str) -> SqlError {
@@ -137,11 +153,16 @@ impl Session {
             return Err(SqlError::error("42601", message).into());
         }
         let command = commands.pop();
-        let (types, columns) = match &command {
-            Some(command) => self.describe_command(command, &parse.types).await?,
-            None => (Vec::new(), Vec::new()),
+        let declared: Vec<_> = parse.types.iter().map(|oid| kind_of(*oid)).collect();
+        let described = match &command {
+            Some(command) => self.describe_command(command, &declared).await?,
+            None => Described { columns: Vec::new(), parameters: Vec::new() },
         };
-        let statement = Arc::new(Statement { command, types, columns });
+        let given = |place: usize| parse.types.get(place).copied().filter(|oid| *oid != 0);
+        let kinds = described.parameters.iter().enumerate();
+        let types = kinds.map(|(place, kind)| given(place).unwrap_or(kind.oid())).collect();
+        let columns = described.columns;
+        let statement = Arc::new(Statement { command, types, declared, columns });
         self.prepared.statements.insert(parse.name, statement);
         frame::put(&mut self.link.out, b'1', &[]);
         Ok(())
@@ -214,7 +235,8 @@ impl Session {
         };
         if let Progress::Bound = portal.progress {
             let values = std::mem::take(&mut portal.values);
-            let Done { answer, ends_portals } = self.perform(command, values).await?;
+            let given = Values { types: portal.statement.declared.clone(), values };
+            let Done { answer, ends_portals } = self.perform(command, given).await?;
             if ends_portals {
                 frame::put_command_complete(&mut self.link.out, &answer.tag);
                 return Ok(());

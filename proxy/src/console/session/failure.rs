@@ -5,6 +5,7 @@ use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError};
 use bytes::{BufMut, BytesMut};
 use pgmanifold_console::command::ParseError;
+use pgmanifold_console::engine::EngineError;
 use std::io;
 
 /// Why a message was not answered as asked.
@@ -24,6 +25,8 @@ pub(super) struct Told {
     error: SqlError,
     /// Characters up to where the text is wrong, from 1.
     position: Option<usize>,
+    /// The text, when it may be a part of what the client has sent.
+    part: Option<String>,
 }
 
 impl Told {
@@ -46,7 +49,7 @@ impl Told {
 
 impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
-        Self::Refused(Box::new(Told { error, position: None }))
+        Self::Refused(Box::new(Told { error, position: None, part: None }))
     }
 }
 
@@ -56,7 +59,7 @@ impl From<ParseError> for Failure {
         if let Some(hint) = wrong.hint {
             error = error.hint(hint);
         }
-        Self::Refused(Box::new(Told { error, position: wrong.position }))
+        Self::Refused(Box::new(Told { error, position: wrong.position, part: None }))
     }
 }
 
@@ -73,6 +76,24 @@ impl From<FrameError> for Failure {
 }
 
 impl Failure {
+    /// Of a SELECT.
+    pub(super) fn of_select(sql: &str, wrong: EngineError) -> Self {
+        let mut error = SqlError::error(wrong.sqlstate, wrong.message);
+        (error.detail, error.hint) = (wrong.detail.map(Into::into), wrong.hint.map(Into::into));
+        let part = wrong.position.map(|_| sql.to_owned());
+        Self::Refused(Box::new(Told { error, position: wrong.position, part }))
+    }
+
+    /// The same, with its position in the whole text that was sent.
+    pub(super) fn within(mut self, text: &str) -> Self {
+        if let Self::Refused(told) = &mut self
+            && let Some((before, _)) = told.part.as_ref().and_then(|part| text.split_once(part))
+        {
+            told.position = told.position.map(|position| position + before.chars().count());
+        }
+        self
+    }
+
     /// Of a message of this type.
     pub(super) fn of_message(kind: u8) -> impl Fn(BadMessage) -> Self {
         move |bad| match bad {
@@ -90,7 +111,7 @@ mod tests {
     fn a_position_is_a_field_like_others() {
         let error = SqlError::error("42601", "no");
         let mut out = BytesMut::from("x");
-        Told { error, position: Some(12) }.encode(&mut out);
+        Told { error, position: Some(12), part: None }.encode(&mut out);
         assert_eq!(frame::peek(&out[1..]).expect("a header").total, out.len() - 1);
         assert_eq!(frame::error_field(&out[6..], b'P'), Some("12"));
         assert_eq!(frame::error_field(&out[6..], b'C'), Some("42601"));

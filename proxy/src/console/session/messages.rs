@@ -1,11 +1,10 @@
 //! Owns the reading of the extended protocol's messages (manual, section "Message Formats"). It
 //! trusts no byte and knows no statement.
 
-use super::encode::Formats;
+use super::encode::{Formats, numeric};
 use crate::wire::error::SqlError;
 use crate::wire::protocol::take_cstr;
 use bytes::Buf;
-use pgmanifold_console::Value;
 
 /// Why a message is not taken.
 #[derive(Debug)]
@@ -142,47 +141,31 @@ fn done(body: &[u8]) -> Result<(), BadMessage> {
 }
 
 impl Given<'_> {
-    /// The value, by the type its statement gives it.
-    pub(super) fn read(self, oid: u32) -> Result<Value, SqlError> {
-        let Some(bytes) = self.bytes else { return Ok(Value::Null) };
-        let value = if self.binary { from_binary(oid, bytes) } else { from_text(oid, bytes)? };
-        value.ok_or_else(|| {
-            let form = if self.binary { "binary" } else { "text" };
-            SqlError::error("22P03", format!("incorrect {form} format of a parameter"))
+    /// The text form of the value, by the type its statement gives it; `None`: NULL.
+    pub(super) fn read(self, oid: u32) -> Result<Option<String>, SqlError> {
+        let Some(bytes) = self.bytes else { return Ok(None) };
+        if !self.binary {
+            return utf8(bytes).map(Some);
+        }
+        from_binary(oid, bytes).map(Some).ok_or_else(|| {
+            SqlError::error("22P03", "incorrect binary format of a parameter")
                 .detail(format!("Its type has OID {oid}."))
-                .hint("Send it as text, or as int4, int8, float8, bool or text.")
+                .hint("Send it as text, or as a number, a boolean or text.")
         })
     }
 }
 
-fn from_text(oid: u32, bytes: &[u8]) -> Result<Option<Value>, SqlError> {
-    let text = utf8(bytes)?;
-    let trimmed = text.trim();
-    Ok(match oid {
-        20 | 21 | 23 | 26 => trimmed.parse::<i64>().ok().map(Value::Int),
-        700 | 701 | 1700 => {
-            let whole = trimmed.parse::<i64>().ok().map(Value::Int);
-            whole.or_else(|| trimmed.parse().ok().map(Value::Float))
-        }
-        16 => match trimmed.to_ascii_lowercase().as_str() {
-            "t" | "true" | "yes" | "on" | "1" => Some(Value::Bool(true)),
-            "f" | "false" | "no" | "off" | "0" => Some(Value::Bool(false)),
-            _ => None,
-        },
-        _ => Some(Value::from(text)),
-    })
-}
-
-fn from_binary(oid: u32, bytes: &[u8]) -> Option<Value> {
+fn from_binary(oid: u32, bytes: &[u8]) -> Option<String> {
     Some(match oid {
-        16 => Value::Bool(*<&[u8; 1]>::try_from(bytes).ok()? != [0]),
-        20 => Value::Int(i64::from_be_bytes(bytes.try_into().ok()?)),
-        21 => Value::Int(i16::from_be_bytes(bytes.try_into().ok()?).into()),
-        23 => Value::Int(i32::from_be_bytes(bytes.try_into().ok()?).into()),
-        26 => Value::Int(u32::from_be_bytes(bytes.try_into().ok()?).into()),
-        700 => Value::Float(f32::from_be_bytes(bytes.try_into().ok()?).into()),
-        701 => Value::Float(f64::from_be_bytes(bytes.try_into().ok()?)),
-        0 | 18 | 19 | 25 | 705 | 1042 | 1043 => Value::from(std::str::from_utf8(bytes).ok()?),
+        16 => (*<&[u8; 1]>::try_from(bytes).ok()? != [0]).to_string(),
+        20 => i64::from_be_bytes(bytes.try_into().ok()?).to_string(),
+        21 => i16::from_be_bytes(bytes.try_into().ok()?).to_string(),
+        23 => i32::from_be_bytes(bytes.try_into().ok()?).to_string(),
+        26 => u32::from_be_bytes(bytes.try_into().ok()?).to_string(),
+        700 => numeric::text(f32::from_be_bytes(bytes.try_into().ok()?).into()),
+        701 => numeric::text(f64::from_be_bytes(bytes.try_into().ok()?)),
+        1700 => numeric::read(bytes)?,
+        0 | 18 | 19 | 25 | 705 | 1042 | 1043 => std::str::from_utf8(bytes).ok()?.to_owned(),
         _ => return None,
     })
 }
@@ -202,9 +185,8 @@ mod tests {
         let body = b"p\0s\0\0\x01\0\x01\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff\0\x01\0\x01";
         let read = bind(body).expect("well-formed");
         assert_eq!((read.portal.as_str(), read.statement.as_str()), ("p", "s"));
-        let values: Vec<Value> =
-            read.parameters.iter().map(|given| given.read(23).expect("int4")).collect();
-        assert_eq!(values, [Value::Int(7), Value::Null]);
+        let values = read.parameters.iter().map(|given| given.read(23).expect("int4"));
+        assert_eq!(values.collect::<Vec<_>>(), [Some("7".to_owned()), None]);
     }
 
     #[test]
@@ -225,19 +207,16 @@ mod tests {
 
     #[test]
     fn parameters_by_type() {
-        let text = |oid, text: &'static str| {
-            Given { binary: false, bytes: Some(text.as_bytes()) }.read(oid).ok()
+        let read = |binary, oid, bytes: &'static [u8]| {
+            Given { binary, bytes: Some(bytes) }.read(oid).ok().flatten()
         };
-        assert_eq!(text(23, " 12"), Some(Value::Int(12)));
-        assert_eq!(text(23, "x"), None);
-        assert_eq!(text(1700, "1.5"), Some(Value::Float(1.5)));
-        assert_eq!(text(16, "T"), Some(Value::Bool(true)));
-        assert_eq!(text(0, "12"), Some("12".into()));
-        let binary =
-            |oid, bytes: &'static [u8]| Given { binary: true, bytes: Some(bytes) }.read(oid).ok();
-        assert_eq!(binary(21, &[1, 0]), Some(Value::Int(256)));
-        assert_eq!(binary(20, &[1]), None);
-        assert_eq!(binary(25, b"a"), Some("a".into()));
-        assert_eq!(binary(2950, &[0; 16]), None);
+        assert_eq!(read(false, 23, b" 12").as_deref(), Some(" 12"));
+        assert_eq!(read(false, 25, b"\xff"), None);
+        assert_eq!(read(true, 21, &[1, 0]).as_deref(), Some("256"));
+        assert_eq!(read(true, 20, &[1]), None);
+        assert_eq!(read(true, 16, &[1]).as_deref(), Some("true"));
+        assert_eq!(read(true, 25, b"a").as_deref(), Some("a"));
+        assert_eq!(read(true, 1700, &[0, 1, 0, 0, 0x40, 0, 0, 1, 0, 7]).as_deref(), Some("-7.0"));
+        assert_eq!(read(true, 2950, &[0; 16]), None);
     }
 }

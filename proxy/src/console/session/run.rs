@@ -2,12 +2,14 @@
 //! handed to.
 
 use super::failure::Failure;
+use super::select::Values;
 use super::{Done, Session};
 use crate::console::explain::explain_columns;
 use crate::console::{ProcessSource, commands};
 use crate::wire::error::{Severity, SqlError};
 use pgmanifold_console::answer::OutColumn;
 use pgmanifold_console::command::{self, Command, Parameter};
+use pgmanifold_console::engine::Described;
 use pgmanifold_console::value::Row;
 use pgmanifold_console::{Answer, Kind, Role, Source, Table, Value, legacy};
 use std::future::Future;
@@ -22,7 +24,7 @@ impl Session {
     pub(super) async fn perform(
         &mut self,
         command: Command,
-        values: Vec<Value>,
+        values: Values,
     ) -> Result<Done, Failure> {
         self.authorise(&command)?;
         self.me.handle().set_busy(true);
@@ -47,7 +49,7 @@ impl Session {
             .hint(format!("Add the user to {list} of [console], and reload.")))
     }
 
-    async fn dispatch(&mut self, command: Command, _values: Vec<Value>) -> Result<Done, Failure> {
+    async fn dispatch(&mut self, command: Command, values: Values) -> Result<Done, Failure> {
         if command.is_of_session() {
             let ends_portals = matches!(command, Command::Commit | Command::Rollback);
             return Ok(Done { answer: self.of_session(command)?, ends_portals });
@@ -57,6 +59,7 @@ impl Session {
                 let source = ProcessSource(Arc::clone(&self.shared));
                 self.shown(table, source.rows(table))
             }
+            Command::Select(sql) => self.select(sql, values).await?,
             Command::ShowHelp => {
                 self.notice(SqlError::error("00000", "Console usage").detail(command::help()));
                 Answer::done("SHOW")
@@ -135,16 +138,17 @@ impl Session {
     pub(super) async fn describe_command(
         &mut self,
         command: &Command,
-        _types: &[u32],
-    ) -> Result<(Vec<u32>, Vec<OutColumn>), Failure> {
+        types: &[Option<Kind>],
+    ) -> Result<Described, Failure> {
         let columns = match command {
+            Command::Select(sql) => return self.describe_select(sql, types).await,
             Command::Show(table) => self.shown(table, Vec::new()).columns,
             Command::ShowParameter(parameter) => parameter_column(parameter),
             Command::ShowAll => text_columns(&ALL_COLUMNS),
             Command::ExplainRoute { .. } => explain_columns(),
             _ => Vec::new(),
         };
-        Ok((Vec::new(), columns))
+        Ok(Described { columns, parameters: Vec::new() })
     }
 
     /// Waits for work that may take long, unless it is cancelled, takes longer than it may, or

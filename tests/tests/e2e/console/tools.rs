@@ -47,7 +47,7 @@ fn python(program: &str) -> Command {
 
 #[test]
 fn psycopg3() {
-    driver(7, |host, port| {
+    driver(8, |host, port| {
         let mut command = python("psycopg3.py");
         command.arg(url(host, port));
         command
@@ -56,7 +56,7 @@ fn psycopg3() {
 
 #[test]
 fn asyncpg() {
-    driver(5, |host, port| {
+    driver(7, |host, port| {
         let mut command = python("asyncpg_t.py");
         command.arg(url(host, port));
         command
@@ -65,7 +65,7 @@ fn asyncpg() {
 
 #[test]
 fn node_postgres() {
-    driver(3, |host, port| {
+    driver(4, |host, port| {
         let mut command = Command::new("node");
         command.arg("--no-deprecation").arg(root().join("tests/drivers/console/pg.js"));
         command.arg(url(host, port));
@@ -76,7 +76,7 @@ fn node_postgres() {
 
 #[test]
 fn jdbc_in_all_its_modes() {
-    driver(12, |host, port| {
+    driver(16, |host, port| {
         let mut command = Command::new("java");
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-cp"]);
         let classes = root().join("target/java");
@@ -85,5 +85,77 @@ fn jdbc_in_all_its_modes() {
         let place = format!("jdbc:postgresql://{host}:{port}/pgmanifold");
         command.arg(format!("{place}?user={CONSOLE_ADMIN}&sslmode=disable"));
         command
+    });
+}
+
+/// Meta-commands that people and tab completion use, with something each must answer with.
+const PSQL: &[(&str, &str)] = &[
+    ("\\d", "pools"),
+    ("\\d+", "pools"),
+    ("\\d pools", "cl_active"),
+    ("\\d+ pools", "cl_active"),
+    ("\\dt", "pools"),
+    ("\\dv", ""),
+    ("\\l", "pgmanifold"),
+    ("\\dn", "public"),
+    ("\\du", ""),
+    ("\\df", ""),
+    ("\\di", ""),
+    ("\\dT", ""),
+    ("\\dx", ""),
+    ("\\conninfo", "pgmanifold"),
+    ("\\encoding", "UTF8"),
+    ("SELECT count(*) FROM pools;", "1 row"),
+    ("SHOW VERSION;", "pgmanifold "),
+    ("SHOW HELP;", "RELOAD"),
+    ("SELECT database FROM pools \\gx", "pgbouncer"),
+    ("SELECT name FROM databases \\gdesc", "text"),
+];
+
+#[test]
+fn psql_and_its_meta_commands() {
+    run(120, async {
+        let fixture = Fixture::shared("console_tools", |config| config).await;
+        let Address::Tcp(host, port) = &fixture.address else { panic!("psql uses TCP") };
+        let mut wrong = String::new();
+        for (text, expected) in PSQL {
+            let mut command = Command::new("psql");
+            command.args(["-X", "-v", "ON_ERROR_STOP=1", "-c", text, &url(host, *port)]);
+            if text.contains(" \\g") {
+                command = Command::new("sh");
+                let psql =
+                    format!("echo \"$1\" | psql -X -v ON_ERROR_STOP=1 '{}'", url(host, *port));
+                command.args(["-c", &psql, "sh", text]);
+            }
+            let (success, out, err) = output(command).await;
+            if !success || !(out.contains(expected) || err.contains(expected)) {
+                wrong += &format!("{text}:\n{out}{err}\n");
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong}");
+    });
+}
+
+#[test]
+fn pgcli() {
+    run(120, async {
+        let fixture = Fixture::shared("console_tools", |config| config).await;
+        let Address::Tcp(host, port) = &fixture.address else { panic!("pgcli uses TCP") };
+        let home = pgmanifold_tests::process::scratch_file("pgcli");
+        std::fs::create_dir_all(&home).expect("a folder");
+        for (text, expected) in [
+            ("SHOW VERSION", "pgmanifold "),
+            ("SELECT count(*) AS n FROM pools", "n"),
+            ("\\d", "pools"),
+            ("\\d pools", "cl_active"),
+            ("\\l", "pgmanifold"),
+            ("\\dt", "pools"),
+        ] {
+            let mut command = Command::new(root().join("target/venv/bin/python"));
+            command.args(["-m", "pgcli.main", "--less-chatty", "-c", text]);
+            command.arg(url(host, *port)).env("HOME", &home).env("PAGER", "cat");
+            let (success, out, err) = output(command).await;
+            assert!(success && out.contains(expected), "{text}:\n{out}\n{err}");
+        }
     });
 }
