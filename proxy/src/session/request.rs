@@ -142,8 +142,7 @@ impl Session {
         let text = frame::query_text(body)?;
         self.begin_clock();
         let mut plan = self.plan(text, planner);
-        self.account.is_about(&plan);
-        self.note_text(text);
+        self.account_query(text, &plan);
         let call = match self.call(text, &plan, planner) {
             Err(error) => return Ok(self.refuse_query(error)),
             Ok(call) => call,
