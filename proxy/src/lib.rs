@@ -14,6 +14,7 @@ pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod notify;
+pub mod otlp;
 pub mod pool;
 pub mod routing;
 pub mod server;

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod cases;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod config;
 pub mod driver;
 pub mod fixture;

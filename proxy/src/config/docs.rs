@@ -52,13 +52,16 @@ fn kind(kind: Kind) -> String {
         Kind::Literal => "text or whole number".into(),
         Kind::Literals => "list of texts or whole numbers".into(),
         Kind::Secret => "secret text".into(),
+        Kind::Ratio => "0 … 1".into(),
     }
 }
 
 fn default(key: &Key) -> String {
     match key.default {
         Absent::Required => "**required**".into(),
-        Absent::Value(text) if matches!(key.kind, Kind::Integer(..) | Kind::Boolean) => {
+        Absent::Value(text)
+            if matches!(key.kind, Kind::Integer(..) | Kind::Boolean | Kind::Ratio) =>
+        {
             format!("`{text}`")
         }
         Absent::Value(text) => format!("`\"{text}\"`"),

@@ -201,6 +201,7 @@ fn example(key: &Key) -> String {
         Kind::Choice(words) => format!("{:?}", words.first().unwrap_or(&"")),
         Kind::Addresses => "[\"127.0.0.1:5432\"]".into(),
         Kind::Literals => "[1, 2]".into(),
+        Kind::Ratio => "0.01".into(),
         Kind::Text | Kind::Names | Kind::Literal | Kind::File | Kind::Secret => "\"…\"".into(),
     };
     format!("`{} = {value}`", key.name)
@@ -255,6 +256,7 @@ fn read_value(
             });
             list.collect::<Option<Vec<_>>>().map(Value::List)
         }
+        (Kind::Ratio, value) => ratio(value).map(|ratio| Value::Text(ratio.to_string())),
         (Kind::Literal, value) => literal(value).map(Value::Text),
         (Kind::Literals, DeValue::Array(elements)) => {
             let read = |element: &Spanned<DeValue<'_>>| {
@@ -295,6 +297,16 @@ fn literal(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
+/// A number from 0 to 1.
+fn ratio(value: &DeValue<'_>) -> Option<f64> {
+    let ratio: f64 = match value {
+        DeValue::Integer(number) => number.as_str().parse().ok()?,
+        DeValue::Float(number) => number.as_str().parse().ok()?,
+        _ => return None,
+    };
+    (0.0..=1.0).contains(&ratio).then_some(ratio)
+}
+
 fn integer(number: &toml::de::DeInteger<'_>, min: u64, max: u64) -> Option<Value> {
     let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
     (min..=max).contains(&number).then_some(Value::Integer(number))
@@ -329,6 +341,7 @@ pub(crate) fn expected(kind: Kind) -> String {
         Kind::Names => "text in quotes, or a list such as [\"one\", \"two\"]".into(),
         Kind::Literal => "text in quotes, or a whole number".into(),
         Kind::Literals => "a list such as [\"one\", \"two\"] or [1, 2]".into(),
+        Kind::Ratio => "a number from 0 to 1, without quotes".into(),
         Kind::Address => "text such as \"127.0.0.1:5432\"".into(),
         Kind::Text | Kind::File | Kind::Secret => "text in quotes, not empty".into(),
     }

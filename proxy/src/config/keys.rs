@@ -12,6 +12,7 @@ mod sharding;
 mod state;
 mod statements;
 mod stats;
+mod traces;
 mod two_phase;
 
 pub use access::{AUTH, HBA, LISTENER, USER_MAP};
@@ -19,6 +20,7 @@ pub use catalog::CATALOG;
 pub use console::CONSOLE;
 pub use sections::{DATABASE, GENERAL, HOST, HTTP, POOL, SECTIONS, SHARD, USER};
 pub use sharding::{DISTRIBUTION, TABLE};
+pub use traces::TRACING;
 
 /// A section of the file.
 #[derive(Debug)]
@@ -93,6 +95,8 @@ pub enum Kind {
     Literals,
     /// Text that must not be shown.
     Secret,
+    /// A number from 0 to 1, kept as text.
+    Ratio,
 }
 
 /// What holds when a key is absent.

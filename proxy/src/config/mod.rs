@@ -26,6 +26,7 @@ mod secrets;
 mod servers;
 mod sharding;
 mod shown;
+mod traces;
 
 pub use changed::{Place, Source, Unchangeable};
 pub use errors::{ConfigErrors, Problem, Severity};

@@ -4,10 +4,12 @@
 mod access;
 mod console;
 mod sharding;
+mod traces;
 
 pub use access::*;
 pub use console::*;
 pub use sharding::*;
+pub use traces::*;
 
 use super::limits::{Network, SessionTimeouts, Waiting};
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ pub struct Config {
     pub source: Option<super::Source>,
     /// `[console]`
     pub console: Console,
+    /// `[tracing]`
+    pub tracing: Option<Tracing>,
 }
 
 /// Process-wide settings.

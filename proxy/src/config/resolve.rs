@@ -12,7 +12,7 @@ use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
     SequenceState, Shard, StatementOptions, TwoPhaseTimes, User,
 };
-use super::{catalog, console, limits, pem, secrets, servers, sharding};
+use super::{catalog, console, limits, pem, secrets, servers, sharding, traces};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,6 +181,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         settings: super::shown::settings(tables),
         source: None,
         console: console::console(tables, context),
+        tracing: of("tracing").next().map(|table| traces::read(&Reader::new(table, context))),
         databases,
         users,
         shards,

@@ -185,4 +185,9 @@ families! {
         "Prepared parts that recovery has ended: committed, rolled_back, or lost: the commit was \
          decided, and the shard has gone back to an earlier state (a failover to a replica that \
          was behind). Each lost one is an alarm.";
+    TRACE_SPANS Counter "pgmanifold_trace_spans_total" ["result"]
+        "Spans of traces: exported, dropped because the queue was full, or failed because the \
+         collector did not take them.";
+    TRACE_QUEUE Gauge "pgmanifold_trace_queue_spans" []
+        "Spans on their way to the collector.";
 }

@@ -2,8 +2,8 @@
 //! starting, reloading, draining and stopping them.
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
-//! `login`, for accepting and authentication; `console`, for its connections; `control`, for monitors, catalog reads and the
-//! timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
+//! `login`, for accepting and authentication; `console`, for its connections and the export of
+//! traces; `control`, for monitors, catalog reads and the timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
 //! four system calls a query costs.
 
 mod accept;
@@ -33,6 +33,7 @@ use crate::history::{self, History};
 use crate::http::page::{Facts, Page};
 use crate::http::{self, HttpState, Readiness};
 use crate::metrics::{Metrics, SourceGuard};
+use crate::otlp::{self, Tracer};
 use crate::pool::manager::{ShardPools, State, Surroundings, UserPools};
 use crate::session::settings::SettingsInterner;
 use crate::wire::tls::TlsConfigError;
@@ -95,6 +96,8 @@ pub struct Shared {
     pub statements: digest::Options,
     /// What they were in the last hour.
     pub history: Arc<History>,
+    /// Which requests are traced, and their spans.
+    pub tracer: Arc<Tracer>,
     loops: OnceLock<Vec<(&'static str, tokio::runtime::Handle)>>,
     max_message_bytes: AtomicUsize,
     draining: AtomicBool,
@@ -162,6 +165,7 @@ impl Shared {
         let max_message_bytes = next.config.general.max_message_bytes;
         self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
         self.statements.set(&next.config.general.statements);
+        self.tracer.set(next.config.tracing.as_ref());
         self.state.store(Arc::new(next));
         // Who waits for a server of before looks at those of now.
         old.clusters().for_each(|cluster| cluster.turn());
@@ -243,6 +247,8 @@ impl Proxy {
         };
         let state = State::build(config, None, &around)?;
         let config = Arc::clone(&state.config);
+        let (tracer, outlet) = Tracer::new(config.tracing.as_ref());
+        console.spawn(otlp::run(Arc::clone(&tracer), outlet, Arc::clone(&process_name)));
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             clients: Clients::default(),
@@ -253,6 +259,7 @@ impl Proxy {
             metrics: Metrics::new(),
             statements: digest::Options::new(&config.general.statements),
             history: Arc::default(),
+            tracer,
             loops: OnceLock::new(),
             draining: AtomicBool::new(false),
             max_message_bytes: AtomicUsize::new(config.general.max_message_bytes),
@@ -357,6 +364,7 @@ impl Proxy {
             self.shared.end_now();
         }
         self.wait_for_clients(FORCED_STOP_TIMEOUT);
+        self.shared.tracer.flush();
         let _ = self.running.send(false);
         for thread in self.threads.drain(..) {
             let _ = thread.join();

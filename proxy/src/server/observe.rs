@@ -24,6 +24,7 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
             let tasks = handle.metrics().num_alive_tasks();
             samples.gauge(&table::TASKS, &[name], tasks as f64);
         }
+        shared.tracer.collect(samples);
         let state = shared.state();
         let limit = state.config.general.max_clients as f64;
         samples.gauge(&table::CLIENTS_LIMIT, &[], limit);

@@ -2,6 +2,7 @@
 //! of a query a few stores, and no look at the clock of its own.
 
 use super::{Prepared, Session};
+use crate::metrics::RouteKind;
 use std::time::{Duration, Instant};
 
 impl Session {
@@ -33,7 +34,8 @@ impl Session {
     }
 
     /// Several shards have answered a request.
-    pub(super) fn count_result(&mut self) {
+    pub(super) fn count_result(&mut self, kind: RouteKind) {
+        self.span_routed(kind);
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
         self.count_answer(elapsed);
@@ -44,6 +46,7 @@ impl Session {
 
     /// Several shards have ended a transaction; `took_part` when any had begun it.
     pub(super) fn count_end(&mut self, took_part: bool) {
+        self.span_routed(RouteKind::Transaction);
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
         self.count_answer(elapsed);
@@ -56,6 +59,7 @@ impl Session {
     /// The request has waited for a server, and goes on.
     pub(super) fn count_wait(&mut self, time: Duration) {
         self.waited += time;
+        self.span_waited(time);
         self.metrics.traffic.waited(time);
     }
 

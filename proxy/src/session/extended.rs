@@ -27,6 +27,7 @@ impl Session {
     ) -> Taken {
         let (name, definition) = frame::cstr(body, b'P')?;
         let text = check_definition(definition)?;
+        self.span_begins(text, true);
         let plan = self.plan(text, planner);
         self.account.is_about(&plan);
         if let Some(error) = self.refused(&plan, true) {
@@ -95,6 +96,7 @@ impl Session {
             self.account.is_about_nothing();
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
+        self.span_begins(prepared.statement.text(), false);
         let call = match self.call(prepared.statement.text(), &prepared.plan, planner) {
             Err(error) => return Ok(self.refuse_batch(error)),
             Ok(call) => call,
@@ -162,6 +164,10 @@ impl Session {
         self.bound = untold.then(|| (portal.into(), prepared.statement.id));
         self.copy_bound = prepared.plan.effect == Effect::Copy;
         self.trace_batch(prepared);
+        if self.is_traced() {
+            let route = self.route(&prepared.plan);
+            self.span_sent(&route);
+        }
         self.note_effects(&prepared.plan);
         if prepared.plan.session.names_bound {
             self.note_bound_names(values);

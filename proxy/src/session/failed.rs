@@ -61,6 +61,7 @@ impl Session {
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
                     self.account_error(!in_batch);
+                    self.span_refused(sqlstate);
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),

@@ -61,6 +61,7 @@ impl Session {
             self.account_ready(now, elapsed);
             self.count_answer(elapsed);
             self.count_ready(status, now);
+            self.span_ready(now);
             self.started = now;
             self.repeated = false;
             self.may_end_transaction &= !last;
@@ -314,6 +315,7 @@ impl Session {
                         error.encode(&mut self.output);
                     }
                     frame::put_ready(&mut self.output, status);
+                    self.span_lost(&error.sqlstate);
                 }
                 Expect::Hidden(Hidden::Begin)
                 | Expect::Parse { .. }

@@ -130,6 +130,7 @@ impl Session {
             (status, _) => status,
         };
         self.answer(|out| frame::put_ready(out, status));
+        self.span_answered();
     }
 
     /// Runs a command that came as a simple query.

@@ -45,6 +45,7 @@ mod reuse;
 mod sequences;
 pub mod settings;
 mod shards;
+mod spans;
 mod waiting;
 
 use crate::backend::prepared::Statement;
@@ -264,6 +265,8 @@ pub struct Session {
     cancelled_step: Option<u64>,
     /// State of a small random generator.
     seed: u64,
+    /// Requests under way, while any may be traced.
+    spans: Option<Box<spans::Spans>>,
 }
 
 /// Bytes kept in `input` or `output` between requests; larger buffers are given back.
@@ -367,6 +370,7 @@ impl Session {
             failover: None,
             cancelled_step: None,
             seed: rand::random(),
+            spans: None,
         };
         session.follow_keep_server();
         session

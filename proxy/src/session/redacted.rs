@@ -8,6 +8,11 @@ const MAX_SHOWN_BYTES: usize = 200;
 
 /// The text with `?` for every constant, and without comments.
 pub(super) fn redacted(text: &[u8], dialect: Dialect) -> String {
+    redacted_up_to(text, dialect, MAX_SHOWN_BYTES)
+}
+
+/// The same with another limit on its length, in bytes.
+pub(super) fn redacted_up_to(text: &[u8], dialect: Dialect, most: usize) -> String {
     let mut shown = String::new();
     let Ok(mut lexer) = Lexer::new(text, dialect) else { return "…".into() };
     let mut last_end = 0;
@@ -18,7 +23,7 @@ pub(super) fn redacted(text: &[u8], dialect: Dialect) -> String {
             // What cannot be read may hold anything.
             Err(_) => return shown + "…",
         };
-        if shown.len() > MAX_SHOWN_BYTES {
+        if shown.len() > most {
             return shown + "…";
         }
         if token.kind == TokenKind::HintComment {
@@ -31,7 +36,7 @@ pub(super) fn redacted(text: &[u8], dialect: Dialect) -> String {
         match token.kind.is_literal() {
             true => shown.push('?'),
             false => shown.push_str(&String::from_utf8_lossy(
-                token.text(text).get(..MAX_SHOWN_BYTES).unwrap_or(token.text(text)),
+                token.text(text).get(..most).unwrap_or(token.text(text)),
             )),
         }
     }

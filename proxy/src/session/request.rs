@@ -102,15 +102,35 @@ impl Session {
         match kind {
             b'X' => return Ok(Stop::Event(Event::Close(None)).into()),
             b'S' | b'H' if self.copy_in == CopyIn::Running => return Ok(Step::Done),
-            b'S' => return Ok(self.take_sync()),
+            b'S' => {
+                self.span_without_text();
+                let step = self.take_sync();
+                if matches!(step, Step::Done | Step::Take(_)) {
+                    self.span_taken();
+                }
+                return Ok(step);
+            }
             _ if self.skip_to_sync => return Ok(Step::Done),
-            b'Q' => return self.take_query(message, body, planner),
+            b'Q' => {
+                let taken = self.take_query(message, body, planner);
+                if matches!(taken, Ok(Step::Done | Step::Take(_))) {
+                    self.span_taken();
+                }
+                return taken;
+            }
             b'P' => return self.take_parse(message, body, rest, planner),
             b'B' => return self.take_bind(message, body, rest, planner),
             b'D' => return self.take_describe(message, body, rest, planner),
             b'E' => return self.take_execute(message, body, rest, planner),
             b'C' => return self.take_close(message, body),
-            b'F' => return Ok(self.take_function_call(message)),
+            b'F' => {
+                self.span_without_text();
+                let step = self.take_function_call(message);
+                if matches!(step, Step::Done | Step::Take(_)) {
+                    self.span_taken();
+                }
+                return Ok(step);
+            }
             b'H' => self.send(message),
             b'd' => self.send(message),
             b'c' | b'f' => {
@@ -141,6 +161,7 @@ impl Session {
     fn take_query(&mut self, message: &[u8], body: &[u8], planner: &mut Planner) -> Taken {
         let text = frame::query_text(body)?;
         self.begin_clock();
+        self.span_begins(text, true);
         let mut plan = self.plan(text, planner);
         self.account_query(text, &plan);
         let call = match self.call(text, &plan, planner) {
@@ -187,6 +208,7 @@ impl Session {
             return Ok(self.refuse_query(error));
         }
         self.trace(text, &plan, &route);
+        self.span_sent(&route);
         self.note_effects(&plan);
         if self.listening.is_some() {
             self.note_query(text, &plan);
@@ -352,6 +374,8 @@ impl Session {
 
     pub(super) fn count_refusal(&mut self, error: &SqlError) {
         self.account_refused(error);
+        self.span_routed(RouteKind::Refused);
+        self.span_fails(&error.sqlstate);
         self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }

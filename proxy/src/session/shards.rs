@@ -100,6 +100,11 @@ impl Shards {
         }))
     }
 
+    /// The shard at hand.
+    pub(super) fn name_here(&self) -> &str {
+        self.name(self.here)
+    }
+
     fn name(&self, shard: ShardId) -> &str {
         self.sharded.shard_name(shard)
     }

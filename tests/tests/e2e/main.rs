@@ -33,5 +33,6 @@ mod soak;
 mod storm;
 mod tls;
 mod tokio_driver;
+mod traces;
 mod twin_cases;
 mod vacate;

@@ -12,6 +12,7 @@ use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
 use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
 use super::state::STATE_KEYS;
+use super::traces::TRACING;
 use super::two_phase::{RECOVERY_KEYS, TWO_PHASE_KEYS};
 use super::{Absent, Key, Kind, Reload, Section};
 
@@ -44,6 +45,7 @@ pub const SECTIONS: &[&Section] = &[
     &TABLE,
     &CATALOG,
     &CONSOLE,
+    &TRACING,
     &POOL,
 ];
 

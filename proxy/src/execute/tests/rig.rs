@@ -145,6 +145,7 @@ pub(super) fn participants(servers: &mut [Server]) -> Vec<Participant<'_>> {
         name: NAMES[number],
         server,
         lost: false,
+        answered: None,
     };
     servers.iter_mut().enumerate().map(participant).collect()
 }

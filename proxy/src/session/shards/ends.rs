@@ -52,6 +52,7 @@ impl Session {
             Some(listening) if waits => listening.holds_ready = true,
             _ => frame::put_ready(&mut self.output, status),
         }
+        self.span_answered();
     }
 
     /// A shard joins the transaction before the statement that needs it comes again.

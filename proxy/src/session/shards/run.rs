@@ -17,7 +17,7 @@ use pgmanifold_router::plan::Plan;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for the catalog to be read again after DDL on several shards.
 const FACTS_WAIT: Duration = Duration::from_secs(20);
@@ -202,10 +202,15 @@ impl Session {
             (false, false) => Begins::Never,
         };
         let result = match self.run_on(task, plan, shards, begins).await {
-            Ok(done) if begins == Begins::Own => match self.commit_all(shards).await {
-                Ok(()) => Ok(done),
-                Err(error) => Err(Failed::Answer(Failure::new(error))),
-            },
+            Ok(done) if begins == Begins::Own => {
+                let began = self.is_traced().then(Instant::now);
+                let committed = self.commit_all(shards).await;
+                self.span_step("commit", began);
+                match committed {
+                    Ok(()) => Ok(done),
+                    Err(error) => Err(Failed::Answer(Failure::new(error))),
+                }
+            }
             result => result,
         };
         if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
@@ -223,7 +228,7 @@ impl Session {
         let route = (route.0, Some(route.1));
         match result {
             Ok(done) => {
-                self.count_result();
+                self.count_result(route.0);
                 let bytes = done.written_bytes + self.output.len() as u64;
                 self.account_spread(route, shards, (Some(&done.tag), bytes));
                 self.answer_done(&done.tag, answer);
@@ -232,7 +237,7 @@ impl Session {
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
-                self.count_result();
+                self.count_result(route.0);
                 self.account_spread(route, shards, (None, 0));
                 self.answer_failure(&failure, answer);
                 None
@@ -293,11 +298,15 @@ impl Session {
         task: &Task<'_>,
     ) -> Result<Done, Failed> {
         let (known, mut lifted) = (self.sharded(), self.lift(shards));
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
+        let mut ends = vec![began; lifted.len()];
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))
         });
+        for (part, end) in parts.iter_mut().zip(&mut ends) {
+            part.answered = Some(end);
+        }
         let mut client = ClientSide {
             stream: &mut self.client,
             input: &mut self.input,
@@ -310,6 +319,12 @@ impl Session {
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);
         self.account_hosts(&mut lifted, began);
+        if let Some(known) = known.as_ref().filter(|_| self.is_traced()) {
+            let parts = lifted.iter().zip(&ends).map(|((shard, lease), end)| {
+                (known.shard_name(*shard).into(), Arc::clone(&lease.info.host), *end)
+            });
+            self.span_shards(began, parts);
+        }
         if watched.result.is_err() {
             cancel(&servers);
             lifted.clear();
@@ -391,6 +406,7 @@ impl Session {
     /// The error, and what follows it.
     pub(super) fn answer_failure(&mut self, failure: &Failure, answer: Answer) {
         self.metrics.error(&failure.error.sqlstate, Origin::Proxy);
+        self.span_fails(&failure.error.sqlstate);
         failure.encode(&mut self.output);
         if answer == Answer::Execute {
             self.skip_to_sync = true;
@@ -422,6 +438,7 @@ pub(super) fn participants<'a>(
         name: name(*shard),
         server: lease,
         lost: false,
+        answered: None,
     };
     lifted.iter_mut().map(part).collect()
 }
