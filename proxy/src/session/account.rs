@@ -7,6 +7,7 @@
 //! it as well.
 
 use super::Session;
+use super::reply::Fate;
 use super::request::Step;
 use crate::backend::connection::{Expect, Hidden};
 use crate::digest::{Call, Logged, Running, rows_of_tag};
@@ -133,6 +134,13 @@ impl Session {
         }
     }
 
+    /// A simple query is about to be looked at.
+    #[inline]
+    pub(super) fn account_query(&mut self, text: &[u8], plan: &Arc<Plan>) {
+        self.account.is_about(plan);
+        self.note_text(text);
+    }
+
     /// Notes a text, when texts are to be logged.
     #[inline]
     pub(super) fn note_text(&mut self, text: &[u8]) {
@@ -189,9 +197,11 @@ impl Session {
         }
     }
 
-    /// What an Execute is answered with last: `C`, `I` or `s`.
-    pub(super) fn account_executed(&mut self, kind: u8, tag: &[u8], at_end: bool) {
-        let Some(lease) = &mut self.lease else { return };
+    /// An Execute is answered, with `C`, `I` or `s`. That passes.
+    pub(super) fn account_executed(&mut self, kind: u8, tag: &[u8]) -> Fate {
+        let Some(lease) = &mut self.lease else { return Fate::Pass };
+        lease.expect.pop_front();
+        let at_end = matches!(lease.expect.front(), Some(Expect::Sync));
         if let Some(first) = lease.owed.running.front_mut() {
             first.rows += match kind {
                 b'C' => rows_of_tag(tag),
@@ -206,6 +216,7 @@ impl Session {
             self.account.since = Some(now);
             self.account_for(&running, now.saturating_duration_since(since), 1);
         }
+        Fate::Pass
     }
 
     /// A ReadyForQuery that the client sees came at `now`; the request took this long.

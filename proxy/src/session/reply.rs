@@ -262,10 +262,7 @@ impl Session {
                 return Ok(Fate::Pass);
             }
             (Some(Expect::Execute), b'C' | b'I' | b's') => {
-                server.expect.pop_front();
-                let at_end = matches!(server.expect.front(), Some(Expect::Sync));
-                self.account_executed(kind, &message[HEADER_BYTES..], at_end);
-                return Ok(Fate::Pass);
+                return Ok(self.account_executed(kind, &message[HEADER_BYTES..]));
             }
             (Some(Expect::Execute), b'D' | b'd' | b'c' | b'G' | b'H' | b'T') => (Fate::Pass, false),
             _ => return Err(lost("the server sent a message that nobody asked for")),

@@ -163,8 +163,7 @@ impl Session {
         self.begin_clock();
         self.span_begins(text, true);
         let mut plan = self.plan(text, planner);
-        self.account.is_about(&plan);
-        self.note_text(text);
+        self.account_query(text, &plan);
         let call = match self.call(text, &plan, planner) {
             Err(error) => return Ok(self.refuse_query(error)),
             Ok(call) => call,

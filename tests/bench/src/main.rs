@@ -93,17 +93,12 @@ fn run(options: &Options) -> Result<()> {
         return finish(options, &head, sections, &problems);
     }
     if options.digests {
-        let costs = digests::measure(&launcher, &mut problems);
-        let goals = report::goals(&[digests::judge(&costs)]);
-        return finish(options, &head, vec![goals, digests::section(&costs)], &problems);
+        return run_digests(options, &launcher, &head);
     }
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
-    let costs = match options.rounds_only || !kinds.contains(&Kind::Pgmanifold) {
-        true => Vec::new(),
-        false => digests::measure(&launcher, &mut problems),
-    };
     let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
+    let costs = if ours { digests::measure(&launcher, &mut problems) } else { Vec::new() };
     let watch = match ours {
         true => problems.attempt(|| console::measure(&launcher, options.seconds)),
         false => None,
@@ -122,15 +117,7 @@ fn run(options: &Options) -> Result<()> {
         memory: &memory,
         instructions: &instructions,
     };
-    head.push(format!(
-        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
-         the hypervisor.",
-        options.rounds,
-        options.seconds,
-        clock.elapsed().as_secs_f64(),
-        load_average("load at the end"),
-        MachineTime::now().stolen_percent_since(machine_time),
-    ));
+    head.push(circumstances(options, clock, machine_time));
     let mut verdicts = goals::judge(&figures);
     if ours {
         verdicts.push(digests::judge(&costs));
@@ -150,6 +137,27 @@ fn run(options: &Options) -> Result<()> {
     finish(options, &head, sections, &problems)
 }
 
+/// What the run was like.
+fn circumstances(options: &Options, clock: Instant, machine_time: MachineTime) -> String {
+    format!(
+        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
+         the hypervisor.",
+        options.rounds,
+        options.seconds,
+        clock.elapsed().as_secs_f64(),
+        load_average("load at the end"),
+        MachineTime::now().stolen_percent_since(machine_time),
+    )
+}
+
+/// Only what counting statements costs.
+fn run_digests(options: &Options, launcher: &Launcher<'_>, head: &[String]) -> Result<()> {
+    let mut problems = Problems::default();
+    let costs = digests::measure(launcher, &mut problems);
+    let goals = report::goals(&[digests::judge(&costs)]);
+    finish(options, head, vec![goals, digests::section(&costs)], &problems)
+}
+
 /// Only the part about shards.
 fn run_shards(
     options: &Options,
@@ -164,15 +172,8 @@ fn run_shards(
     if interrupt::requested() {
         return fail("stopped by a signal");
     }
-    head.push(format!(
-        "Only what concerns shards: {} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of \
-         the CPU time stolen by the hypervisor.",
-        options.rounds,
-        options.seconds,
-        clock.elapsed().as_secs_f64(),
-        load_average("load at the end"),
-        MachineTime::now().stolen_percent_since(machine_time),
-    ));
+    let circumstances = circumstances(options, clock, machine_time);
+    head.push(format!("Only what concerns shards: {circumstances}"));
     let mut sections = vec![report::goals(&shards::judge(&figures))];
     sections.extend(shards::sections(&figures));
     finish(options, &head, sections, &problems)

@@ -486,6 +486,34 @@ fn the_number_of_series_does_not_depend_on_clients() {
 const SHARDED: &str = "create table digest_item (id int primary key, body text);
     create table digest_kind (id int primary key, name text);";
 
+/// Statements for one shard, for several, and such as are refused.
+async fn load_shards(shards: &Shards, console: &Client) {
+    let client = shards.client().await;
+    client::exec(&client, "delete from digest_item").await;
+    client::exec(console, "reset stats").await;
+    let insert = client.prepare("insert into digest_item values ($1, 'x')").await.unwrap();
+    for id in 0..30 {
+        client.execute(&insert, &[&id]).await.unwrap();
+    }
+    for _ in 0..4 {
+        let found = client::rows(&client, "select id from digest_item order by id").await;
+        assert_eq!(found.unwrap().len(), 30);
+    }
+    let all = client.prepare("select body from digest_item where id < $1").await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(client.query(&all, &[&20_i32]).await.unwrap().len(), 20);
+    }
+    for _ in 0..3 {
+        assert_eq!(client::value(&client, "select avg(id)::int from digest_item").await, "15");
+        client::exec(&client, "update digest_item set body = 'y'").await;
+        client::exec(&client, "delete from digest_kind").await;
+        let refused = "select * from digest_item a join digest_item b on a.body = b.body";
+        let error = client.simple_query(refused).await.unwrap_err();
+        assert_eq!(client::code(&error), "PGM03");
+    }
+    client::exec(&client, "insert into digest_kind values (1, 'a'), (2, 'b')").await;
+}
+
 #[test]
 fn statements_over_shards_tell_where_they_went_and_why() {
     if is_direct() {
@@ -499,31 +527,8 @@ fn statements_over_shards_tell_where_they_went_and_why() {
             .table("digest_kind", &[]);
         let options = Options::new("digest_shards").tables(layout, SHARDED);
         let shards = Shards::start(options, with_console).await;
-        let client = shards.client().await;
-        client::exec(&client, "delete from digest_item").await;
         let console = console(&shards.address).await;
-        client::exec(&console, "reset stats").await;
-        let insert = client.prepare("insert into digest_item values ($1, 'x')").await.unwrap();
-        for id in 0..30 {
-            client.execute(&insert, &[&id]).await.unwrap();
-        }
-        for _ in 0..4 {
-            let found = client::rows(&client, "select id from digest_item order by id").await;
-            assert_eq!(found.unwrap().len(), 30);
-        }
-        let all = client.prepare("select body from digest_item where id < $1").await.unwrap();
-        for _ in 0..5 {
-            assert_eq!(client.query(&all, &[&20_i32]).await.unwrap().len(), 20);
-        }
-        for _ in 0..3 {
-            assert_eq!(client::value(&client, "select avg(id)::int from digest_item").await, "15");
-            client::exec(&client, "update digest_item set body = 'y'").await;
-            client::exec(&client, "delete from digest_kind").await;
-            let refused = "select * from digest_item a join digest_item b on a.body = b.body";
-            let error = client.simple_query(refused).await.unwrap_err();
-            assert_eq!(client::code(&error), "PGM03");
-        }
-        client::exec(&client, "insert into digest_kind values (1, 'a'), (2, 'b')").await;
+        load_shards(&shards, &console).await;
         let found = rows(&console, "show statements").await;
         let insert = find(&found, INSERT.replace("digest_t", "digest_item").as_str());
         assert_eq!((number(insert, "calls"), number(insert, "single")), (30, 30));
