@@ -141,6 +141,7 @@ impl Session {
             return Ok(Stop::Event(super::Event::Hub).into());
         }
         self.note_bound(portal, values, &prepared);
+        self.observe_bind(values, &prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             self.send_expecting(message, Expect::Bind);

@@ -196,6 +196,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
+        self.observe_query(text, &plan, planner, call.is_some());
         self.account_sent(0);
         match call {
             None => {

@@ -1,6 +1,6 @@
 //! Owns the rules: what numbers lead to which advice. Each is a function of what was seen.
 
-use super::seen::{Host, Seen, Statement};
+use super::seen::{Host, Seen, Statement, Tried};
 use super::{Advice, CALLS_MIN, Keys, Kind, TIME_US_MIN, columns};
 use std::collections::BTreeMap;
 
@@ -32,6 +32,8 @@ const SCATTER_CALLS_MIN: f64 = 50.0;
 const HOT_FACTOR: f64 = 2.0;
 /// With two shards, the part that makes one of them hot.
 const HOT_OF_TWO: f64 = 75.0;
+/// From this part of statements on, scatters under tried rules are worth a word.
+const TRIED_SCATTER_MIN: f64 = 5.0;
 /// A pool with fewer open connections is not worth shrinking.
 const IDLE_OPEN_MIN: u64 = 10;
 /// Open connections of which less than this part is busy lie idle.
@@ -53,6 +55,7 @@ pub(super) fn all(seen: &Seen, keys: &dyn Keys) -> Vec<Advice> {
     all.extend(missing_replicas(seen, &all));
     all.extend(scatters(seen, keys));
     all.extend(hot_shards(seen));
+    all.extend(tried_rules(seen));
     all.extend(idle_pools(seen));
     all
 }
@@ -426,6 +429,59 @@ fn hot_shards(seen: &Seen) -> Vec<Advice> {
         });
     }
     found
+}
+
+/// What rules that are tried would make of a database's statements.
+fn tried_rules(seen: &Seen) -> Vec<Advice> {
+    let mut databases: BTreeMap<&str, Vec<&Tried>> = BTreeMap::new();
+    for tried in &seen.tried {
+        databases.entry(&tried.database).or_default().push(tried);
+    }
+    databases.into_iter().filter_map(|(database, tried)| of_rules(database, &tried)).collect()
+}
+
+fn of_rules(database: &str, tried: &[&Tried]) -> Option<Advice> {
+    let calls: u64 = tried.iter().map(|one| one.calls).sum();
+    if calls < CALLS_MIN {
+        return None;
+    }
+    let of = |outcome: &str| -> (f64, Option<&Tried>) {
+        let own = tried.iter().filter(|one| one.outcome == outcome);
+        let sum: u64 = own.clone().map(|one| one.calls).sum();
+        (percent(sum, calls), own.max_by_key(|one| one.calls).copied())
+    };
+    let ((single, _), (scatter, widest), (refused, worst)) =
+        (of("single"), of("scatter"), of("refused"));
+    let advice = match (worst, widest) {
+        (Some(worst), _) => format!(
+            "Under the rules that are tried, {refused:.1}% of statements would be refused, most \
+             often for {}: {}. Change those, or the rules, first.",
+            worst.construct,
+            shortened(&worst.example)
+        ),
+        (None, Some(widest)) if scatter >= TRIED_SCATTER_MIN => format!(
+            "Under the rules that are tried, nothing would be refused, and {scatter:.1}% of \
+             statements would ask several shards, most often {}.",
+            shortened(&widest.example)
+        ),
+        (None, _) => format!(
+            "The rules that are tried fit: {single:.1}% of statements would need one shard, and \
+             none would be refused."
+        ),
+    };
+    let evidence = format!(
+        "calls={calls} single={single:.1}% scatter={scatter:.1}% refused={refused:.1}%; \
+         share={:.1}% not on one shard",
+        100.0 - single
+    );
+    Some(Advice {
+        kind: Kind::ShardRules,
+        database: Some(database.to_owned()),
+        subject: database.to_owned(),
+        advice,
+        evidence,
+        share_percent: 100.0 - single,
+    })
 }
 
 /// Pools that keep many connections and use few.

@@ -1,0 +1,27 @@
+//! Owns a session's part in the dry run of sharding rules: what it sends is counted, and goes its
+//! way as ever.
+
+use super::planning::Planner;
+use super::shards::BindValues;
+use super::{Prepared, Session};
+use pgmanifold_router::plan::Plan;
+
+impl Session {
+    /// A simple query is about to be sent.
+    pub(super) fn observe_query(&self, text: &[u8], plan: &Plan, planner: &Planner, calls: bool) {
+        let Some(dry_run) = &self.pools.dry_run else { return };
+        let lifted = if calls { None } else { planner.literals() };
+        let facts = self.pools.facts.facts();
+        dry_run.observe(text, plan, (&facts, self.dialect), lifted, None);
+    }
+
+    /// A bound statement is about to be sent.
+    pub(super) fn observe_bind(&self, values: &[u8], prepared: &Prepared) {
+        let Some(dry_run) = &self.pools.dry_run else { return };
+        // What the server refuses is not counted.
+        let Ok(read) = BindValues::of(values, &prepared.statement.body) else { return };
+        let (text, facts) = (prepared.statement.text(), self.pools.facts.facts());
+        let (plan, bound) = (&prepared.plan, read.bound());
+        dry_run.observe(text, plan, (&facts, self.dialect), None, Some(&bound));
+    }
+}
