@@ -2,6 +2,7 @@
 
 mod advice;
 mod logins;
+mod observed;
 mod own;
 mod protocol;
 
