@@ -30,7 +30,7 @@ pub(super) static CONFIG: Table = Table {
             "changeable",
             Text,
             None,
-            "`yes` when a reload can change it, `no` when that takes a restart.",
+            "`yes` when SET can change it. What is `no` is changed in the file, for RELOAD or a restart.",
         ),
     ],
 };

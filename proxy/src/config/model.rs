@@ -41,6 +41,8 @@ pub struct Config {
     pub catalog: Option<Arc<CatalogServers>>,
     /// Every key with what holds, to be shown.
     pub settings: Vec<super::Setting>,
+    /// What it was made from, for changes of single keys.
+    pub source: Option<super::Source>,
     /// `[console]`
     pub console: Console,
 }

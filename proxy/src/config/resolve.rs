@@ -179,6 +179,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
         settings: super::shown::settings(tables),
+        source: None,
         console: console::console(tables, context),
         databases,
         users,

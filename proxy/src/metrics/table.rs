@@ -63,6 +63,8 @@ families! {
     CLIENTS Gauge "pgmanifold_clients" ["database", "state"]
         "Logged-in client connections: idle, active, waiting for a server, or idle in a \
          transaction.";
+    CLIENTS_LIMIT Gauge "pgmanifold_clients_limit" []
+        "Most client connections there may be: `general.max_clients`.";
     CLIENT_CONNECTIONS Counter "pgmanifold_client_connections_total" ["database"]
         "Client connections that logged in.";
     QUERIES Counter "pgmanifold_queries_total" ["database", "route"]

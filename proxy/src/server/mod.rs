@@ -129,6 +129,23 @@ impl Shared {
     /// As there.
     pub fn reload(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_into_use(config)
+    }
+
+    /// Changes the configuration in use.
+    ///
+    /// # Errors
+    /// What `change` says, and as `reload`.
+    pub fn change(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Config) -> Result<Config, String>,
+    ) -> Result<(), String> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(&self.state.load().config)?;
+        self.take_into_use(next).map_err(|error| error.to_string())
+    }
+
+    fn take_into_use(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
         let old = self.state.load_full();
         let needs_restart = config::needs_restart(&old.config, &config);
         if !needs_restart.is_empty() {

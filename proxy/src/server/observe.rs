@@ -25,6 +25,8 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
             samples.gauge(&table::TASKS, &[name], tasks as f64);
         }
         let state = shared.state();
+        let limit = state.config.general.max_clients as f64;
+        samples.gauge(&table::CLIENTS_LIMIT, &[], limit);
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
         }

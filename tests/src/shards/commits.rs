@@ -63,14 +63,14 @@ impl Commits {
         let (budgets, levers) = (Budgets::default(), Levers::default());
         let pool = |shard| {
             let cluster = Cluster::new(Arc::clone(shard));
-            let means = (Arc::clone(&connector), Arc::default(), Arc::default());
+            let traffic: Box<[_]> = Box::new([Arc::default()]);
+            let means = (Arc::clone(&connector), traffic, Arc::default());
             let [database, user] =
                 [BudgetKind::Database, BudgetKind::User].map(|kind| budgets.get(kind, "", "", 99));
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
             let (of, who, lever) = (Arc::clone(of), Arc::clone(who), levers.of(""));
-            let traffic = Box::new([Arc::default()]);
-            Pool::new(of, who, cluster, 0, means, [database, user], lever, traffic)
+            Pool::new(of, who, cluster, 0, means, [database, user], lever)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));

@@ -1,10 +1,14 @@
 //! The console, asked by real clients.
 
+mod endings;
+mod exporter;
 mod advice;
 mod logins;
 mod observed;
 mod own;
 mod protocol;
+mod roles;
+mod tools;
 
 use pgmanifold_tests::client;
 use pgmanifold_tests::config::CONSOLE_ADMIN;

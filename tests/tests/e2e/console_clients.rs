@@ -70,9 +70,15 @@ fn a_client_is_shown_as_it_is() {
         assert_eq!(row.number("local_port"), fixture_port);
         assert!(row.text("connect_time").ends_with(" UTC"), "{row:?}");
         exec(&client, "set application_name = 'second'").await;
+        // What a SET has done is asked after its answer.
+        let known = |name: &str| {
+            fixture.table("clients").iter().any(|row| row.has("application_name", name))
+        };
+        eventually("renamed", SOON, async || known("second")).await;
         let again = of_client(&fixture, "second");
         assert_eq!((again.text("ptr"), again.number("id")), (row.text("ptr"), row.number("id")));
         exec(&client, "reset application_name").await;
+        eventually("renamed again", SOON, async || known("first")).await;
         of_client(&fixture, "first");
         let one = client.prepare("select 1").await.expect("prepared");
         let two = client.prepare("select 2").await.expect("prepared");
@@ -140,8 +146,10 @@ fn clients_and_servers_are_linked_as_on_the_servers() {
             let rows = every.flat_map(|server| server.query(&sql).expect("activity"));
             rows.filter_map(|row| row.into_iter().next().flatten()).collect()
         };
-        assert_eq!(pids("active"), seen("idle in transaction"));
-        assert_eq!(pids("idle"), seen("idle"));
+        eventually("PostgreSQL sees the same", SOON, async || {
+            pids("active") == seen("idle in transaction") && pids("idle") == seen("idle")
+        })
+        .await;
         let pool = only(fixture.table("pools"), |row| row.has("database", &fixture.database));
         assert_eq!((pool.number("cl_active"), pool.number("sv_active")), (5, 3));
         assert_eq!(pool.number("sv_idle"), pids("idle").len() as i64);
@@ -200,7 +208,10 @@ fn counters_agree_with_driver_and_servers() {
         if is_direct() {
             return;
         }
-        let fixture = Fixture::shared("counts", |config| config).await;
+        // A server process tells what it has counted when it ends, if not before.
+        let fixture =
+            Fixture::shared("counts", |config: ConfigText| config.pool("idle_timeout_ms = 1000"))
+                .await;
         let mut raw = fixture.raw().await;
         let commits = || -> i64 {
             let sql = format!(
@@ -242,11 +253,14 @@ fn counters_agree_with_driver_and_servers() {
         assert_eq!(done[2], sent as i64, "bytes received");
         assert!((500_000..5_000_000).contains(&done[3]), "time in transactions: {}", done[3]);
         assert!((200_000..done[3]).contains(&done[4]), "time of queries: {}", done[4]);
-        // PostgreSQL tells its statistics late, and counts what pgmanifold asks it beside.
-        eventually("PostgreSQL has counted them", SOON, async || {
-            (121..160).contains(&(commits() - seen_before))
+        // PostgreSQL counts beside what pgmanifold asks it: five health checks a second, and more.
+        let began = std::time::Instant::now();
+        eventually("PostgreSQL has counted them", 3 * SOON, async || {
+            let own = 30 + 10 * began.elapsed().as_secs() as i64;
+            (121..121 + own).contains(&(commits() - seen_before))
         })
         .await;
+        println!("{} transactions by PostgreSQL's statistics", commits() - seen_before);
     });
 }
 
@@ -365,7 +379,10 @@ fn a_statement_over_shards_is_one_query_and_several_assignments() {
         let done: Vec<i64> =
             names.iter().zip(before).map(|(name, before)| row().number(name) - before).collect();
         assert_eq!(done, [10, 30, 10], "{names:?}");
-        client.simple_query("begin; insert into item values (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e'), (6, 'f')").await.expect("writes");
+        client.simple_query("begin").await.expect("begins");
+        let rows: Vec<String> = (1..=12).map(|id| format!("({id}, 'x')")).collect();
+        let insert = format!("insert into item values {}", rows.join(", "));
+        client.simple_query(&insert).await.expect("writes");
         let own = |row: &TableRow| row.has("database", &shards.database);
         let clients: Vec<TableRow> = shards.table("clients").into_iter().filter(own).collect();
         let me = only(clients, |row| row.has("state", "active"));

@@ -10,6 +10,7 @@ mod console;
 mod console_clients;
 mod console_levers;
 mod crowd;
+mod digests;
 mod drivers;
 mod failover;
 mod failure;

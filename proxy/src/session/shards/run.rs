@@ -224,7 +224,8 @@ impl Session {
         match result {
             Ok(done) => {
                 self.count_result();
-                self.account_spread(route, shards, (Some(&done.tag), done.written_bytes));
+                let bytes = done.written_bytes + self.output.len() as u64;
+                self.account_spread(route, shards, (Some(&done.tag), bytes));
                 self.answer_done(&done.tag, answer);
                 None
             }

@@ -70,6 +70,47 @@ fn a_reload_names_every_error_and_keeps_the_old_configuration() {
     });
 }
 
+#[test]
+fn a_key_is_set_until_the_file_is_read_again() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let running = Running::start("setkey").await;
+        let (admin, client) = (running.console().await, running.client().await);
+        let shown = async |key: &str| {
+            let all = rows(&admin, "SHOW CONFIG").await.expect("the configuration");
+            let row = all.into_iter().find(|row| row[0].as_deref() == Some(key));
+            row.expect("the key").into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>()
+        };
+        exec(&admin, "SET query_timeout = 0.3").await;
+        assert_eq!(shown("pool.query_timeout_ms").await[1], "300");
+        let error = client.simple_query("select pg_sleep(9)").await.expect_err("too long");
+        assert_eq!(code(&error), "57014", "{}", text(&error));
+        exec(&admin, "SET max_client_conn = 1").await;
+        let config = client::config(&running.process.address(), cluster::USER, &running.database);
+        let error = client::try_connect(&config).await.expect_err("one is in already");
+        assert_eq!(code(&error), "53300", "{}", text(&error));
+        exec(&admin, "SET log_level = 'pgmanifold=debug'").await;
+        for (command, wanted) in [
+            ("SET workers = 3", "55P02"),
+            ("SET no_such_key = 3", "42704"),
+            ("SET max_clients = 0", "22023"),
+            ("SET log_level = 'a=b=c'", "22023"),
+        ] {
+            let (code, text) = refused(&admin, command).await;
+            println!("{command}: {text}");
+            assert_eq!(code, wanted, "{command}: {text}");
+        }
+        assert_eq!(shown("general.workers").await[3], "no");
+        assert_eq!(shown("general.max_clients").await[1], "1", "what was refused changed nothing");
+        exec(&admin, "RELOAD").await;
+        assert_ne!(shown("general.max_clients").await[1], "1");
+        assert_eq!(value(&running.client().await, "select 1").await, "1");
+        exec(&client, "select pg_sleep(0.5)").await;
+    });
+}
+
 /// Ends the process while one client is idle and one is inside a transaction.
 async fn shut_down(command: &str) {
     let mut running = Running::start("shutdown").await;
