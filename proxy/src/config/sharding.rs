@@ -1,6 +1,10 @@
 //! Owns the reading of what belongs to sharded databases: the shards of a `[[database]]`, and the
 //! `[[distribution]]`s and `[[table]]`s that make up its map.
 
+mod observed;
+
+pub(super) use observed::observed;
+
 use super::document::{Span, Table, Value, closest, full_name};
 use super::model::{Database, DeclaredMap, Shard, Sharding};
 use super::resolve::{Context, MAX_NAME_BYTES, Reader};
@@ -14,8 +18,6 @@ use std::sync::Arc;
 
 /// Most shards of one database.
 const MAX_SHARDS: usize = 1024;
-/// Names of the shards of a database whose rules are tried.
-const OBSERVED_SHARDS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 /// Words of `key_types`.
 const KEY_TYPES: [KeyType; 9] = [
     KeyType::Int2,
@@ -75,40 +77,6 @@ pub(super) fn place(
     let shard = Arc::clone(found.get(home)?);
     let home = ShardId(u16::try_from(home).ok()?);
     Some((shard, Some(Arc::new(Sharding { shards: found, home }))))
-}
-
-/// The shards that a `[[database]]` with `observe_only` is thought to have.
-pub(super) fn observed(
-    reader: &Reader<'_>,
-    shard: &Arc<Shard>,
-    is_sharded: bool,
-) -> Option<Arc<Sharding>> {
-    if !reader.boolean("observe_only") {
-        if reader.table.mention("observe_shards").is_some() {
-            let help = "add `observe_only = true`, or leave it out";
-            reader.error("observe_shards", "shards to observe without `observe_only`", help);
-        }
-        return None;
-    }
-    if is_sharded {
-        let help = "leave one of them out";
-        reader.error("observe_only", "`observe_only` and `shards` are both given", help);
-        return None;
-    }
-    let given = list(reader, "observe_shards");
-    let names: Vec<&str> = match given {
-        Some(names) => names.iter().map(|(name, _)| name.as_str()).collect(),
-        None => OBSERVED_SHARDS.into(),
-    };
-    let twice = names.iter().enumerate().any(|(at, name)| names.iter().take(at).any(|n| n == name));
-    if names.len() < 2 || names.len() > MAX_SHARDS || twice {
-        let help = format!("from 2 to {MAX_SHARDS} different names");
-        reader.error("observe_shards", format!("{} shards", names.len()), help);
-        return None;
-    }
-    // Nothing is ever sent to them; they only have names.
-    let named = |name: &&str| Arc::new(Shard { name: (*name).to_owned(), ..Shard::clone(shard) });
-    Some(Arc::new(Sharding { shards: names.iter().map(named).collect(), home: ShardId(0) }))
 }
 
 /// The map of each sharded database, and of those whose rules are tried.
