@@ -55,8 +55,8 @@ struct Tally {
     shapes: HashMap<(u64, Outcome), (u64, Arc<Shape>)>,
     /// Executions of shapes that are not counted apart.
     others: HashMap<Outcome, u64>,
-    /// Whether shapes over several shards can be spread.
-    spreads: HashMap<u64, Outcome>,
+    /// Whether shapes over several shards can be spread, by what the catalog says.
+    spreads: HashMap<(u64, u64), Outcome>,
 }
 
 impl DryRun {
@@ -139,11 +139,12 @@ impl DryRun {
                 Ok(Choice::Several(shards)) if shards.len() == 1 => Outcome::Single,
                 Ok(Choice::Several(_)) if plan.statements > 1 => Outcome::Refused(SEVERAL),
                 Ok(Choice::Several(shards)) => {
-                    let known = self.lock().spreads.get(&shape.fingerprint).copied();
+                    let key = (shape.fingerprint, facts.version());
+                    let known = self.lock().spreads.get(&key).copied();
                     known.unwrap_or_else(|| {
                         let catalog = Catalog { map, facts };
                         let spread = sharding::spread(placing, &shards, catalog, &values);
-                        self.spread(shape.fingerprint, spread.err().as_deref())
+                        self.spread(key, spread.err().as_deref())
                     })
                 }
                 Err(refusal) => Outcome::Refused(refusal.construct),
@@ -153,13 +154,13 @@ impl DryRun {
     }
 
     /// Remembers whether a shape can be spread.
-    fn spread(&self, fingerprint: u64, refusal: Option<&Refusal>) -> Outcome {
+    fn spread(&self, key: (u64, u64), refusal: Option<&Refusal>) -> Outcome {
         let outcome = refusal.map_or(Outcome::Scatter, |found| Outcome::Refused(found.construct));
         let mut tally = self.lock();
         if tally.spreads.len() >= SPREADS_MAX {
             tally.spreads.clear();
         }
-        tally.spreads.insert(fingerprint, outcome);
+        tally.spreads.insert(key, outcome);
         outcome
     }
 
