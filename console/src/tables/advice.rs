@@ -11,7 +11,8 @@ pub(super) static ADVICE: Table = Table {
     origin: Origin::Own,
     help: "What would make the measured traffic faster, in the order in which it saves most: \
            first what requests wait for, then statements that take long and return little, then \
-           replicas, and shards last. It rests on STATEMENTS, ROUTES, HOSTS, POOLS, STATS and OBSERVED alone; \
+           replicas, and shards last. It rests on STATEMENTS, ROUTES, HOSTS, POOLS, STATS and \
+           OBSERVED alone; \
            nothing is said of what has run less than 100 times or taken less than a second in all. \
            RESET STATS begins anew.",
     columns: &[

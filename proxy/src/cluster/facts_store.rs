@@ -131,7 +131,8 @@ impl FactsStore {
         })
     }
 
-    /// The database has shards, or is looked at as if it had: relations, columns and constraints are loaded too.
+    /// The database has shards, or is looked at as if it had: relations, columns and constraints
+    /// are loaded too.
     fn has_shards(&self) -> bool {
         self.database.sharding.is_some() || self.database.observed.is_some()
     }

@@ -6,10 +6,19 @@ use super::shards::BindValues;
 use super::{Prepared, Session};
 use crate::dry_run::DryRun;
 use pgmanifold_router::plan::Plan;
+use pgmanifold_router::route::Route;
 
 impl Session {
-    /// A simple query is about to be sent.
-    pub(super) fn observe_query(&self, text: &[u8], plan: &Plan, planner: &Planner, calls: bool) {
+    /// A simple query is about to be sent: it is logged, and counted.
+    pub(super) fn note_simple(
+        &self,
+        text: &[u8],
+        plan: &Plan,
+        route: &Route,
+        planner: &Planner,
+        calls: bool,
+    ) {
+        self.trace(text, plan, route);
         let Some(dry_run) = self.observer() else { return };
         let lifted = if calls { None } else { planner.literals() };
         let facts = self.pools.facts.facts();

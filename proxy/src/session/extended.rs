@@ -141,7 +141,6 @@ impl Session {
             return Ok(Stop::Event(super::Event::Hub).into());
         }
         self.note_bound(portal, values, &prepared);
-        self.observe_bind(values, &prepared);
         let Some(lease) = &mut self.lease else { return Ok(Step::Done) };
         if name.is_empty() {
             self.send_expecting(message, Expect::Bind);
@@ -156,6 +155,7 @@ impl Session {
 
     /// Notes what a Bind that is sent now will have done.
     fn note_bound(&mut self, portal: &[u8], values: &[u8], prepared: &Prepared) {
+        self.observe_bind(values, prepared);
         if self.local_portal.as_ref().is_some_and(|local| *local.name == *portal) {
             self.local_portal = None;
         }

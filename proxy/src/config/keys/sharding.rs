@@ -30,8 +30,8 @@ pub(super) const DATABASE_SHARD_KEYS: &[Key] = &[
         Boolean,
         Value("false"),
         NewConnections,
-        "The database stays as it is, on `shard`; its `[[distribution]]`s and `[[table]]`s are only \
-         tried: each statement is also put to the sharding planner, and the console's table \
+        "The database stays as it is, on `shard`; its `[[distribution]]`s and `[[table]]`s are \
+         only tried: each statement is also put to the sharding planner, and the console's table \
          `observed` tells what it would have been (see sharding.md, Dry run).",
     ),
     key(

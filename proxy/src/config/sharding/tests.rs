@@ -66,7 +66,8 @@ fn a_database_lives_on_one_shard_or_on_several() {
 #[test]
 fn rules_may_be_tried_on_a_database_that_is_not_sharded() {
     let rules = "[[distribution]]\nname = \"customer\"\nkey_types = [\"bigint\"]\n\
-                 [[table]]\nname = \"orders\"\ndistribution = \"customer\"\nkey = \"customer_id\"\n";
+                 [[table]]\nname = \"orders\"\ndistribution = \"customer\"\n\
+                 key = \"customer_id\"\n";
     let database = "[[database]]\nname = \"app\"\nshard = \"s1\"\nobserve_only = true\n";
     let config = good(&format!("{database}{rules}"));
     let found = &config.databases[0];

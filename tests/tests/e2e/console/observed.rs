@@ -45,6 +45,8 @@ fn the_shares_of_a_shop_are_what_they_are() {
         let fixture = Fixture::shared("console_observed", |config| config.section(RULES)).await;
         let (console, client) = (admin(&fixture).await, fixture.client().await);
         exec(&client, SCHEMA).await;
+        // What was observed before knew nothing of these tables.
+        exec(&console, "RESET STATS").await;
         fixture.cluster.wait_caught_up().expect("replicas follow");
         eventually("the catalog is read and statements are observed", SOON, async || {
             exec(&client, "select * from orders where customer = 1").await;
