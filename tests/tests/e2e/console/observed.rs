@@ -78,7 +78,7 @@ fn the_shares_of_a_shop_are_what_they_are() {
             assert_eq!(value(&client, "select count(*) from orders").await, "200");
         }
         for _ in 0..10 {
-            exec(&client, "update orders set customer = customer where id = 7").await;
+            exec(&client, "update orders set customer = 19 where id = 199").await;
         }
         let observed = rows(&console, "SHOW OBSERVED").await;
         let wanted = [("refused", 10), ("scatter", 50), ("single", 140)];
