@@ -6,7 +6,7 @@ mod clients;
 mod cluster;
 mod digests;
 #[cfg(test)]
-mod pgbouncer;
+mod pgbouncer_tests;
 mod pins;
 mod pools;
 mod process;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod console;
 pub mod demo;
 pub mod digest;
+pub mod dry_run;
 pub mod execute;
 pub mod frontend;
 #[doc(hidden)]

@@ -1,8 +1,8 @@
 //! Owns the tables of advice from measured traffic.
 
-use crate::schema::Unit::{None, Percent};
+use crate::schema::Unit::{Count, None, Percent};
 use crate::schema::{Origin, Table, column};
-use crate::value::Kind::{Float8, Int4, Text};
+use crate::value::Kind::{Float8, Int4, Int8, Text};
 
 /// `SHOW ADVICE`
 pub(super) static ADVICE: Table = Table {
@@ -11,7 +11,8 @@ pub(super) static ADVICE: Table = Table {
     origin: Origin::Own,
     help: "What would make the measured traffic faster, in the order in which it saves most: \
            first what requests wait for, then statements that take long and return little, then \
-           replicas, and shards last. It rests on STATEMENTS, ROUTES, HOSTS, POOLS and STATS alone; \
+           replicas, and shards last. It rests on STATEMENTS, ROUTES, HOSTS, POOLS, STATS and \
+           OBSERVED alone; \
            nothing is said of what has run less than 100 times or taken less than a second in all. \
            RESET STATS begins anew.",
     columns: &[
@@ -21,7 +22,7 @@ pub(super) static ADVICE: Table = Table {
             Text,
             None,
             "`pool_small`, `host_full`, `index`, `rows`, `calls`, `replica_lag`, `add_replica`, \
-             `shard_key`, `scatter`, `hot_shard` or `pool_idle`.",
+             `shard_key`, `scatter`, `hot_shard`, `shard_rules` or `pool_idle`.",
         ),
         column("database", Text, None, "Whose traffic it is; NULL for a host of several."),
         column("subject", Text, None, "A statement's fingerprint, a host, a pool or a shard."),
@@ -32,5 +33,30 @@ pub(super) static ADVICE: Table = Table {
     ],
 };
 
+/// `SHOW OBSERVED`
+pub(super) static OBSERVED: Table = Table {
+    name: "observed",
+    aliases: &[],
+    origin: Origin::Own,
+    help: "What the statements of databases with `observe_only` would have been under the sharding \
+           rules that are tried there: one row for each outcome and construct. Statements that \
+           went to a server are counted; transaction control, SET and cursors are not. Changed \
+           rules and RESET STATS begin anew.",
+    columns: &[
+        column("database", Text, None, "The database."),
+        column(
+            "outcome",
+            Text,
+            None,
+            "`single` (one shard has all it needs), `scatter` (several answer) or `refused`.",
+        ),
+        column("construct", Text, None, "For `refused`: why, as a word of sharding.md."),
+        column("calls", Int8, Count, "Executions."),
+        column("share_percent", Float8, Percent, "Part of all executions of the database."),
+        column("shapes", Int8, Count, "Different statements among them, as far as kept apart."),
+        column("example", Text, None, "The text of the one that ran most often."),
+    ],
+};
+
 /// Those of this file.
-pub(super) static TABLES: &[&Table] = &[&ADVICE];
+pub(super) static TABLES: &[&Table] = &[&ADVICE, &OBSERVED];

@@ -20,7 +20,8 @@ pub(super) static HOSTS: Table = Table {
             Text,
             None,
             "The worst of what holds: `fenced` (claims to be the primary and is not), `down` (the \
-             last check failed), `drained` (by DRAIN), `banned` (not read from for a while), `not following` (a replica \
+             last check failed), `drained` (by DRAIN), `banned` (not read from for a while), `not \
+             following` (a replica \
              of another timeline or cluster), or `up`.",
         ),
         column(

@@ -41,7 +41,8 @@ pub(super) static MEM: Table = Table {
     name: "mem",
     aliases: &[],
     origin: Origin::PgBouncer,
-    help: "Memory of this process by what it is for. Elements are counted by what they take at least; buffers and texts come on top. \
+    help: "Memory of this process by what it is for. Elements are counted by what they take at \
+           least; buffers and texts come on top. \
            The row `resident` has the whole, as the operating system sees it, in KiB.",
     columns: &[
         column("name", Text, None, "What it is for."),

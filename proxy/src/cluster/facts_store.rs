@@ -131,9 +131,10 @@ impl FactsStore {
         })
     }
 
-    /// The database has shards: relations, columns and constraints are loaded too.
+    /// The database has shards, or is looked at as if it had: relations, columns and constraints
+    /// are loaded too.
     fn has_shards(&self) -> bool {
-        self.database.sharding.is_some()
+        self.database.sharding.is_some() || self.database.observed.is_some()
     }
 
     /// The newest facts.

@@ -338,6 +338,8 @@ pub struct Database {
     pub shard: Arc<Shard>,
     /// The shards it is spread over.
     pub sharding: Option<Arc<Sharding>>,
+    /// Shards that are only thought of: its rules are tried, and nothing is spread.
+    pub observed: Option<Arc<Sharding>>,
     /// How long a client keeps a server.
     pub pool_mode: PoolMode,
     /// Send reads to replicas.

@@ -311,11 +311,13 @@ fn database(
         _ => Causality::Session,
     };
     let (shard, sharding) = place?;
+    let observed = sharding::observed(reader, &shard, sharding.is_some());
     Some(Database {
         server_database: reader.name("server_database").unwrap_or_else(|| name.clone()),
         name,
         shard,
         sharding,
+        observed,
         pool_mode,
         read_replicas: reader.boolean("read_replicas"),
         causality,

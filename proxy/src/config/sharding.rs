@@ -1,6 +1,10 @@
 //! Owns the reading of what belongs to sharded databases: the shards of a `[[database]]`, and the
 //! `[[distribution]]`s and `[[table]]`s that make up its map.
 
+mod observed;
+
+pub(super) use observed::observed;
+
 use super::document::{Span, Table, Value, closest, full_name};
 use super::model::{Database, DeclaredMap, Shard, Sharding};
 use super::resolve::{Context, MAX_NAME_BYTES, Reader};
@@ -75,7 +79,7 @@ pub(super) fn place(
     Some((shard, Some(Arc::new(Sharding { shards: found, home }))))
 }
 
-/// The map of each sharded database.
+/// The map of each sharded database, and of those whose rules are tried.
 pub(super) fn maps(
     tables: &[Table],
     databases: &[Arc<Database>],
@@ -129,9 +133,9 @@ struct Map<'a> {
 
 impl<'a> Map<'a> {
     fn new(database: &'a Database) -> Option<Self> {
-        let sharding = database.sharding.as_deref()?;
+        let sharding = database.sharding.as_deref().or(database.observed.as_deref())?;
         let shards: Vec<&str> = sharding.shards.iter().map(|shard| shard.name.as_str()).collect();
-        let home = database.shard.name.as_str().into();
+        let home = sharding.shards.get(usize::from(sharding.home.0))?.name.as_str().into();
         let parts = MapParts { home, ..MapParts::new(&shards) };
         let (even, broken) = (Vec::new(), Vec::new());
         let database = &database.name;

@@ -45,6 +45,8 @@ enum Kind {
     Scatter,
     /// One shard has most of the traffic.
     HotShard,
+    /// What the rules that are tried would make of the traffic.
+    ShardRules,
     /// Connections lie idle.
     PoolIdle,
 }
@@ -62,6 +64,7 @@ impl Kind {
             Self::ShardKey => "shard_key",
             Self::Scatter => "scatter",
             Self::HotShard => "hot_shard",
+            Self::ShardRules => "shard_rules",
             Self::PoolIdle => "pool_idle",
         }
     }

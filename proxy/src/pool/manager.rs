@@ -9,6 +9,7 @@ use crate::backend::connect::Connector;
 use crate::backend::key_ring::KeyRing;
 use crate::cluster::{CausalityKeys, Cluster, FactsStore, SecretQuery};
 use crate::config::model::{Config, Database, SequenceState, User};
+use crate::dry_run::DryRun;
 use crate::frontend::startup::{Frontends, Means};
 use crate::frontend::throttle::Throttle;
 use crate::metrics::Metrics;
@@ -51,6 +52,8 @@ pub struct UserPools {
     pub shard: ShardId,
     /// The sharded database, when it is one.
     pub sharded: Option<Arc<ShardedDatabase>>,
+    /// Sharding rules that are tried on it.
+    pub dry_run: Option<Arc<DryRun>>,
     /// Ends transactions over several shards of it.
     pub two_phase: Option<Arc<TwoPhase>>,
     /// The hosts.
@@ -230,6 +233,12 @@ impl State {
 
     /// The maps of the configuration hold from now on.
     fn declare_maps(&self) {
+        for declared in &self.config.maps {
+            let entry = self.databases.get(&declared.database);
+            if let Some(dry_run) = entry.and_then(|entry| entry.dry_run.as_ref()) {
+                dry_run.declare(&declared.map);
+            }
+        }
         if self.store.is_some() {
             return;
         }
@@ -337,6 +346,7 @@ impl State {
             user: Arc::clone(user),
             shard: id,
             sharded: entry.sharded.clone(),
+            dry_run: entry.dry_run.clone(),
             two_phase: entry.two_phase.clone(),
             cluster: Arc::clone(&shard.cluster),
             keys: Arc::clone(&shard.keys),

@@ -1,5 +1,6 @@
-//! Owns the explanation of a statement's way without running it: what it does, which kind of server
-//! it runs on and why, which shards it needs and how their answers become one, or why it is refused.
+//! Owns the explanation of a statement's way without running it: what it does, which kind of
+//! server it runs on and why, which shards it needs and how their answers become one, or why it is
+//! refused.
 
 use super::{
     changes_settings, literals, refusal, refused, several_refused, shard_named, shard_of_key,

@@ -157,6 +157,7 @@ impl Session {
 
     /// Notes what a Bind that is sent now will have done.
     fn note_bound(&mut self, portal: &[u8], values: &[u8], prepared: &Prepared) {
+        self.observe_bind(values, prepared);
         if self.local_portal.as_ref().is_some_and(|local| *local.name == *portal) {
             self.local_portal = None;
         }

@@ -20,6 +20,7 @@ mod byname;
 mod counting;
 mod custom;
 mod deliver;
+mod dry_run;
 pub(crate) mod extended;
 mod failed;
 mod failover;

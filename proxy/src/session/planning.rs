@@ -57,10 +57,12 @@ impl Session {
     /// What plans depend on beside the text and how it is read.
     pub(super) fn plan_version(&self) -> u64 {
         let facts = self.pools.facts.facts().version();
-        match &self.shards {
-            None => facts,
-            Some(shards) => facts << EPOCH_BITS | shards.epoch() & ((1 << EPOCH_BITS) - 1),
-        }
+        let epoch = match (&self.shards, &self.pools.dry_run) {
+            (None, None) => return facts,
+            (Some(shards), _) => shards.epoch(),
+            (None, Some(dry_run)) => dry_run.epoch(),
+        };
+        facts << EPOCH_BITS | epoch & ((1 << EPOCH_BITS) - 1)
     }
 
     /// The plan of a text: from the cache, or made now.
@@ -90,6 +92,8 @@ impl Session {
         let mut plan = planner::plan(text, &facts, dialect);
         if let Some(shards) = &self.shards {
             plan.placing = Some(Box::new(shards.place(text, &plan, &facts, dialect)));
+        } else if let Some(dry_run) = &self.pools.dry_run {
+            plan.placing = dry_run.place(text, &plan, &facts, dialect);
         }
         let shape = Shape::read(text, dialect);
         plan.shape = Some(self.metrics.digests.share(shape));

@@ -207,16 +207,14 @@ impl Session {
         if let Some(error) = self.refused_for_sequences(&plan) {
             return Ok(self.refuse_query(error));
         }
-        self.trace(text, &plan, &route);
         self.span_sent(&route);
+        self.note_simple(text, &plan, &route, planner, call.is_some());
         self.note_effects(&plan);
         if self.listening.is_some() {
             self.note_query(text, &plan);
         }
         self.unnamed = None;
-        if let Some(lease) = &mut self.lease {
-            lease.unnamed = None;
-        }
+        self.lease.iter_mut().for_each(|lease| lease.unnamed = None);
         self.account_sent(0);
         match call {
             None => {

@@ -30,6 +30,7 @@ mod watch;
 
 pub(super) use ends::Answer;
 pub(super) use run::Work;
+pub(super) use values::BindValues;
 
 use super::{Beginning, Session, Virtual};
 use crate::pool::manager::ShardPools;

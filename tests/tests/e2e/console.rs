@@ -4,6 +4,7 @@ mod advice;
 mod endings;
 mod exporter;
 mod logins;
+mod observed;
 mod own;
 mod protocol;
 mod roles;

@@ -25,6 +25,22 @@ pub(super) const DATABASE_SHARD_KEYS: &[Key] = &[
         "Which of `shards` has the tables that no `[[table]]` names. Functions, views and LISTEN \
          are its own too.",
     ),
+    key(
+        "observe_only",
+        Boolean,
+        Value("false"),
+        NewConnections,
+        "The database stays as it is, on `shard`; its `[[distribution]]`s and `[[table]]`s are \
+         only tried: each statement is also put to the sharding planner, and the console's table \
+         `observed` tells what it would have been (see sharding.md, Dry run).",
+    ),
+    key(
+        "observe_shards",
+        Names,
+        Words("`s0`, `s1`, `s2`, `s3`"),
+        NewConnections,
+        "Names of the shards that `observe_only` thinks of; two at least. They need not exist.",
+    ),
 ];
 
 /// `[[distribution]]`
@@ -38,7 +54,7 @@ pub const DISTRIBUTION: Section = Section {
         key(
             "database",
             Text,
-            Words("the only database with `shards`"),
+            Words("the only database with `shards` or `observe_only`"),
             Live,
             "Name of the `[[database]]`.",
         ),
@@ -116,7 +132,7 @@ pub const TABLE: Section = Section {
         key(
             "database",
             Text,
-            Words("the only database with `shards`"),
+            Words("the only database with `shards` or `observe_only`"),
             Live,
             "Name of the `[[database]]`.",
         ),

@@ -64,6 +64,39 @@ fn a_database_lives_on_one_shard_or_on_several() {
 }
 
 #[test]
+fn rules_may_be_tried_on_a_database_that_is_not_sharded() {
+    let rules = "[[distribution]]\nname = \"customer\"\nkey_types = [\"bigint\"]\n\
+                 [[table]]\nname = \"orders\"\ndistribution = \"customer\"\n\
+                 key = \"customer_id\"\n";
+    let database = "[[database]]\nname = \"app\"\nshard = \"s1\"\nobserve_only = true\n";
+    let config = good(&format!("{database}{rules}"));
+    let found = &config.databases[0];
+    assert!(found.sharding.is_none(), "it stays where it is");
+    assert_eq!(found.observed.as_ref().unwrap().shards.len(), 4);
+    let map = &config.maps[0].map;
+    assert_eq!((map.shards.len(), map.tables.len()), (4, 1));
+    assert_eq!(map.distributions[0].ranges.len(), 4);
+    let own = "observe_shards = [\"east\", \"west\"]\n";
+    let config = good(&format!("{database}{own}{rules}"));
+    assert_eq!(config.maps[0].map.shards[1].as_ref(), "west");
+}
+
+#[test]
+fn rules_to_be_tried_must_be_possible() {
+    refused(
+        "[[database]]\nname = \"a\"\nshard = \"s0\"\nobserve_shards = [\"x\", \"y\"]\n\
+         [[database]]\nname = \"b\"\nshards = [\"s0\", \"s1\"]\nobserve_only = true\n\
+         [[database]]\nname = \"c\"\nshard = \"s0\"\nobserve_only = true\n\
+         observe_shards = [\"x\", \"x\"]\n",
+        &[
+            "4: database.observe_shards: shards to observe without `observe_only`",
+            "8: database.observe_only: `observe_only` and `shards` are both given",
+            "13: database.observe_shards: 2 shards",
+        ],
+    );
+}
+
+#[test]
 fn wrong_shards_are_named_at_once() {
     refused(
         "[[database]]\nname = \"a\"\nshard = \"s0\"\nshards = [\"s0\", \"S1\", \"s0\"]\n\

@@ -1,4 +1,7 @@
-//! Owns the rules: what numbers lead to which advice. Each is a function of what was seen.
+//! Owns the rules: what numbers lead to which advice. Each is a function of what was seen. Those
+//! about shards are in `sharded`.
+
+mod sharded;
 
 use super::seen::{Host, Seen, Statement};
 use super::{Advice, CALLS_MIN, Keys, Kind, TIME_US_MIN, columns};
@@ -24,14 +27,6 @@ const FULL_SHARE_MIN: f64 = 90.0;
 const STALE_SHARE_MIN: f64 = 10.0;
 /// A primary is relieved by a replica when reads are at least this part of its work.
 const READ_SHARE_MIN: f64 = 50.0;
-/// A scatter with a smaller part of the time is left alone.
-const SCATTER_SHARE_MIN: f64 = 5.0;
-/// A statement counts as a scatter when this part of its executions is.
-const SCATTER_CALLS_MIN: f64 = 50.0;
-/// So many times the even share makes a shard hot.
-const HOT_FACTOR: f64 = 2.0;
-/// With two shards, the part that makes one of them hot.
-const HOT_OF_TWO: f64 = 75.0;
 /// A pool with fewer open connections is not worth shrinking.
 const IDLE_OPEN_MIN: u64 = 10;
 /// Open connections of which less than this part is busy lie idle.
@@ -51,8 +46,9 @@ pub(super) fn all(seen: &Seen, keys: &dyn Keys) -> Vec<Advice> {
     all.extend(full_hosts(seen));
     all.extend(stale_replicas(seen));
     all.extend(missing_replicas(seen, &all));
-    all.extend(scatters(seen, keys));
-    all.extend(hot_shards(seen));
+    all.extend(sharded::scatters(seen, keys));
+    all.extend(sharded::hot_shards(seen));
+    all.extend(sharded::tried_rules(seen));
     all.extend(idle_pools(seen));
     all
 }
@@ -321,106 +317,6 @@ fn missing_replicas(seen: &Seen, others: &[Advice]) -> Vec<Advice> {
                 "calls={all} reads={reads} active={} size={} waiting={} share={share_percent:.0}% \
                  reads",
                 host.active, host.size, host.waiting
-            ),
-            share_percent,
-        });
-    }
-    found
-}
-
-/// Statements over several shards.
-fn scatters(seen: &Seen, keys: &dyn Keys) -> Vec<Advice> {
-    let found = seen.statements.iter().filter_map(|statement| {
-        let share_percent = percent(statement.server_us, server_us(seen, &statement.database));
-        let scattered = percent(statement.scatter, statement.calls) >= SCATTER_CALLS_MIN;
-        let enough = statement.calls >= CALLS_MIN && statement.server_us >= TIME_US_MIN;
-        if !scattered || !enough || share_percent < SCATTER_SHARE_MIN {
-            return None;
-        }
-        Some((statement, share_percent))
-    });
-    let advice = |(statement, share_percent): (&Statement, f64)| {
-        let text = shortened(&statement.text);
-        let present = keys.present(&statement.database, &statement.text);
-        let (kind, advice) = match (keys.better(&statement.database, &statement.text), present) {
-            (Some((distribution, column)), _) => {
-                let advice = format!(
-                    "{text} asks every shard. With {column} as the key of distribution \
-                     {distribution}, it would ask one; weigh that against statements that use the \
-                     present key."
-                );
-                (Kind::ShardKey, advice)
-            }
-            (None, Some((_, key))) => {
-                let advice = format!(
-                    "{text} asks every shard: say {key} = … in it where the application knows it."
-                );
-                (Kind::Scatter, advice)
-            }
-            (None, None) => {
-                let advice = format!("{text} asks every shard: name a shard key in it.");
-                (Kind::Scatter, advice)
-            }
-        };
-        let evidence = format!(
-            "calls={} scatter={} shards_mean={:.1} server_ms={} share={share_percent:.0}% of \
-             server time",
-            statement.calls,
-            statement.scatter,
-            statement.shards_mean,
-            ms(statement.server_us)
-        );
-        let database = Some(statement.database.clone());
-        let subject = statement.fingerprint.clone();
-        Advice { kind, database, subject, advice, evidence, share_percent }
-    };
-    found.map(advice).collect()
-}
-
-/// Shards of a sharded database with far more than their part of the traffic.
-fn hot_shards(seen: &Seen) -> Vec<Advice> {
-    let mut databases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (database, shard) in seen.ranges.keys().filter(|(_, shard)| shard != "all") {
-        databases.entry(database).or_default().push(shard);
-    }
-    let mut found = Vec::new();
-    for (database, shards) in databases.into_iter().filter(|(_, shards)| shards.len() > 1) {
-        let traffic = |shard: &str| -> (u64, u64) {
-            let own = seen.hosts.iter().filter(|host| host.shard == shard);
-            own.fold((0, 0), |sum, host| (sum.0 + host.queries, sum.1 + host.served_us))
-        };
-        let each: Vec<(&str, u64, u64)> = shards
-            .iter()
-            .map(|shard| {
-                let (queries, served_us) = traffic(shard);
-                (*shard, queries, served_us)
-            })
-            .collect();
-        let all: u64 = each.iter().map(|(.., served_us)| served_us).sum();
-        let calls: u64 = each.iter().map(|(_, queries, _)| queries).sum();
-        let Some((hot, queries, served_us)) = each.iter().max_by_key(|one| one.2) else { continue };
-        let coldest = each.iter().min_by_key(|one| one.2).map_or("", |one| one.0);
-        let share_percent = percent(*served_us, all);
-        let even = 100.0 / each.len() as f64;
-        let limit = if each.len() == 2 { HOT_OF_TWO } else { (even * HOT_FACTOR).min(HOT_OF_TWO) };
-        if calls < CALLS_MIN || *served_us < TIME_US_MIN || share_percent < limit {
-            continue;
-        }
-        let ranges = seen.ranges.get(&(database.to_owned(), (*hot).to_owned())).unwrap_or(&0);
-        found.push(Advice {
-            kind: Kind::HotShard,
-            database: Some(database.to_owned()),
-            subject: (*hot).to_owned(),
-            advice: format!(
-                "Shard {hot} does most of the work: split its ranges and give one to {coldest}, \
-                 the least busy. If a single key makes it hot, no split helps; then it needs a \
-                 distribution of its own."
-            ),
-            evidence: format!(
-                "calls={queries} of {calls} served_ms={} of {} ranges={ranges} \
-                 share={share_percent:.0}% where {even:.0}% would be even",
-                ms(*served_us),
-                ms(all)
             ),
             share_percent,
         });

@@ -71,6 +71,16 @@ pub(super) struct Rate {
     pub(super) transaction_us: f64,
 }
 
+/// What a part of a database's statements would be under rules that are tried.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tried {
+    pub(super) database: String,
+    pub(super) outcome: String,
+    pub(super) construct: String,
+    pub(super) calls: u64,
+    pub(super) example: String,
+}
+
 /// Everything advice rests on.
 #[derive(Debug, Clone, Default)]
 pub(in crate::console) struct Seen {
@@ -80,6 +90,7 @@ pub(in crate::console) struct Seen {
     pub(super) shards: Vec<Shard>,
     pub(super) pools: Vec<Pool>,
     pub(super) rates: Vec<Rate>,
+    pub(super) tried: Vec<Tried>,
     /// Ranges of sharded databases, by database and shard.
     pub(super) ranges: BTreeMap<(String, String), u64>,
 }
@@ -156,6 +167,13 @@ impl Seen {
                 transactions: row.count("total_xact_count"),
                 transactions_per_s: row.float("avg_xact_count"),
                 transaction_us: row.float("avg_xact_time"),
+            }),
+            tried: read(source, "observed", |row| Tried {
+                database: row.text("database"),
+                outcome: row.text("outcome"),
+                construct: row.text("construct"),
+                calls: row.count("calls"),
+                example: row.text("example"),
             }),
             ranges: counted,
         }

@@ -2,7 +2,7 @@
 
 use super::columns::compared;
 use super::keys::{Keys, better};
-use super::seen::{Host, Pool, Rate, Seen, Shard, Statement, Way};
+use super::seen::{Host, Pool, Rate, Seen, Shard, Statement, Tried, Way};
 use super::{Advice, Kind, ranked};
 use pgmanifold_router::golden;
 
@@ -228,6 +228,29 @@ fn pools_that_lie_idle() {
     seen.rates[0].transaction_us = 100_000.0;
     assert_eq!(kinds(&seen), [], "ten of forty are busy");
     seen.rates[0] = Rate { transactions: 9_999, ..seen.rates[0].clone() };
+    assert_eq!(kinds(&seen), []);
+}
+
+#[test]
+fn tried_rules_say_what_stands_in_the_way() {
+    let tried = |outcome: &str, construct: &str, calls| Tried {
+        database: "app".into(),
+        outcome: outcome.into(),
+        construct: construct.into(),
+        calls,
+        example: format!("SELECT '{outcome}'"),
+    };
+    let mut seen = Seen { tried: vec![tried("single", "", 990)], ..Seen::default() };
+    let found = advice(&seen);
+    assert_eq!((found[0].kind, found[0].share_percent), (Kind::ShardRules, 0.0));
+    assert!(found[0].advice.contains("rules that are tried fit"), "{}", found[0].advice);
+    seen.tried.push(tried("scatter", "", 110));
+    assert!(advice(&seen)[0].advice.contains("10.0% of statements would ask several shards"));
+    seen.tried.extend([tried("refused", "key-update", 3), tried("refused", "lock", 2)]);
+    let found = advice(&seen);
+    assert!(found[0].advice.contains("most often for key-update"), "{}", found[0].advice);
+    assert!(found[0].evidence.starts_with("calls=1105 single=89.6% scatter=10.0% refused=0.5%"));
+    seen.tried = vec![tried("refused", "lock", 99)];
     assert_eq!(kinds(&seen), []);
 }
 

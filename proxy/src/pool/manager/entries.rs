@@ -5,6 +5,7 @@ use super::Surroundings;
 use crate::backend::connect::Connector;
 use crate::cluster::{self, CausalityKeys, Cluster, FactsStore};
 use crate::config::model::{CatalogServers, Config, Database, Shard};
+use crate::dry_run::DryRun;
 use crate::notify::Hub;
 use crate::shard_map::{MapStore, ShardedDatabase};
 use crate::two_phase::{Place, Scope, TwoPhase};
@@ -60,6 +61,8 @@ pub(super) struct DatabaseEntry {
     /// By `ShardId`; one alone when it is not sharded.
     pub(super) shards: Vec<Arc<ShardEntry>>,
     pub(super) sharded: Option<Arc<ShardedDatabase>>,
+    /// Sharding rules that are tried on it.
+    pub(super) dry_run: Option<Arc<DryRun>>,
     /// Ends its transactions, when it is sharded.
     pub(super) two_phase: Option<Arc<TwoPhase>>,
     /// The home shard's.
@@ -175,11 +178,15 @@ pub(super) fn start_database(
         async move { hub.run(connector, stopped.wait()).await }
     });
     let two_phase = two_phase(database, &shards, connector, around);
+    let dry_run_before = before.and_then(|before| before.dry_run.clone());
+    let observed = database.observed.as_ref();
+    let dry_run = observed.map(|_| dry_run_before.unwrap_or_else(DryRun::new));
     let recovery = two_phase.clone().map(|two_phase| {
         Background::spawn(around.control, |stopped| two_phase.run(stopped.wait()))
     });
     Some(DatabaseEntry {
         id,
+        dry_run,
         two_phase,
         _recovery: recovery,
         database: Arc::clone(database),

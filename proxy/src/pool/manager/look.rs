@@ -3,6 +3,7 @@
 use super::State;
 use crate::cluster::{Cluster, FactsStore};
 use crate::config::model::Database;
+use crate::dry_run::DryRun;
 use crate::shard_map::ShardedDatabase;
 use crate::two_phase::TwoPhase;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Running {
     pub clusters: Vec<Arc<Cluster>>,
     /// Its shard map, when it is sharded.
     pub sharded: Option<Arc<ShardedDatabase>>,
+    /// Sharding rules that are tried on it.
+    pub dry_run: Option<Arc<DryRun>>,
     /// What ends its transactions, when it is sharded.
     pub two_phase: Option<Arc<TwoPhase>>,
     /// What its catalog says; the home shard's.
@@ -32,6 +35,7 @@ impl State {
                 database: Arc::clone(&entry.database),
                 clusters: entry.shards.iter().map(|shard| Arc::clone(&shard.cluster)).collect(),
                 sharded: entry.sharded.clone(),
+                dry_run: entry.dry_run.clone(),
                 two_phase: entry.two_phase.clone(),
                 facts: Arc::clone(&entry.facts),
             })

@@ -11,13 +11,18 @@ use smallvec::SmallVec;
 const USUAL_VALUES: usize = 8;
 
 /// What a Bind says of its values, and what its Parse said of their types.
-pub(super) struct BindValues<'a> {
+pub(in crate::session) struct BindValues<'a> {
     types: SmallVec<[u32; USUAL_VALUES]>,
     formats: SmallVec<[i16; USUAL_VALUES]>,
     values: SmallVec<[Option<&'a [u8]>; USUAL_VALUES]>,
 }
 
 impl<'a> BindValues<'a> {
+    /// Reads a Bind after both names, and the types in the body of its Parse after the name.
+    pub(in crate::session) fn of(body: &'a [u8], definition: &[u8]) -> Result<Self, FrameError> {
+        Self::read(body, declared(definition))
+    }
+
     /// Reads a Bind after both names, and the types in the body of a Parse after its text.
     pub(super) fn read(body: &'a [u8], types: &[u8]) -> Result<Self, FrameError> {
         Self::try_read(body, types).ok_or(FrameError::Body(b'B'))
@@ -51,7 +56,7 @@ impl<'a> BindValues<'a> {
         Some(Self { types: oids(types).collect(), formats, values })
     }
 
-    pub(super) fn bound(&self) -> Bound<'_> {
+    pub(in crate::session) fn bound(&self) -> Bound<'_> {
         Bound { types: &self.types, formats: &self.formats, values: &self.values }
     }
 }
