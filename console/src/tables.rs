@@ -38,5 +38,5 @@ pub fn all() -> impl Iterator<Item = &'static Table> {
 /// The table of a name or alias, in any case.
 pub fn find(name: &str) -> Option<&'static Table> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    all().find(|table| is(&table.name) || table.aliases.iter().any(|alias| is(alias)))
+    all().find(|table| is(&table.name) || table.aliases.iter().any(is))
 }

@@ -71,6 +71,28 @@ pub enum Value {
     Bool(bool),
 }
 
+/// A float, in the text form that PostgreSQL sends: as few digits as name it, and an exponent when
+/// the number is large or small.
+pub(crate) struct Float(pub(crate) f64);
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.0;
+        if number.is_nan() {
+            return f.write_str("NaN");
+        }
+        if number.is_infinite() {
+            return f.write_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
+        }
+        let scientific = format!("{number:e}");
+        let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+        match exponent.parse::<i32>().unwrap_or(0) {
+            -4..=14 => write!(f, "{number}"),
+            exponent => write!(f, "{digits}e{exponent:+03}"),
+        }
+    }
+}
+
 /// A row; as long as its table has columns.
 pub type Row = Vec<Value>;
 
@@ -81,7 +103,7 @@ impl fmt::Display for Value {
             Value::Null => Ok(()),
             Value::Text(text) => f.write_str(text),
             Value::Int(number) => write!(f, "{number}"),
-            Value::Float(number) => write!(f, "{number}"),
+            Value::Float(number) => Float(*number).fmt(f),
             Value::Bool(true) => f.write_str("t"),
             Value::Bool(false) => f.write_str("f"),
         }

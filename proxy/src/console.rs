@@ -2,6 +2,9 @@
 //! and what its commands do. Their names, columns and SQL are in the crate `pgmanifold-console`.
 
 pub mod commands;
+#[cfg(test)]
+mod docs;
+mod explain;
 pub mod session;
 mod tables;
 mod time;

@@ -33,7 +33,7 @@ pub const SAMPLES_BYTES_MAX: usize = SAMPLES_MAX
         + (DATABASES_MAX + 2) * size_of::<DatabasePoint>()
         + (HOSTS_MAX + 1) * size_of::<HostPoint>());
 
-// Beside it are two distributions per database, of 26 KiB each: less than 2 MiB.
+// Beside it are two distributions per database and one per host, of 26 KiB each at most.
 const _: () = assert!(SAMPLES_BYTES_MAX < 2 << 20);
 
 /// The last hour.

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod demo;
+pub mod digest;
 pub mod execute;
 pub mod frontend;
 #[doc(hidden)]
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod notify;
 pub mod otlp;
 pub mod pool;
+pub mod routing;
 pub mod server;
 pub mod session;
 pub mod shard_map;

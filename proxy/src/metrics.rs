@@ -5,12 +5,14 @@ mod host;
 pub mod periods;
 mod reading;
 mod samples;
+mod stages;
 pub mod table;
 mod traffic;
 mod worker;
 
-pub use host::HostMetrics;
+pub use host::{HostMetrics, HostTraffic};
 pub use samples::{Samples, Timings};
+pub use stages::{Stage, StageTimes};
 pub use traffic::{Totals, Traffic};
 pub use worker::{ClientGuard, ClientState, Origin, RouteKind, TimeoutKind, WorkerMetrics};
 
@@ -145,6 +147,22 @@ impl Metrics {
     /// The counters of `worker` for a host of a shard. Takes a lock: call it once per pool.
     pub fn host(&self, worker: usize, shard: &str, host: &str) -> Arc<HostMetrics> {
         lock(&self.hosts).entry((shard.to_owned(), host.to_owned(), worker)).or_default().clone()
+    }
+
+    /// The counters of every database, worker by worker.
+    pub fn by_database(&self) -> Vec<(String, Arc<WorkerMetrics>)> {
+        let workers = lock(&self.workers);
+        workers.iter().map(|((database, _), worker)| (database.clone(), worker.clone())).collect()
+    }
+
+    /// What each host has done so far, by shard and address.
+    pub fn traffic(&self) -> BTreeMap<(String, String), HostTraffic> {
+        let hosts = lock(&self.hosts).clone();
+        let mut traffic: BTreeMap<(String, String), HostTraffic> = BTreeMap::new();
+        for ((shard, host, _), metrics) in hosts {
+            metrics.add_to(traffic.entry((shard, host)).or_default());
+        }
+        traffic
     }
 
     /// Keeps a client in the login gauge until the guard is dropped.

@@ -18,6 +18,7 @@ pub mod plan_cache;
 pub mod planner;
 pub mod route;
 pub mod savepoint;
+pub mod shape;
 pub mod shard_map;
 pub mod shard_schema;
 pub mod sharding;

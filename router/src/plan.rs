@@ -2,9 +2,11 @@
 //! A plan is a cacheable value; it must not refer to a session, a server or a time.
 
 use crate::hint::Hints;
+use crate::shape::Shape;
 use crate::sharding::Placing;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a query string does, seen as a whole: the strongest effect of its statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -214,6 +216,8 @@ pub struct Plan {
     pub cacheable: bool,
     /// How it meets the shards, when its database has several.
     pub placing: Option<Box<Placing>>,
+    /// How people are shown the text, when somebody has asked for it.
+    pub shape: Option<Arc<Shape>>,
 }
 
 impl Effect {
@@ -312,6 +316,7 @@ impl Default for Plan {
             hint_error: None,
             cacheable: true,
             placing: None,
+            shape: None,
         }
     }
 }

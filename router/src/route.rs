@@ -79,15 +79,59 @@ impl fmt::Display for Route {
 ///   `role=replica`, because later statements may write. A READ ONLY one follows its first
 ///   statement, unless it is SERIALIZABLE, which a hot standby cannot do.
 pub fn route(plan: &Plan, session: SessionView) -> Route {
-    let role = plan.hints.role.unwrap_or(session.role);
-    let asked = asked_by(plan, role);
+    let (target, why) = decide(plan, session);
+    Route { target, reason: why.into_reason() }
+}
+
+/// Why a request goes where it goes, without a word being copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why<'p> {
+    /// The plan's own reason.
+    Plan(&'p Cow<'static, str>),
+    /// These words.
+    Words(&'static str),
+    /// `role=replica` was asked for, and cannot be, for the plan's reason.
+    Overridden {
+        /// Who asked.
+        asked: &'static str,
+        /// The plan's reason.
+        reason: &'p Cow<'static, str>,
+    },
+}
+
+impl Why<'_> {
+    /// In words, unless they are the plan's own; without the plan's where a role was overridden.
+    pub fn fixed(self) -> Option<&'static str> {
+        match self {
+            Self::Plan(_) => None,
+            Self::Words(words) => Some(words),
+            Self::Overridden { .. } => Some("role=replica overridden"),
+        }
+    }
+
+    fn into_reason(self) -> Cow<'static, str> {
+        match self {
+            Self::Plan(reason) => reason.clone(),
+            Self::Words(words) => words.into(),
+            Self::Overridden { asked, reason } => format!("{asked} overridden: {reason}").into(),
+        }
+    }
+}
+
+/// What [`route`] decides.
+pub fn decide(plan: &Plan, session: SessionView) -> (Target, Why<'_>) {
+    let (role, hinted) = (plan.hints.role.unwrap_or(session.role), plan.hints.role.is_some());
+    let primary = |words: &'static str| (Target::Primary, Why::Words(words));
     if !session.split_reads {
         return primary("reads stay on the primary for this session");
     }
     if plan.effect != Effect::Read {
         return match role {
-            Role::Replica => primary(format!("role=replica{asked} overridden: {}", plan.reason)),
-            Role::Primary | Role::Auto => primary(plan.reason.clone()),
+            Role::Replica => {
+                let (asked, reason) = (asked(role, hinted), &plan.reason);
+                (Target::Primary, Why::Overridden { asked, reason })
+            }
+            Role::Primary | Role::Auto => (Target::Primary, Why::Plan(&plan.reason)),
         };
     }
     match session.begin {
@@ -99,24 +143,21 @@ pub fn route(plan: &Plan, session: SessionView) -> Route {
         Some(_) => return primary("read-write transaction"),
     }
     match role {
-        Role::Primary => primary(format!("role=primary{asked}")),
-        Role::Replica => {
-            Route { target: Target::ReplicaOnly, reason: format!("role=replica{asked}").into() }
-        }
-        Role::Auto => Route { target: Target::Replica, reason: plan.reason.clone() },
+        Role::Primary => primary(asked(role, hinted)),
+        Role::Replica => (Target::ReplicaOnly, Why::Words(asked(role, hinted))),
+        Role::Auto => (Target::Replica, Why::Plan(&plan.reason)),
     }
 }
 
-fn asked_by(plan: &Plan, role: Role) -> &'static str {
-    match (role, plan.hints.role) {
-        (Role::Auto, _) => "",
-        (_, Some(_)) => " (hint)",
-        (_, None) => " (session)",
+/// Who asked for the role.
+fn asked(role: Role, hinted: bool) -> &'static str {
+    match (role, hinted) {
+        (Role::Auto, _) => "role=auto",
+        (Role::Primary, true) => "role=primary (hint)",
+        (Role::Primary, false) => "role=primary (session)",
+        (Role::Replica, true) => "role=replica (hint)",
+        (Role::Replica, false) => "role=replica (session)",
     }
-}
-
-fn primary(reason: impl Into<Cow<'static, str>>) -> Route {
-    Route { target: Target::Primary, reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ pub struct ConfigText {
     databases: Vec<String>,
 }
 
+/// Who may do all on the console of the tests' proxies; [`USER`] may read, and nobody else comes in.
+pub const CONSOLE_ADMIN: &str = "postgres";
+
 impl ConfigText {
     /// A proxy before `hosts` with one `database`, on a free TCP port, without passwords.
     pub fn new(hosts: &[Address], database: &str) -> Self {
@@ -95,6 +98,16 @@ impl ConfigText {
         self
     }
 
+    /// Adds a key to the section of the HTTP port.
+    ///
+    /// # Panics
+    /// Before [`Self::http`].
+    #[must_use]
+    pub fn http_key(mut self, line: &str) -> Self {
+        self.http.as_mut().expect("an HTTP port").extend([line, "\n"]);
+        self
+    }
+
     /// Replaces all users by the test's own `[[user]]` sections.
     #[must_use]
     pub fn users(mut self, sections: &str) -> Self {
@@ -127,6 +140,10 @@ impl ConfigText {
             text += &(self.shard.join("\n") + "\n\n");
         }
         text += &format!("[pool]\n{}\n\n", self.pool.join("\n"));
+        if !self.databases.iter().any(|section| section.contains("[console]")) {
+            text += &format!("[console]\nadmin_users = [{CONSOLE_ADMIN:?}]\n");
+            text += &format!("stats_users = [{USER:?}]\n\n");
+        }
         text + &self.databases.join("\n")
     }
 }

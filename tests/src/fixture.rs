@@ -4,6 +4,7 @@
 use crate::cluster::{self, USER};
 use crate::config::ConfigText;
 use crate::raw::Raw;
+use crate::tables::TableRow;
 use crate::{client, eventually, front};
 use pgmanifold::config::model::Address;
 use pgmanifold::demo::postgres::PgCluster;
@@ -118,6 +119,11 @@ impl Fixture {
     /// The byte-exact client at the primary itself.
     pub async fn raw_direct(&self) -> Raw {
         Raw::connect(&self.cluster.primary.address(), USER, &self.database).await
+    }
+
+    /// The rows of one of the console's tables now, as the proxy in this process fills it.
+    pub fn table(&self, name: &str) -> Vec<TableRow> {
+        self.proxy.as_ref().map(|proxy| front::table(proxy, name)).unwrap_or_default()
     }
 
     /// What the proxy's metrics say now.

@@ -1,9 +1,11 @@
 //! Owns the proxy that runs inside the tests' own process, and its log.
 
+use crate::tables::{self, TableRow};
 use pgmanifold::config::model::{Address, Config};
+use pgmanifold::console::ProcessSource;
 use pgmanifold::server::StopMode;
 use std::fs::File;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub(crate) struct Proxy(pgmanifold::server::Proxy);
 
@@ -31,6 +33,10 @@ pub(crate) fn reload(proxy: &Proxy, config: &str) {
 
 pub(crate) fn metrics(proxy: &Proxy) -> String {
     proxy.0.shared().metrics.scrape()
+}
+
+pub(crate) fn table(proxy: &Proxy, name: &str) -> Vec<TableRow> {
+    tables::rows(&ProcessSource(Arc::clone(proxy.0.shared())), name)
 }
 
 pub(crate) fn stop(proxy: Proxy) {

@@ -4,6 +4,7 @@
 //! With `PGM_E2E_DIRECT=1` the tests that compare with PostgreSQL's own behaviour run against the
 //! primary itself, without a proxy: so the tests are tested.
 
+pub mod browser;
 pub mod cases;
 pub mod client;
 pub mod cluster;
@@ -19,6 +20,7 @@ pub mod random;
 pub mod raw;
 pub mod relay;
 pub mod shards;
+pub mod tables;
 pub mod tls;
 
 use std::future::Future;

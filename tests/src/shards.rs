@@ -9,6 +9,7 @@ pub mod servers;
 use crate::cluster::USER;
 use crate::config::ConfigText;
 use crate::raw::Raw;
+use crate::tables::TableRow;
 use crate::{client, eventually, front};
 use layout::Layout;
 use pgmanifold::config::model::Address;
@@ -235,6 +236,11 @@ impl Shards {
             shard.primary.query_in(&self.database, query).expect("a shard answers")
         };
         self.servers.shards.iter().map(rows).collect()
+    }
+
+    /// The rows of one of the console's tables now.
+    pub fn table(&self, name: &str) -> Vec<TableRow> {
+        self.proxy.as_ref().map(|proxy| front::table(proxy, name)).unwrap_or_default()
     }
 
     /// What the proxy's metrics say now.

@@ -143,12 +143,14 @@ fn is_of_word(char: char) -> bool {
 pub(super) struct Words<'a> {
     text: &'a str,
     at: usize,
+    /// Bytes up to the end of what was taken last.
+    taken: usize,
 }
 
 impl<'a> Words<'a> {
     /// Of a statement's `plain` text.
     pub(super) fn new(text: &'a str) -> Self {
-        let mut words = Self { text, at: 0 };
+        let mut words = Self { text, at: 0, taken: 0 };
         words.skip_space();
         words
     }
@@ -156,6 +158,11 @@ impl<'a> Words<'a> {
     /// Bytes before what is next.
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// Bytes up to the end of what was taken last; comments that follow are behind it.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// What is left, without spaces around it.
@@ -179,10 +186,10 @@ impl<'a> Words<'a> {
 
     /// Takes the next word when it is this one.
     pub(super) fn eat(&mut self, word: &str) -> bool {
-        let before = self.at;
+        let before = (self.at, self.taken);
         let is_it = self.word().is_some_and(|next| next == word);
         if !is_it {
-            self.at = before;
+            (self.at, self.taken) = before;
         }
         is_it
     }
@@ -224,6 +231,7 @@ impl<'a> Words<'a> {
 
     fn advance(&mut self, bytes: usize) {
         self.at += bytes;
+        self.taken = self.at;
         self.skip_space();
     }
 

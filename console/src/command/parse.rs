@@ -169,7 +169,7 @@ fn explain(mut words: Words<'_>, reader: &Reader<'_>) -> Parsed {
         }
     }
     // As written: comments may ask for a route.
-    let sql = reader.statement.text.get(words.at()..).unwrap_or_default().trim();
+    let sql = reader.statement.text.get(words.taken()..).unwrap_or_default().trim();
     if words.is_done() {
         return Err(reader.incomplete(&words, EXPLAIN_FORM));
     }

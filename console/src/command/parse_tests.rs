@@ -44,7 +44,7 @@ fn sql_is_handed_on_as_written() {
     assert_eq!(one(&format!(" {sql} ; ")), C::Select(sql.into()));
     assert_eq!(one("values (1)"), C::Select("values (1)".into()));
     let explained = one("explain route for app as \"Ann\" /* pgm */ SELECT 1");
-    let sql = "SELECT 1".to_owned();
+    let sql = "/* pgm */ SELECT 1".to_owned();
     assert_eq!(explained, C::ExplainRoute { sql, database: some("app"), user: some("Ann") });
     let explained = one("EXPLAIN ROUTE insert into t values ('x -- y')");
     let sql = "insert into t values ('x -- y')".to_owned();

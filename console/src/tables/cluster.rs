@@ -20,7 +20,7 @@ pub(super) static HOSTS: Table = Table {
             Text,
             None,
             "The worst of what holds: `fenced` (claims to be the primary and is not), `down` (the \
-             last check failed), `banned` (not read from for a while), `not following` (a replica \
+             last check failed), `drained` (by DRAIN), `banned` (not read from for a while), `not following` (a replica \
              of another timeline or cluster), or `up`.",
         ),
         column(
@@ -57,6 +57,22 @@ pub(super) static HOSTS: Table = Table {
         ),
         column("waiting", Int4, Count, "Sessions that wait for a connection to it."),
         column("oldest_wait_us", Int8, Microseconds, "How long the first of them has waited."),
+        column("queries", Int8, Count, "Requests it has answered."),
+        column("errors", Int8, Count, "Errors it has answered with."),
+        column(
+            "served_us",
+            Int8,
+            Microseconds,
+            "Time of those requests, from their lease to the end of the answer.",
+        ),
+        column("p50_us", Int8, Microseconds, "Half of them took no longer."),
+        column("p99_us", Int8, Microseconds, "99 % took no longer."),
+        column(
+            "pool_wait_us",
+            Int8,
+            Microseconds,
+            "Time that requests waited for a connection to it.",
+        ),
         column("failures", Int8, Count, "Failed checks, and failures that pools reported."),
         column("losses", Int4, Count, "Times it was given up, and what ran there was cut off."),
         column("last_error", Text, None, "What the last failure said; NULL after a success."),

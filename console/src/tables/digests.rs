@@ -11,20 +11,20 @@ pub(super) static STATEMENTS: Table = Table {
     origin: Origin::Own,
     help: "What was asked, statement shape by statement shape, since the start or the last RESET \
            STATS. Texts that differ in nothing but their literals are one shape. How many shapes \
-           are kept is bounded (`digest.max_statements`); what does not fit is in a row of its \
+           are kept is bounded (`statement_digests_max`); what does not fit is in a row of its \
            database whose fingerprint is `other`, so that sums are those of all statements. With \
-           the extended protocol an Execute is a call. Percentiles are within 5 % of the true \
+           the extended protocol an Execute is a call. Percentiles are within 3.2 % of the true \
            ones.",
     columns: &[
         column("fingerprint", Text, None, "Names the shape in hexadecimal, or `other`."),
         column("database", Text, None, "The database as clients name it."),
         column("text", Text, None, "The text of the shape, its literals as $n; long ones are cut."),
-        column("route", Text, None, "The route it went by most often; see ROUTES."),
-        column("reason", Text, None, "Why, when it went by that route last."),
+        column("route", Text, None, "The route it went by last; see ROUTES."),
+        column("reason", Text, None, "Why it went by that route."),
         column("calls", Int8, Count, "Executions, those that failed included."),
         column("errors", Int8, Count, "Executions that ended with an error."),
         column("rows", Int8, Count, "Rows returned or changed, as CommandComplete tells them."),
-        column("bytes", Int8, Bytes, "Bytes of its answers sent to clients."),
+        column("bytes", Int8, Bytes, "Bytes of its answers that came from servers."),
         column("total_us", Int8, Microseconds, "Time from the request to the end of its answer."),
         column("mean_us", Float8, Microseconds, "Mean of that time."),
         column("min_us", Int8, Microseconds, "The shortest."),

@@ -30,7 +30,7 @@ pub(super) static CONFIG: Table = Table {
             "changeable",
             Text,
             None,
-            "`yes` when a reload can change it, `no` when that takes a restart.",
+            "`yes` when SET can change it. What is `no` is changed in the file, for RELOAD or a restart.",
         ),
     ],
 };
@@ -40,7 +40,7 @@ pub(super) static MEM: Table = Table {
     name: "mem",
     aliases: &[],
     origin: Origin::PgBouncer,
-    help: "Memory. Elements are counted by what they take at least; buffers and texts come on top. \
+    help: "Memory of this process by what it is for. Elements are counted by what they take at least; buffers and texts come on top. \
            The row `resident` has the whole, as the operating system sees it, in KiB.",
     columns: &[
         column("name", Text, None, "What it is for."),

@@ -88,7 +88,7 @@ pub(super) static TRANSACTIONS: Table = Table {
     origin: Origin::Own,
     help: "Transactions over several shards that are prepared on one at least: those whose commit \
            runs in this process, and those that recovery saw in its last round \
-           (`recovery_interval_ms`), of any process.",
+           (`two_phase_recovery_interval_ms`), of any process.",
     columns: &[
         column("database", Text, None, "The sharded database."),
         column(

@@ -5,6 +5,7 @@
 use crate::backend::connect::{Connector, ServerLogin};
 use crate::backend::prepared::{ServerStatements, Statement};
 use crate::config::model::Host;
+use crate::digest::Owed;
 use crate::notify::{RoundNumber, Sender};
 use crate::pool::Slot;
 use crate::session::settings::Settings;
@@ -157,6 +158,12 @@ pub struct Server {
     pub unsent: usize,
     /// Answers owed, in order.
     pub expect: VecDeque<Expect>,
+    /// The statements among them, one for each `Query` and `Execute`.
+    pub owed: Owed,
+    /// When the last answer over several shards ended here.
+    pub answered: Option<Instant>,
+    /// It was an error that only this server can have made.
+    pub failed: bool,
     /// The read under way on a replica, while nothing of its answer has reached the client: it can
     /// be repeated on another server.
     pub repeatable: BytesMut,
@@ -244,6 +251,9 @@ impl Server {
             passing: 0,
             unsent: 0,
             expect: VecDeque::new(),
+            owed: Owed::default(),
+            answered: None,
+            failed: false,
             repeatable: BytesMut::new(),
             repeating: false,
             hidden_rows: Vec::new(),

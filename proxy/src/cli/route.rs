@@ -3,12 +3,10 @@
 
 use super::{USAGE, complain, load, say};
 use pgmanifold::config::Config;
-use pgmanifold::config::model::{Database, PoolMode};
+use pgmanifold::config::model::Database;
+use pgmanifold::routing::{Explanation, Question, Verdict, explain};
 use pgmanifold_router::facts::Facts;
 use pgmanifold_router::lexer::Dialect;
-use pgmanifold_router::plan::Plan;
-use pgmanifold_router::planner;
-use pgmanifold_router::route::{SessionView, route};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,28 +64,23 @@ fn database<'a>(config: &'a Config, name: Option<&str>) -> Option<&'a Database> 
 
 /// `effect  route: reason  | statement`.
 fn line(sql: &str, database: &Database, facts: &Facts) -> String {
-    let plan = planner::plan(sql.as_bytes(), facts, Dialect::default());
+    let question = Question { database, facts, settled: true, map: None };
+    let explained = explain(sql.as_bytes(), &question, Dialect::default());
     let shown: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line = format!("{:<12}{}", plan.effect.as_str(), destination(&plan, database));
-    if let Some(reason) = plan.session.pin {
+    let mut line = format!("{:<12}{}", explained.effect.as_str(), destination(&explained));
+    if let Some(reason) = explained.keeps_server {
         line += &format!("; the session keeps its server ({reason})");
     }
     format!("{line}  | {shown}")
 }
 
 /// The route, or why no server sees the text.
-fn destination(plan: &Plan, database: &Database) -> String {
-    if let Some(error) = &plan.hint_error {
-        return format!("refused: {error}");
+fn destination(explained: &Explanation) -> String {
+    match &explained.verdict {
+        Verdict::Refused(error) => format!("refused: {}", error.message),
+        Verdict::Local(reason) => format!("pgmanifold: {reason}"),
+        Verdict::Runs { route, .. } => route.to_string(),
     }
-    if plan.misplaced_local {
-        return "refused: a parameter of pgmanifold's own must be set alone".into();
-    }
-    if plan.local.as_ref().is_some_and(|command| !command.is_by_name()) {
-        return format!("pgmanifold: {}", plan.reason);
-    }
-    let split_reads = database.read_replicas && database.pool_mode != PoolMode::Session;
-    route(plan, SessionView { split_reads, ..SessionView::default() }).to_string()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub(super) fn console(tables: &[Table], context: &Context<'_>) -> Console {
         admin_users: names(&reader, "admin_users"),
         stats_users: names(&reader, "stats_users"),
         max_clients: reader.count("max_clients"),
+        legacy_columns: reader.boolean("legacy_columns"),
         client_idle_timeout: reader.duration_ms("client_idle_timeout_ms"),
     }
 }

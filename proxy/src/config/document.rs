@@ -51,6 +51,20 @@ impl Table {
         self.values.iter().find(|(name, ..)| *name == key).map(|(_, value, span)| (value, span))
     }
 
+    /// The name of what the section describes, when it has one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self.get("name") {
+            Some((Value::Text(name), _)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Gives `key` another value, that stands nowhere.
+    pub(crate) fn set(&mut self, key: &'static str, value: Value) {
+        self.values.retain(|(name, ..)| *name != key);
+        self.values.push((key, value, self.span.clone()));
+    }
+
     /// Where `key` stands, also when its value was refused.
     pub(crate) fn mention(&self, key: &str) -> Option<&Span> {
         let refused = self.refused.iter().find(|(name, _)| *name == key).map(|(_, span)| span);
@@ -75,6 +89,23 @@ pub(crate) fn read(text: &str, problems: &Problems<'_>) -> Vec<Table> {
     }
     tables.sort_by_key(|table| table.span.start);
     tables
+}
+
+/// Reads one line, `key = value`. `None` when anything is wrong with it.
+pub(crate) fn read_one(
+    section: &'static Section,
+    key: &'static Key,
+    line: &str,
+    problems: &Problems<'_>,
+) -> Option<Value> {
+    let (document, errors) = DeTable::parse_recoverable(line);
+    let table = document.get_ref();
+    if !errors.is_empty() || table.len() != 1 {
+        let message = format!("not a value of `{}`", key.name);
+        problems.error(&(0..0), full_name(section, key.name), message, expected(key.kind));
+        return None;
+    }
+    read_value(section, key, table.get(key.name)?, problems)
 }
 
 fn unknown_section(name: &Spanned<std::borrow::Cow<'_, str>>, problems: &Problems<'_>) {

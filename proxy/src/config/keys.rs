@@ -10,6 +10,7 @@ mod notify;
 mod sections;
 mod sharding;
 mod state;
+mod statements;
 mod stats;
 mod traces;
 mod two_phase;

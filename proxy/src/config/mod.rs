@@ -7,6 +7,7 @@
 mod access;
 mod address;
 mod catalog;
+mod changed;
 mod checks;
 mod console;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod sharding;
 mod shown;
 mod traces;
 
+pub use changed::{Place, Source, Unchangeable};
 pub use errors::{ConfigErrors, Problem, Severity};
 pub use model::Config;
 pub use reload::needs_restart;
@@ -35,6 +37,7 @@ pub use shown::Setting;
 use document::mask_secrets;
 use errors::Problems;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Largest configuration file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -95,11 +98,22 @@ fn read(
     file_name: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, ConfigErrors> {
+    make(Source::new(text, file_name), environment)
+}
+
+/// Makes a configuration of its text and the changes since.
+fn make(
+    source: Source,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, ConfigErrors> {
+    let (text, file_name) = (Arc::clone(&source.text), Arc::clone(&source.file));
+    let (text, file_name) = (text.as_str(), &*file_name);
     let problems = Problems::new(text);
-    let tables = document::read(text, &problems);
+    let mut tables = document::read(text, &problems);
+    source.apply(&mut tables);
     let folder = Path::new(file_name).parent().unwrap_or(Path::new(""));
     let context = resolve::Context { problems: &problems, folder, environment };
-    let config = resolve::config(&tables, &context);
+    let config = Config { source: Some(source), ..resolve::config(&tables, &context) };
     let (errors, warnings) = problems.into_parts();
     let masked = mask_secrets(text);
     if errors.is_empty() {

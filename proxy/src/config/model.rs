@@ -43,6 +43,8 @@ pub struct Config {
     pub catalog: Option<Arc<CatalogServers>>,
     /// Every key with what holds, to be shown.
     pub settings: Vec<super::Setting>,
+    /// What it was made from, for changes of single keys.
+    pub source: Option<super::Source>,
     /// `[console]`
     pub console: Console,
     /// `[tracing]`
@@ -72,6 +74,21 @@ pub struct General {
     pub name: Option<String>,
     /// Time over which the console's averages are taken.
     pub stats_period: Duration,
+    /// What is counted and logged of statements.
+    pub statements: StatementOptions,
+}
+
+/// What is counted and logged of statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementOptions {
+    /// Most statement shapes counted per database.
+    pub digests_max: usize,
+    /// Statements that take this long are logged.
+    pub slow: Option<Duration>,
+    /// Of a thousand statements, how many are logged however long they take.
+    pub sample_per_mille: u32,
+    /// Lines show texts with their literals.
+    pub literals: bool,
 }
 
 /// Where clients come in.

@@ -10,7 +10,7 @@ use super::errors::Problems;
 use super::keys::{self, Absent, Kind};
 use super::model::{
     Address, AuthMethod, Causality, Config, Database, General, Listener, ListenerTls, PoolMode,
-    SequenceState, Shard, TwoPhaseTimes, User,
+    SequenceState, Shard, StatementOptions, TwoPhaseTimes, User,
 };
 use super::{catalog, console, limits, pem, secrets, servers, sharding, traces};
 use std::net::SocketAddr;
@@ -179,6 +179,7 @@ pub(crate) fn config(tables: &[Table], context: &Context<'_>) -> Config {
         maps: sharding::maps(tables, &databases, context),
         catalog: catalog::catalog(tables, context),
         settings: super::shown::settings(tables),
+        source: None,
         console: console::console(tables, context),
         tracing: of("tracing").next().map(|table| traces::read(&Reader::new(table, context))),
         databases,
@@ -208,6 +209,18 @@ fn general(reader: &Reader<'_>) -> General {
         network: limits::network(reader),
         name: reader.name("name"),
         stats_period: Duration::from_secs(reader.integer("stats_period_s").unwrap_or_default()),
+        statements: statements(reader),
+    }
+}
+
+fn statements(reader: &Reader<'_>) -> StatementOptions {
+    let slow = reader.duration_ms("log_slow_statement_ms");
+    let sample = reader.count("log_sample_per_mille");
+    StatementOptions {
+        digests_max: reader.count("statement_digests_max"),
+        slow: (!slow.is_zero()).then_some(slow),
+        sample_per_mille: u32::try_from(sample).unwrap_or(u32::MAX),
+        literals: reader.boolean("log_statement_literals"),
     }
 }
 

@@ -5,10 +5,12 @@ mod clients;
 mod databases;
 mod hosts;
 mod process;
+mod reset;
 mod set;
 
 pub use set::changeable;
 
+use super::explain::explain_route;
 use crate::pool::Lever;
 use crate::server::Shared;
 use crate::wire::error::SqlError;
@@ -21,6 +23,9 @@ use std::sync::Arc;
 /// # Errors
 /// What PgBouncer refuses, is refused; nothing has changed then.
 pub async fn execute(shared: &Arc<Shared>, command: &Command) -> Result<Answer, SqlError> {
+    if let Command::ExplainRoute { sql, database, user } = command {
+        return explain_route(shared, sql, database.as_deref(), user.as_deref());
+    }
     let tag = command.tag();
     match command {
         Command::Pause(None) => databases::pause_all(shared).await,
@@ -40,6 +45,10 @@ pub async fn execute(shared: &Arc<Shared>, command: &Command) -> Result<Answer, 
         Command::Ban { host, seconds } => hosts::ban(shared, host, *seconds),
         Command::Unban(host) => hosts::unban(shared, host),
         Command::Drain(host) => hosts::drain(shared, host).await,
+        Command::ResetStats => {
+            reset::reset_stats(shared);
+            Ok(())
+        }
         _ => Err(SqlError::error("XX000", format!("{tag} is not carried out here"))),
     }?;
     tracing::info!(?command, "console command done");

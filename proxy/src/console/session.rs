@@ -64,7 +64,7 @@ pub(crate) async fn serve<P>(mut login: Login, place: P, shared: Arc<Shared>) {
     let Ok(stream) = login.stream.into_this_loop() else { return };
     login.stream = stream;
     let (user, peer) = (login.user.name.clone(), login.peer);
-    let admitted = admission::admit(&mut login, &shared);
+    let admitted = admission::admit(&login, &shared);
     drop(place);
     match admitted {
         Ok((me, parameters)) => {
@@ -169,7 +169,10 @@ impl Session {
             _ => Ok(()),
         };
         match done {
-            Ok(()) => self.link.flush_if_much().await.map(|()| Next::GoOn),
+            Ok(()) => {
+                self.me.handle().has_prepared(self.prepared.count());
+                self.link.flush_if_much().await.map(|()| Next::GoOn)
+            }
             Err(Failure::Refused(told)) => {
                 told.encode(&mut self.link.out);
                 if kind == b'Q' {

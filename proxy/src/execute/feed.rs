@@ -59,7 +59,6 @@ pub(super) struct Feed<'a> {
     pub(super) name: &'a str,
     server: &'a mut Server,
     lost: &'a mut bool,
-    answered: Option<&'a mut Instant>,
     /// What was read and not taken yet.
     pub(super) buf: BytesMut,
     read_bytes: usize,
@@ -95,7 +94,6 @@ impl<'a> Feed<'a> {
             name: part.name,
             server,
             lost: &mut part.lost,
-            answered: part.answered.as_deref_mut(),
             buf,
             read_bytes: FIRST_READ_BYTES,
             wanted_bytes: 0,
@@ -308,6 +306,8 @@ impl<'a> Feed<'a> {
 
     fn error_came(&mut self, body: &[u8]) -> Failure {
         let error = ServerError::decode(body);
+        // What we have cancelled because of another server's error is not this one's.
+        self.server.failed |= error.sqlstate != "57014";
         self.dying = matches!(&*error.severity, "FATAL" | "PANIC");
         if self.dying {
             self.server.dying = Some(error.clone().into());
@@ -326,10 +326,8 @@ impl<'a> Feed<'a> {
             // What came unasked behind it is for whoever reads next.
             self.server.partial = std::mem::take(&mut self.buf);
         }
-        if let Some(answered) = &mut self.answered {
-            **answered = Instant::now();
-        }
         self.ended = true;
+        self.server.answered = Some(Instant::now());
     }
 
     /// Gives the connection up.

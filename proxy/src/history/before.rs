@@ -17,13 +17,25 @@ struct Counted {
     clients: [f64; 3],
 }
 
+/// Counters of one host, since the start, and its gauges.
+#[derive(Debug, Default, Clone)]
+struct CountedHost {
+    queries: f64,
+    errors: f64,
+    failures: f64,
+    total: Timings,
+    active: f64,
+    waiting: f64,
+    lag_ms: Option<f64>,
+}
+
 /// Everything counted until the last sample.
 #[derive(Debug, Default)]
 pub(super) struct Before {
     databases: Places<String>,
     hosts: Places<(String, String)>,
     counted: Vec<Counted>,
-    failures: Vec<f64>,
+    counted_hosts: Vec<CountedHost>,
 }
 
 impl Before {
@@ -108,39 +120,62 @@ impl Before {
     }
 
     fn host_points(&mut self, gathered: &Samples) -> Box<[HostPoint]> {
-        let mut points: Vec<HostPoint> = Vec::new();
-        let mut failures: Vec<f64> = Vec::new();
-        let mut at = |labels: &[String], change: &mut dyn FnMut(&mut HostPoint, &mut f64)| {
+        let now = self.count_hosts(gathered);
+        let nothing = CountedHost::default();
+        let point = |(place, counted): (usize, &CountedHost)| {
+            let before = self.counted_hosts.get(place).unwrap_or(&nothing);
+            HostPoint {
+                queries: small(counted.queries - before.queries),
+                errors: small(counted.errors - before.errors),
+                latency: latency(&counted.total.since(&before.total)),
+                failures: small(counted.failures - before.failures),
+                active: small(counted.active),
+                waiting: small(counted.waiting),
+                lag_ms: counted.lag_ms.map(small),
+            }
+        };
+        let points = now.iter().enumerate().map(point).collect();
+        self.counted_hosts = now;
+        points
+    }
+
+    /// What is counted now of each host, by place.
+    fn count_hosts(&mut self, gathered: &Samples) -> Vec<CountedHost> {
+        let mut now: Vec<CountedHost> = Vec::new();
+        let mut at = |labels: &[String], change: &mut dyn FnMut(&mut CountedHost)| {
             let [shard, host, ..] = labels else { return };
             let place = self.hosts.place(&(shard.clone(), host.clone()), HOSTS_MAX);
-            if points.len() <= place {
-                points.resize_with(place + 1, HostPoint::default);
-                failures.resize(place + 1, 0.0);
+            if now.len() <= place {
+                now.resize_with(place + 1, CountedHost::default);
             }
-            if let (Some(point), Some(failed)) = (points.get_mut(place), failures.get_mut(place)) {
-                change(point, failed);
-            }
+            now.get_mut(place).into_iter().for_each(change);
         };
         for (labels, value) in gathered.values(&table::SERVERS) {
             if labels.get(2).is_some_and(|state| state == "active") {
-                at(labels, &mut |point, _| point.active += small(value));
+                at(labels, &mut |host| host.active += value);
             }
         }
         for (labels, value) in gathered.values(&table::POOL_WAITING) {
-            at(labels, &mut |point, _| point.waiting += small(value));
+            at(labels, &mut |host| host.waiting += value);
         }
         for (labels, value) in gathered.values(&table::REPLICA_LAG_SECONDS) {
             // Of several hosts in one place the worst is shown.
-            at(labels, &mut |point, _| point.lag_ms = point.lag_ms.max(Some(small(value * 1e3))));
+            let worst = |host: &CountedHost| host.lag_ms.unwrap_or(0.0).max(value * 1e3);
+            at(labels, &mut |host| host.lag_ms = Some(worst(host)));
         }
         for (labels, value) in gathered.values(&table::SERVER_CONNECT_FAILURES) {
-            at(labels, &mut |_, failed| *failed += value);
+            at(labels, &mut |host| host.failures += value);
         }
-        for (place, (point, failed)) in points.iter_mut().zip(&failures).enumerate() {
-            point.failures = small(failed - self.failures.get(place).copied().unwrap_or(0.0));
+        for (labels, value) in gathered.values(&table::HOST_QUERIES) {
+            at(labels, &mut |host| host.queries += value);
         }
-        self.failures = failures;
-        points.into()
+        for (labels, value) in gathered.values(&table::HOST_ERRORS) {
+            at(labels, &mut |host| host.errors += value);
+        }
+        for (labels, timings) in gathered.distributions(&table::HOST_QUERY_SECONDS) {
+            at(labels, &mut |host| host.total.merge(timings));
+        }
+        now
     }
 }
 
@@ -155,18 +190,23 @@ fn add(all: &mut DatabasePoint, point: &DatabasePoint) {
 
 /// Sets what comes from distributions.
 fn time(point: &mut DatabasePoint, total: &Timings, wait: &Timings) {
-    let us = |timings: &Timings, quantile| {
-        let us = timings.quantile_us(quantile)?;
-        Some(u32::try_from(us).unwrap_or(u32::MAX))
-    };
-    point.latency = us(total, 0.5).map(|p50_us| Latency {
-        p50_us,
-        p95_us: us(total, 0.95).unwrap_or(p50_us),
-        p99_us: us(total, 0.99).unwrap_or(p50_us),
-    });
+    point.latency = latency(total);
+    point.total_sum_us = total.sum().as_secs_f32() * 1e6;
     point.waits = u32::try_from(wait.count()).unwrap_or(u32::MAX);
     point.wait_sum_us = wait.sum().as_secs_f32() * 1e6;
-    point.wait_p95_us = us(wait, 0.95).unwrap_or(0);
+    point.wait_p95_us = quantile_us(wait, 0.95).unwrap_or(0);
+}
+
+fn latency(timings: &Timings) -> Option<Latency> {
+    Some(Latency {
+        p50_us: quantile_us(timings, 0.5)?,
+        p95_us: quantile_us(timings, 0.95)?,
+        p99_us: quantile_us(timings, 0.99)?,
+    })
+}
+
+fn quantile_us(timings: &Timings, quantile: f64) -> Option<u32> {
+    Some(u32::try_from(timings.quantile_us(quantile)?).unwrap_or(u32::MAX))
 }
 
 /// Places given to names in the order they came, up to a bound; all further ones share one.

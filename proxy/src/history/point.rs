@@ -32,6 +32,8 @@ pub struct DatabasePoint {
     pub errors: u32,
     /// Their latencies; `None` when there were no requests.
     pub latency: Option<Latency>,
+    /// All their time, in microseconds.
+    pub total_sum_us: f32,
     /// Requests that had to wait for a server connection.
     pub waits: u32,
     /// All their waiting, in microseconds.
@@ -60,6 +62,12 @@ pub struct Latency {
 /// Of one host in one sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostPoint {
+    /// Requests it has answered.
+    pub queries: u32,
+    /// Errors among its answers, and requests that lost their connection to it.
+    pub errors: u32,
+    /// Times of its answers; `None` when there were none.
+    pub latency: Option<Latency>,
     /// Server connections lent to clients at the end.
     pub active: u32,
     /// Clients waiting for one at the end.

@@ -56,12 +56,17 @@ fn hosts_have_their_own_points() {
     });
     metrics.host(0, "main", "a:1").connect_failed();
     look(&history, &metrics, 10);
-    metrics.host(1, "main", "a:1").connect_failed();
-    metrics.host(1, "main", "a:1").connect_failed();
+    let host = metrics.host(1, "main", "a:1");
+    host.connect_failed();
+    host.connect_failed();
+    host.served(Duration::from_millis(7));
     look(&history, &metrics, 20);
     let recent = history.recent();
     let host = |address: &str| recent.samples[1].hosts[recent.host("main", address).unwrap()];
     assert_eq!((host("a:1").active, host("a:1").failures, host("a:1").lag_ms), (3, 2, None));
+    let latency = host("a:1").latency.unwrap();
+    assert!((f64::from(latency.p95_us) - 7e3).abs() < 70.0, "{latency:?}");
+    assert_eq!((host("a:1").queries, host("b:1").latency), (1, None));
     assert_eq!((host("b:1").active, host("b:1").failures, host("b:1").lag_ms), (1, 0, Some(250)));
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 /// Longest duration a histogram tells apart from longer ones, in microseconds: one hour.
 const LONGEST_US: u64 = 3_600_000_000;
 
-/// A distribution of durations. Takes no memory until something was recorded.
+/// A distribution of durations. Takes no memory until something was recorded, and then as much as
+/// its longest duration needs: 8 KiB for one second, 26 KiB at most.
 #[derive(Debug, Default, Clone)]
 pub struct Timings {
     /// In microseconds, with two significant digits.
@@ -23,23 +24,38 @@ pub struct Timings {
 impl Timings {
     /// Adds one duration.
     pub(super) fn record(&mut self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let micros = time.as_secs().saturating_mul(1_000_000);
+        let micros = micros.saturating_add(u64::from(time.subsec_micros()));
         self.sum = self.sum.saturating_add(time);
-        self.histogram().saturating_record(micros);
+        // A histogram that grows by itself refuses nothing.
+        let _ = self.histogram().record(micros.min(LONGEST_US));
     }
 
     fn histogram(&mut self) -> &mut Histogram<u64> {
-        self.histogram.get_or_insert_with(|| {
-            Histogram::new_with_bounds(1, LONGEST_US, 2).expect("invariant: the bounds are fixed")
-        })
+        self.histogram
+            .get_or_insert_with(|| Histogram::new(2).expect("invariant: two digits are possible"))
     }
 
-    /// Adds everything `other` has.
+    /// Adds all durations of another.
     pub fn merge(&mut self, other: &Timings) {
         if let Some(histogram) = &other.histogram {
             self.sum = self.sum.saturating_add(other.sum);
-            self.histogram().add(histogram).expect("invariant: all histograms have one shape");
+            self.histogram().add(histogram).expect("invariant: all histograms grow");
         }
+    }
+
+    /// Takes durations out that are all among these.
+    pub(super) fn subtract(&mut self, other: &Timings) {
+        if let (Some(histogram), Some(others)) = (&mut self.histogram, &other.histogram)
+            && histogram.subtract(others).is_ok()
+        {
+            self.sum = self.sum.saturating_sub(other.sum);
+        }
+    }
+
+    /// Their mean, in microseconds.
+    pub fn mean_us(&self) -> f64 {
+        self.sum.as_secs_f64() * 1e6 / self.count().max(1) as f64
     }
 
     /// How many durations it holds.

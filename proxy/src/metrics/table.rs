@@ -63,12 +63,20 @@ families! {
     CLIENTS Gauge "pgmanifold_clients" ["database", "state"]
         "Logged-in client connections: idle, active, waiting for a server, or idle in a \
          transaction.";
+    CLIENTS_LIMIT Gauge "pgmanifold_clients_limit" []
+        "Most client connections there may be: `general.max_clients`.";
     CLIENT_CONNECTIONS Counter "pgmanifold_client_connections_total" ["database"]
         "Client connections that logged in.";
     QUERIES Counter "pgmanifold_queries_total" ["database", "route"]
         "Requests (query strings, or extended-query batches up to Sync) by where they went.";
     QUERY_SECONDS Histogram "pgmanifold_query_seconds" ["database", "route"]
         "Time from the last byte of a request to the last byte of its answer, waiting included.";
+    SERVER_SECONDS Histogram "pgmanifold_server_seconds" ["database", "route"]
+        "The part of it with a server: without the wait for a server connection, and only of \
+         requests that had one.";
+    CLIENT_WAIT_SECONDS Histogram "pgmanifold_client_wait_seconds" ["database"]
+        "Time between an answer and the client's next request inside a transaction, while its \
+         server waits.";
     TRANSACTIONS Counter "pgmanifold_transactions_total" ["database"]
         "Transactions that have ended on servers, of one statement or of many; one over several \
          shards counts once.";
@@ -126,6 +134,14 @@ families! {
         "Clients that wait for a server connection to the host.";
     POOL_OLDEST_WAIT Gauge "pgmanifold_pool_oldest_wait_seconds" ["shard", "host"]
         "How long the client that waits longest for the host has waited.";
+    HOST_QUERIES Counter "pgmanifold_host_queries_total" ["shard", "host"]
+        "Requests the host has answered; one over several shards counts on each of them.";
+    HOST_ERRORS Counter "pgmanifold_host_errors_total" ["shard", "host"]
+        "Errors the host has answered clients with, and requests that lost their connection to it.";
+    HOST_QUERY_SECONDS Histogram "pgmanifold_host_query_seconds" ["shard", "host"]
+        "Time from a request having a connection to the host to the end of the host's answer.";
+    HOST_POOL_WAIT_SECONDS Histogram "pgmanifold_host_pool_wait_seconds" ["shard", "host"]
+        "Time a request waited for a connection to the host, when none was free at once.";
     HOST_UP Gauge "pgmanifold_host_up" ["shard", "host"]
         "1 when the last health check of the host succeeded, else 0.";
     HOST_ROLE Gauge "pgmanifold_host_role" ["shard", "host", "role"]

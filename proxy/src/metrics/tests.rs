@@ -1,5 +1,7 @@
 //! Tests of the registry: what was counted comes out, and the documentation matches.
 
+mod monitoring;
+
 use super::table::{BUCKETS_US, FAMILIES, Kind};
 use super::*;
 use pgmanifold_router::plan::PinReason;

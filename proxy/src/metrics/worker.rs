@@ -2,9 +2,11 @@
 //! every query, so they cost an uncontended atomic addition, or an uncontended lock for latencies;
 //! the only other reader is a scrape.
 
-use super::samples::{Samples, Timings};
+use super::samples::Samples;
+use super::stages::Latencies;
 use super::table;
 use super::traffic::{Totals, Traffic};
+use crate::digest::Digests;
 use pgmanifold_router::plan::PinReason;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,17 +29,47 @@ pub enum RouteKind {
     Local,
     /// Answered with an error without reaching a server.
     Refused,
+    /// Over several shards, whose answers are merged as they come.
+    Scatter,
+    /// Over several shards, whose partial answers one server makes into the answer.
+    Gather,
+    /// A write of reference tables, which every shard does alike.
+    Reference,
 }
 
+pub(super) const ROUTES: [&str; 10] = [
+    "replica_read",
+    "primary_read",
+    "pinned_read",
+    "write",
+    "transaction",
+    "local",
+    "refused",
+    "scatter",
+    "gather",
+    "reference",
+];
+
 impl RouteKind {
-    /// The kind as a label says it.
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; ROUTES.len()] = [
+        Self::ReplicaRead,
+        Self::PrimaryRead,
+        Self::PinnedRead,
+        Self::Write,
+        Self::Transaction,
+        Self::Local,
+        Self::Refused,
+        Self::Scatter,
+        Self::Gather,
+        Self::Reference,
+    ];
+
+    /// The kind as one lowercase word.
     pub fn word(self) -> &'static str {
         ROUTES[self as usize]
     }
 }
-
-const ROUTES: [&str; 7] =
-    ["replica_read", "primary_read", "pinned_read", "write", "transaction", "local", "refused"];
 
 /// What a logged-in client is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +153,7 @@ fn pin_index(reason: PinReason) -> usize {
 pub(super) const LABEL_VALUES: &[(&str, &str, &[&str])] = &[
     ("pgmanifold_clients", "state", &CLIENT_STATES),
     ("pgmanifold_queries_total", "route", &ROUTES),
+    ("pgmanifold_server_seconds", "route", &ROUTES),
     ("pgmanifold_plan_lookups_total", "result", &LOOKUPS),
     ("pgmanifold_errors_total", "origin", &ORIGINS),
     ("pgmanifold_errors_total", "class", &CLASSES),
@@ -148,12 +181,8 @@ pub struct WorkerMetrics {
     pub traffic: Traffic,
     /// Locked by the worker that owns this, and by a scrape while it copies.
     latencies: Mutex<Latencies>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Latencies {
-    total: [Timings; ROUTES.len()],
-    pool_wait: Timings,
+    /// What was counted of statements.
+    pub digests: Digests,
 }
 
 impl Default for WorkerMetrics {
@@ -172,6 +201,7 @@ impl Default for WorkerMetrics {
             errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             traffic: Traffic::default(),
             latencies: Mutex::default(),
+            digests: Digests::default(),
         }
     }
 }
@@ -181,6 +211,24 @@ impl WorkerMetrics {
     pub fn query(&self, kind: RouteKind, total: Duration) {
         self.queries[kind as usize].fetch_add(1, Relaxed);
         self.with_latencies(|latencies| latencies.total[kind as usize].record(total));
+    }
+
+    /// Counts a request that was answered after `total`, of which it had `waited` for servers.
+    pub fn query_waited(&self, kind: RouteKind, total: Duration, waited: Duration) {
+        self.queries[kind as usize].fetch_add(1, Relaxed);
+        self.with_latencies(|latencies| latencies.record(kind, total, waited));
+    }
+
+    /// Notes how long a client let its server wait inside of a transaction.
+    pub fn client_wait(&self, time: Duration) {
+        self.with_latencies(|latencies| latencies.client_wait.record(time));
+    }
+
+    /// A copy of the latencies by stage.
+    pub(super) fn latencies(&self) -> Latencies {
+        let mut copied = Latencies::default();
+        self.with_latencies(|live| copied = live.clone());
+        copied
     }
 
     /// Counts a text that was looked up among the plans.
@@ -291,12 +339,15 @@ impl WorkerMetrics {
                 }
             }
         }
-        let mut latencies = Latencies::default();
-        self.with_latencies(|live| latencies = live.clone());
-        for (total, route) in latencies.total.iter().zip(ROUTES) {
+        let latencies = self.latencies();
+        for (kind, route) in RouteKind::ALL.into_iter().zip(ROUTES) {
+            let total = &latencies.total[kind as usize];
             samples.timings(&table::QUERY_SECONDS, &[database, route], total);
+            let server = latencies.server(kind);
+            samples.timings(&table::SERVER_SECONDS, &[database, route], &server);
         }
         samples.timings(&table::POOL_WAIT_SECONDS, &[database], &latencies.pool_wait);
+        samples.timings(&table::CLIENT_WAIT_SECONDS, &[database], &latencies.client_wait);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns `Lease`: the right of one session to use one server connection.
 
 use crate::backend::connection::Server;
+use crate::metrics::HostMetrics;
 use crate::pool::Pool;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -24,6 +25,11 @@ impl Lease {
     /// Index of the host in its shard.
     pub fn host_index(&self) -> usize {
         self.pool.host_index()
+    }
+
+    /// The counters of a worker's requests to the host.
+    pub fn traffic(&self, worker: usize) -> Option<&Arc<HostMetrics>> {
+        self.pool.traffic(worker)
     }
 
     /// Returns the connection to its pool if it is clean; closes it otherwise.

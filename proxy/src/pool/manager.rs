@@ -327,8 +327,9 @@ impl State {
             let means = (Arc::clone(&self.connector), counters, Arc::clone(&self.servers));
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            let lever = Arc::clone(&lever);
-            Pool::new(database, user, cluster, index, means, budgets, lever, workers)
+            let (lever, name) = (Arc::clone(&lever), &shard.shard.name);
+            let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
+            Pool::new(database, user, cluster, index, means, budgets, lever, traffic)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),

@@ -44,6 +44,8 @@ pub struct Pool {
     connector: Arc<Connector>,
     metrics: Arc<HostMetrics>,
     servers: Arc<Servers>,
+    /// Counters of requests, by worker: each writes to its own.
+    traffic: Box<[Arc<HostMetrics>]>,
     limits: PoolLimits,
     inner: Mutex<Inner>,
     /// Seed of the lifetime jitter.
@@ -130,13 +132,13 @@ impl Pool {
         (connector, metrics, servers): (Arc<Connector>, Arc<HostMetrics>, Arc<Servers>),
         budgets: [Arc<Budget>; 2],
         lever: Arc<Lever>,
-        workers: usize,
+        traffic: Box<[Arc<HostMetrics>]>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let host = Arc::clone(&cluster.hosts()[host_index].host);
         let inner = Inner {
-            idle: (0..workers).map(|_| Vec::new()).collect(),
+            idle: traffic.iter().map(|_| Vec::new()).collect(),
             open: 0,
             connecting: 0,
             old: 0,
@@ -156,6 +158,7 @@ impl Pool {
             connector,
             metrics,
             servers,
+            traffic,
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
             lever,
@@ -171,6 +174,11 @@ impl Pool {
     /// Index of the host in its shard.
     pub fn host_index(&self) -> usize {
         self.host_index
+    }
+
+    /// The counters of a worker's requests to the host.
+    pub fn traffic(&self, worker: usize) -> Option<&Arc<HostMetrics>> {
+        self.traffic.get(worker)
     }
 
     /// The host.

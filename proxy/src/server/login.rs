@@ -192,7 +192,7 @@ async fn welcome(
     let greeting = learn_greeting(&pools, &settings, worker.index)
         .await
         .map_err(|error| (LoginFailure::NoServer, error))?;
-    let ends = (Link::of(&login.stream), login.peer);
+    let ends = Link::of(&login.stream).from(login.peer);
     let sight = Sight::new(&login.user, &pools.database.name, ends, &settings);
     let guards = Guards {
         user: Arc::clone(&login.user),

@@ -28,6 +28,7 @@ use crate::config::model::{Address, User};
 use crate::config::{self, Config};
 use crate::console::ProcessSource;
 use crate::console::session::Consoles;
+use crate::digest;
 use crate::history::{self, History};
 use crate::http::page::{Facts, Page};
 use crate::http::{self, HttpState, Readiness};
@@ -91,6 +92,8 @@ pub struct Shared {
     pub settings: SettingsInterner,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted and logged of statements.
+    pub statements: digest::Options,
     /// What they were in the last hour.
     pub history: Arc<History>,
     /// Which requests are traced, and their spans.
@@ -129,6 +132,23 @@ impl Shared {
     /// As there.
     pub fn reload(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_into_use(config)
+    }
+
+    /// Changes the configuration in use.
+    ///
+    /// # Errors
+    /// What `change` says, and as `reload`.
+    pub fn change(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Config) -> Result<Config, String>,
+    ) -> Result<(), String> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(&self.state.load().config)?;
+        self.take_into_use(next).map_err(|error| error.to_string())
+    }
+
+    fn take_into_use(self: &Arc<Self>, config: Config) -> Result<(), StartError> {
         let old = self.state.load_full();
         let needs_restart = config::needs_restart(&old.config, &config);
         if !needs_restart.is_empty() {
@@ -145,6 +165,7 @@ impl Shared {
         let max_message_bytes = next.config.general.max_message_bytes;
         self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
         self.tracer.set(next.config.tracing.as_ref());
+        self.statements.set(&next.config.general.statements);
         self.state.store(Arc::new(next));
         // Who waits for a server of before looks at those of now.
         old.clusters().for_each(|cluster| cluster.turn());
@@ -236,6 +257,7 @@ impl Proxy {
             interner: Interner::default(),
             settings: SettingsInterner::default(),
             metrics: Metrics::new(),
+            statements: digest::Options::new(&config.general.statements),
             history: Arc::default(),
             tracer,
             loops: OnceLock::new(),

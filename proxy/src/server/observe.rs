@@ -26,6 +26,8 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
         }
         shared.tracer.collect(samples);
         let state = shared.state();
+        let limit = state.config.general.max_clients as f64;
+        samples.gauge(&table::CLIENTS_LIMIT, &[], limit);
         for cluster in state.clusters() {
             collect_cluster(&state, cluster, samples);
         }

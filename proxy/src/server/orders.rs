@@ -34,6 +34,11 @@ impl Orders {
         orders
     }
 
+    /// Whether anybody does what is ordered.
+    pub fn are_obeyed(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Gives an order. False when nobody obeys.
     pub async fn give(&self, order: Order) -> bool {
         match self.0.get() {

@@ -86,6 +86,7 @@ impl Session {
         planner: &mut Planner,
     ) -> Result<Option<Step>, FrameError> {
         if self.batch_open {
+            self.account_goes_on();
             let leaves = plan.is_some_and(|plan| self.must_leave_replica(plan));
             return Ok(leaves.then(|| self.leave_replica().into()));
         }

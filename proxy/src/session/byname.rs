@@ -106,6 +106,7 @@ impl Session {
         }
         let Some(query @ Expect::Query) = lease.expect.get_mut(1) else { return false };
         *query = Expect::Poison(Box::new(ServerError::decode(error).into()));
+        lease.owed.skip(1, true);
         true
     }
 

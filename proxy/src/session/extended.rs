@@ -29,6 +29,7 @@ impl Session {
         let text = check_definition(definition)?;
         self.span_begins(text, true);
         let plan = self.plan(text, planner);
+        self.account.is_about(&plan);
         if let Some(error) = self.refused(&plan, true) {
             return Ok(self.refuse_batch(error));
         }
@@ -92,6 +93,7 @@ impl Session {
         let (portal, tail) = frame::cstr(body, b'B')?;
         let (name, values) = frame::cstr(tail, b'B')?;
         let Some(mut prepared) = self.find(name, planner) else {
+            self.account.is_about_nothing();
             return Ok(self.refuse_batch(unknown_statement(name)));
         };
         self.span_begins(prepared.statement.text(), false);
@@ -102,6 +104,8 @@ impl Session {
         if let Some(call) = &call {
             prepared = call.prepared(&prepared);
         }
+        self.account.bind(portal, &prepared.plan);
+        self.note_text(prepared.statement.text());
         if self.shards.is_some()
             && self.local_command(&prepared.plan).is_none()
             && let Some(step) = self.place_bind(portal, values, &prepared, call.is_some())?
@@ -252,11 +256,13 @@ impl Session {
         if limit.len() != 4 {
             return Err(FrameError::Body(b'E'));
         }
+        self.account.executes(portal);
         if let Some(command) = self.find_local_portal(portal) {
-            return Ok(self.run_local_portal(&command));
+            let step = self.run_local_portal(&command);
+            return Ok(self.account_local(step));
         }
         if let Some(step) = self.place_execute(portal, limit) {
-            return Ok(step);
+            return Ok(self.account_local(step));
         }
         if self.failed_without_server() {
             return Ok(self.refuse_batch(unknown_portal(portal)));
@@ -266,6 +272,8 @@ impl Session {
         }
         self.before_execute();
         self.note_execute();
+        let rows = limit.first_chunk().map_or(0, |limit| u32::from_be_bytes(*limit));
+        self.account_sent(rows);
         self.send_expecting(message, Expect::Execute);
         if std::mem::take(&mut self.copy_bound) {
             self.copy_in = CopyIn::Asked;
@@ -318,6 +326,7 @@ impl Session {
         if let Some(step) = self.place_sync() {
             return step;
         }
+        self.account.is_about_nothing();
         self.skip_to_sync = false;
         self.batch_open = false;
         if self.lease.is_some() {

@@ -61,6 +61,7 @@ impl Session {
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
                     self.span_refused(sqlstate);
+                    self.account_error(!in_batch);
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),
@@ -72,7 +73,7 @@ impl Session {
                     error.encode(&mut self.output);
                 }
                 if in_batch {
-                    self.skip_batch();
+                    self.skip_batch(!repeats);
                 }
                 let told_later = in_batch && self.call_fails(body);
                 Ok(fate(repeats || instead.is_some() || told_later))
@@ -81,13 +82,15 @@ impl Session {
         }
     }
 
-    /// Drops the answers that an error has made impossible.
-    pub(super) fn skip_batch(&mut self) {
+    /// Drops the answers that an error has made impossible. The first statement that would have
+    /// been answered is the one that failed, unless nobody is to hear of it.
+    fn skip_batch(&mut self, blames: bool) {
         // Names as they were before each message that is not carried out; `None` is not there.
         let mut undone: Vec<(Box<[u8]>, Option<Prepared>)> = Vec::new();
         let mut kept: Vec<Arc<Statement>> = Vec::new();
         let Some(lease) = &mut self.lease else { return };
         let server = &mut **lease;
+        let mut statements = 0;
         loop {
             match server.expect.front() {
                 // The client's own Sync is still to come.
@@ -106,6 +109,7 @@ impl Session {
                     let closed = self.closing.pop_front();
                     undone.extend(closed.map(|(name, known)| (name, Some(known))));
                 }
+                Some(Expect::Execute) => statements += 1,
                 Some(_) => {}
                 None => {
                     self.skip_to_sync = true;
@@ -114,6 +118,7 @@ impl Session {
             }
             server.expect.pop_front();
         }
+        server.owed.skip(statements, blames);
         // These were not closed, nor parsed again.
         kept.into_iter().for_each(|statement| server.statements.put_back(statement));
         // What became of the unnamed statement is not worth knowing exactly.

@@ -125,6 +125,7 @@ impl Session {
             over = next_turn(&cluster, &mut turns, since) => over,
             () = self.client_left() => Over::Close(None),
         };
+        self.account.waited(began.elapsed());
         match over {
             Over::LookAgain(seen) => {
                 self.count_wait(began.elapsed());

@@ -36,8 +36,14 @@ impl Session {
                 self.handle.pulse.step_again();
             }
             Some(lease) if lease.expect.is_empty() => {
+                let in_transaction = lease.status != b'I';
                 if anew {
+                    let before = self.started;
                     self.start_clock();
+                    if in_transaction {
+                        let silent = self.started.saturating_duration_since(before);
+                        self.metrics.client_wait(silent);
+                    }
                 }
                 self.set_state(ClientState::Active);
             }
@@ -52,7 +58,7 @@ impl Session {
         let now = Instant::now();
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
-            self.metrics.query(self.placement.kind, elapsed);
+            self.account_ready(now, elapsed);
             self.count_answer(elapsed);
             self.count_ready(status, now);
             self.span_ready(now);
@@ -192,6 +198,7 @@ impl Session {
             && !cancelled
             && !tainted
         {
+            debug_assert!(lease.owed.is_empty(), "each statement has been counted");
             lease.give_back(self.worker.index, now);
         }
     }
@@ -236,6 +243,8 @@ impl Session {
         self.restore_sql = None;
         self.closing.clear();
         let (in_transaction, mid_message) = (lease.status != b'I', lease.passing > 0);
+        let repeats = !repeatable.is_empty() && !self.repeated;
+        self.account_lost(&mut lease, repeats);
         drop(lease);
         if std::mem::take(&mut self.wrote) && fate != Fate::RolledBack {
             self.mark_write();
@@ -371,6 +380,7 @@ impl Session {
     /// A statement that still runs is cancelled; a clean server is wiped and given back; any
     /// other is closed, which rolls its transaction back.
     async fn leave_server(&mut self, mut lease: Lease) {
+        self.account_lost(&mut lease, false);
         let cancelled = self.handle.take_back();
         if !lease.is_clean() || self.batch_open {
             if !lease.expect.is_empty()

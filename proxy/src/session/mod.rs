@@ -14,6 +14,7 @@
 //!                            └────────► error to client ◄┘
 //! ```
 
+mod account;
 mod batch;
 mod byname;
 mod counting;
@@ -242,6 +243,8 @@ pub struct Session {
     /// How long the current request has waited for servers.
     waited: Duration,
     placement: Placement,
+    /// What is counted of its statements.
+    account: account::Account,
     /// A request waits to be sent; cancel requests are meant for it.
     waits: bool,
     /// A read failed on a replica: its second try goes to the primary.
@@ -356,6 +359,7 @@ impl Session {
             transaction_since: None,
             waited: Duration::ZERO,
             placement: Placement::default(),
+            account: account::Account::default(),
             waits: false,
             repeating_on_primary: false,
             listening: None,

@@ -55,6 +55,7 @@ impl Session {
         self.start_waiting();
         let over = self.while_paused(&lever).await;
         self.metrics.pool_wait(waiting.elapsed());
+        self.account.waited(waiting.elapsed());
         match over {
             Over::Resumed => {
                 self.count_wait(waiting.elapsed());

@@ -22,9 +22,14 @@ pub(super) struct Placement {
     pub(super) kind: RouteKind,
     /// Why a read did not go to a replica, when it did not.
     pub(super) fallback: Option<Cow<'static, str>>,
+    /// Why, where the plan's own reason is not it.
+    pub(super) why: Option<&'static str>,
     /// No primary will do.
     pub(super) replica_only: bool,
 }
+
+/// Why nothing is read from replicas for a moment.
+const UNSETTLED: &str = "the catalog is being read again after DDL";
 
 pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
@@ -32,8 +37,14 @@ pub(super) fn cancelled() -> SqlError {
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { kind: RouteKind::PrimaryRead, fallback: None, replica_only: false }
+        Self { kind: RouteKind::PrimaryRead, fallback: None, why: None, replica_only: false }
     }
+}
+
+/// The next of a small random generator; its high bits are the random ones.
+pub(super) fn next_seed(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+    *seed
 }
 
 /// `Err(Ok(stop))`: not now. `Err(Err(error))`: never.
@@ -42,17 +53,32 @@ pub(super) type Placed = Result<(), Result<Stop, SqlError>>;
 impl Session {
     /// Where the plan wants to run, seen alone.
     pub(super) fn route(&self, plan: &Plan) -> Route {
+        match self.view() {
+            Some(view) => route::route(plan, view),
+            None => Route { target: Target::Primary, reason: UNSETTLED.into() },
+        }
+    }
+
+    /// Why it wants to run there, where the plan's own reason is not it.
+    fn why(&self, plan: &Plan) -> Option<&'static str> {
+        match self.view() {
+            Some(view) => route::decide(plan, view).1.fixed(),
+            None => Some(UNSETTLED),
+        }
+    }
+
+    /// What the route depends on beside the plan; `None` while nothing is known.
+    fn view(&self) -> Option<SessionView> {
         let begin = match &self.virtual_transaction {
             Virtual::Begun(begin) => Some(begin.kind),
             _ => None,
         };
         if !self.pools.facts.is_settled() {
-            let reason = "the catalog is being read again after DDL".into();
-            return Route { target: Target::Primary, reason };
+            return None;
         }
         let split_reads =
             self.pools.database.read_replicas && !self.pins.any() && !self.settings.serializable;
-        route::route(plan, SessionView { role: self.knobs.role(), begin, split_reads })
+        Some(SessionView { role: self.knobs.role(), begin, split_reads })
     }
 
     /// Makes sure the session has a server for a request with this target.
@@ -160,6 +186,10 @@ impl Session {
         self.placement.fallback = None;
         self.placement.replica_only = target == Target::ReplicaOnly;
         let repeating = std::mem::take(&mut self.repeating_on_primary);
+        self.placement.why = match repeating {
+            true => Some("repeated after a replica could not answer"),
+            false => self.why(plan),
+        };
         if target == Target::Primary || repeating {
             self.placement.kind = match plan.effect {
                 Effect::Read => RouteKind::PrimaryRead,
@@ -186,6 +216,7 @@ impl Session {
                 }
                 self.placement.kind = RouteKind::PinnedRead;
                 self.placement.fallback = Some(stale.to_string().into());
+                self.placement.why = Some(stale.reason());
                 cluster.primary()
             }
         }
@@ -193,8 +224,7 @@ impl Session {
 
     /// A random number for the choice among replicas.
     fn next_seed(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        self.seed
+        next_seed(&mut self.seed)
     }
 
     /// What a replica must have seen to answer this session.
@@ -321,7 +351,12 @@ impl Session {
         self.start_waiting();
         let claim = self.claim();
         let result = self.wait_for_server(&pool, claim).await;
-        self.metrics.pool_wait(waiting.elapsed());
+        let waited = waiting.elapsed();
+        self.metrics.pool_wait(waited);
+        self.account.waited(waited);
+        if let Some(traffic) = pool.traffic(self.worker.index) {
+            traffic.waited(waited);
+        }
         match result {
             Ok(lease) => {
                 self.acquire_attempts = 0;

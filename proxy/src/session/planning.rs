@@ -9,6 +9,7 @@ use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::plan_cache::PlanCache;
 use pgmanifold_router::planner;
 use pgmanifold_router::route::Route;
+use pgmanifold_router::shape::Shape;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ impl Session {
         if let Some(shards) = &self.shards {
             plan.placing = Some(Box::new(shards.place(text, &plan, &facts, dialect)));
         }
+        let shape = Shape::read(text, dialect);
+        plan.shape = Some(self.metrics.digests.share(shape));
         let plan = Arc::new(plan);
         if scanned && plan.cacheable {
             cache.insert(scan, context, Arc::clone(&plan));

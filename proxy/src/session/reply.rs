@@ -28,6 +28,8 @@ pub(super) struct Outgoing<'a> {
     bytes: &'a [u8],
     /// Start of the run that passes but was not put anywhere yet.
     pub(super) from: usize,
+    /// Start of what no statement was charged with yet; swallowed messages have moved it on.
+    counted: usize,
 }
 
 impl Outgoing<'_> {
@@ -102,12 +104,13 @@ impl Session {
 
     /// Goes through what the server sent, and passes on what is the client's.
     fn take_answers(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), SqlError> {
-        let mut outgoing = Outgoing { bytes, from: 0 };
+        let mut outgoing = Outgoing { bytes, from: 0, counted: 0 };
         let mut at = 0;
         let result = self.scan_answers(bytes, &mut at, &mut outgoing);
         if outgoing.from < at || !self.output.is_empty() {
             self.forget_repeat();
         }
+        self.account_bytes(at.saturating_sub(outgoing.counted));
         self.write_run(&bytes[outgoing.from..at], cx);
         if let Some(lease) = &mut self.lease {
             lease.partial.extend_from_slice(&bytes[at..]);
@@ -148,7 +151,15 @@ impl Session {
             let kept = header.kind == b'Z'
                 && self.listening.is_some()
                 && self.keeps_ready(message, start, outgoing);
+            let ends = matches!(header.kind, b'C' | b'I' | b's' | b'E' | b'Z');
+            if ends {
+                self.account_bytes(at.saturating_sub(outgoing.counted));
+                outgoing.counted = *at;
+            }
             let fate = self.take_answer(header.kind, message, start, outgoing)?;
+            if fate == Fate::Swallow && !ends {
+                outgoing.counted += header.total;
+            }
             if fate == Fate::Swallow || kept {
                 outgoing.cut(start, *at, &mut self.output);
             }
@@ -219,6 +230,10 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         let server = &mut **lease;
         let (fate, done) = match (server.expect.front(), kind) {
+            (Some(Expect::Query), b'C') => {
+                server.owed.add_rows(&message[HEADER_BYTES..]);
+                (Fate::Pass, false)
+            }
             (Some(Expect::Query), _) => (Fate::Pass, false),
             (Some(Expect::Hidden(Hidden::ReadSettings)), b'D') => {
                 if let Some(row) = setting_row(&message[HEADER_BYTES..]) {
@@ -246,7 +261,12 @@ impl Session {
                 }
                 return Ok(Fate::Pass);
             }
-            (Some(Expect::Execute), b'C' | b'I' | b's') => (Fate::Pass, true),
+            (Some(Expect::Execute), b'C' | b'I' | b's') => {
+                server.expect.pop_front();
+                let at_end = matches!(server.expect.front(), Some(Expect::Sync));
+                self.account_executed(kind, &message[HEADER_BYTES..], at_end);
+                return Ok(Fate::Pass);
+            }
             (Some(Expect::Execute), b'D' | b'd' | b'c' | b'G' | b'H' | b'T') => (Fate::Pass, false),
             _ => return Err(lost("the server sent a message that nobody asked for")),
         };
@@ -307,6 +327,9 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         lease.status = status;
         let owed = lease.expect.pop_front();
+        if matches!(owed, Some(Expect::Query)) {
+            lease.owed.answer();
+        }
         if matches!(owed, Some(Expect::Query | Expect::Sync)) && self.begins_restore() {
             return Ok(Fate::Swallow);
         }
@@ -314,6 +337,7 @@ impl Session {
         match owed {
             Some(Expect::Query | Expect::Sync) if lease.repeating => {
                 lease.repeating = false;
+                lease.owed.answered = None;
                 let request = std::mem::take(&mut lease.repeatable);
                 self.repeating_on_primary = true;
                 self.repeat(request);

@@ -8,6 +8,7 @@ use super::{CopyIn, DeferredBegin, Event, Session, Stop, Virtual};
 use crate::backend::connection::Expect;
 use crate::config::model::PoolMode;
 use crate::metrics::{Origin, RouteKind};
+use crate::routing;
 use crate::wire::error::SqlError;
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
 use bytes::BufMut;
@@ -162,12 +163,15 @@ impl Session {
         self.begin_clock();
         self.span_begins(text, true);
         let mut plan = self.plan(text, planner);
+        self.account.is_about(&plan);
+        self.note_text(text);
         let call = match self.call(text, &plan, planner) {
             Err(error) => return Ok(self.refuse_query(error)),
             Ok(call) => call,
         };
         if let Some(call) = &call {
             plan = Arc::clone(&call.plan);
+            self.account.is_about(&plan);
         }
         if self.shards.is_some()
             && let Some(step) = self.control(text, &plan, Answer::Query)
@@ -183,8 +187,7 @@ impl Session {
             return Ok(step);
         }
         if let Some(step) = self.answer_without_server(text, &plan) {
-            self.metrics.query(RouteKind::Local, self.started.elapsed());
-            return Ok(step);
+            return Ok(self.account_local_query(step));
         }
         if self.shards.is_some() {
             let lifted = if call.is_none() { planner.literals() } else { None };
@@ -215,6 +218,7 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.unnamed = None;
         }
+        self.account_sent(0);
         match call {
             None => {
                 self.keep_for_repeat(message, plan.effect);
@@ -234,6 +238,7 @@ impl Session {
         let mut plan = unplanned("function call message");
         plan.session.settings = true;
         plan.session.probes = true;
+        self.account.is_about(&Arc::new(plan.clone()));
         if let Some(step) = self.turn_home() {
             return step;
         }
@@ -244,6 +249,7 @@ impl Session {
             };
         }
         self.note_effects(&plan);
+        self.account_sent(0);
         self.send_expecting(message, Expect::Query);
         Step::Done
     }
@@ -318,32 +324,9 @@ impl Session {
 
     /// What must not run at all, whatever server it would run on.
     pub(super) fn refusal(&self, plan: &Plan, in_batch: bool) -> Option<SqlError> {
-        if let Some(problem) = &plan.hint_error {
-            return Some(
-                SqlError::error("22023", format!("invalid pgm hint: {problem}"))
-                    .hint("See docs/routing.md for the hints and their values."),
-            );
-        }
-        if plan.misplaced_local {
-            return Some(
-                SqlError::error("0A000", "pgm settings cannot be mixed with other statements")
-                    .hint("Send SET, RESET or SHOW pgm.* as a query of its own."),
-            );
-        }
-        if self.shards.is_none() && (plan.hints.shard.is_some() || plan.hints.key.is_some()) {
-            return Some(
-                SqlError::error("22023", "the database has no shards")
-                    .hint("Leave out the hints shard and key."),
-            );
-        }
         let mode = self.pools.database.pool_mode;
-        let spans = plan.has_transaction_control || plan.transaction.is_some();
-        if mode == PoolMode::Statement && (spans || plan.session.pin.is_some()) {
-            return Some(
-                SqlError::error("0A000", "not possible with statement pooling")
-                    .detail("Transactions and session state need more than one statement.")
-                    .hint("Use a database with pool_mode = \"transaction\"."),
-            );
+        if let Some(error) = routing::refusal(plan, self.shards.is_some(), mode) {
+            return Some(error);
         }
         if self.listening.is_some()
             && let Some(error) = self.refused_while_listening(plan)
@@ -391,8 +374,9 @@ impl Session {
     }
 
     pub(super) fn count_refusal(&mut self, error: &SqlError) {
-        self.span_routed(RouteKind::Refused);
+        self.span_routed(RouteKind::Refused, None);
         self.span_fails(&error.sqlstate);
+        self.account_refused(error);
         self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }

@@ -33,8 +33,8 @@ pub(super) use run::Work;
 
 use super::{Beginning, Session, Virtual};
 use crate::pool::manager::ShardPools;
+use crate::routing::refused;
 use crate::shard_map::ShardedDatabase;
-use crate::wire::error::SqlError;
 use bench::Bench;
 use log::Log;
 use pgmanifold_router::facts::Facts;
@@ -132,16 +132,6 @@ impl Shards {
                 Placing::Refused(Box::new(refusal))
             }
         }
-    }
-}
-
-/// A refusal of the router's as the client sees it.
-fn refused(refusal: &Refusal) -> SqlError {
-    SqlError {
-        detail: refusal.detail.clone(),
-        hint: refusal.hint.clone(),
-        routine: Some(Box::new(refusal.construct)),
-        ..SqlError::error(refusal.sqlstate, refusal.message.clone())
     }
 }
 

@@ -2,6 +2,7 @@
 //! once, when the connection is made.
 
 use super::stream::{Socket, Stream};
+use crate::frontend::startup::Peer;
 use std::net::SocketAddr;
 use tokio_rustls::rustls::{CommonState, ProtocolVersion};
 
@@ -36,6 +37,16 @@ impl Link {
                 Self { peer: None, local: None, peer_pid: pid.unwrap_or(0), tls }
             }
         }
+    }
+
+    /// The same, when a PROXY protocol header may have said where the peer is.
+    #[must_use]
+    pub fn from(mut self, peer: Peer) -> Self {
+        self.peer = match peer {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        };
+        self
     }
 }
 

@@ -2,7 +2,8 @@
 
 use pgmanifold::config::model::{
     Access, Address, AuthMethod, Config, Console, Failover, FailureLimits, General, Health, Host,
-    Listener, ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard, User,
+    Listener, ListenerTls, MonitorLogin, Password, Secret, ServerTls, ServerTlsMode, Shard,
+    StatementOptions, User,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,12 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             network: pgmanifold::config::limits::Network::default(),
             stats_period: Duration::from_secs(60),
             name: None,
+            statements: StatementOptions {
+                digests_max: 1_000,
+                slow: None,
+                sample_per_mille: 0,
+                literals: false,
+            },
         },
         listeners,
         http: None,

@@ -52,7 +52,7 @@ pub fn calling(call: &Plan, called: &Plan) -> Option<Plan> {
     if is_special {
         return None;
     }
-    let mut plan = Plan { local: None, ..call.clone() };
+    let mut plan = Plan { local: None, shape: called.shape.clone(), ..call.clone() };
     if called.effect.strength() > plan.effect.strength() {
         plan.effect = called.effect;
     }

@@ -62,6 +62,20 @@ impl Usage {
     }
 }
 
+/// CPU time of a process by the names of its threads, nanoseconds.
+pub(crate) fn cpu_by_thread(pid: u32) -> Result<BTreeMap<String, u64>> {
+    let folder = format!("/proc/{pid}/task");
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(&folder).context(&folder)? {
+        let path = entry?.path();
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let schedstat = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+        let cpu_ns = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
+        *all.entry(name.trim().to_owned()).or_insert(0) += cpu_ns.unwrap_or(0_u64);
+    }
+    Ok(all)
+}
+
 /// Time of all cores since the machine started, in the kernel's ticks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct MachineTime {

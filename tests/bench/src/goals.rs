@@ -123,7 +123,14 @@ fn instructions(
     verdicts.push(at_most(goal, worst, limit, 0, ""));
 }
 
-fn at_most(goal: String, figure: Option<f64>, limit: f64, digits: usize, unit: &str) -> Verdict {
+/// A goal that is met by a figure up to a limit.
+pub(crate) fn at_most(
+    goal: String,
+    figure: Option<f64>,
+    limit: f64,
+    digits: usize,
+    unit: &str,
+) -> Verdict {
     let words = |figure: f64| format!("{figure:.digits$} {unit}").trim_end().to_owned();
     Verdict {
         goal,

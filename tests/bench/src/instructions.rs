@@ -56,7 +56,8 @@ pub(crate) fn count(
     figures
 }
 
-fn count_one(
+/// User instructions per query of one workload on one target.
+pub(crate) fn count_one(
     launcher: &Launcher<'_>,
     kind: Kind,
     workload: Workload,

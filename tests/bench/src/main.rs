@@ -3,6 +3,8 @@
 
 mod accounting;
 mod client;
+mod console;
+mod digests;
 mod error;
 mod goals;
 mod instructions;
@@ -80,12 +82,32 @@ fn run(options: &Options) -> Result<()> {
         scratch: &scratch,
         servers: &servers,
         workers: options.workers,
+        general: "",
     };
     launcher.install(&binaries(options)?, &kinds)?;
     let mut problems = Problems::default();
+    if options.console {
+        let watch = problems.attempt(|| console::measure(&launcher, options.seconds));
+        let sections = vec![report::goals(&[console::judge(watch.as_ref())])];
+        let sections = sections.into_iter().chain(watch.as_ref().map(console::section)).collect();
+        return finish(options, &head, sections, &problems);
+    }
+    if options.digests {
+        let costs = digests::measure(&launcher, &mut problems);
+        let goals = report::goals(&[digests::judge(&costs)]);
+        return finish(options, &head, vec![goals, digests::section(&costs)], &problems);
+    }
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
+    let costs = match options.rounds_only || !kinds.contains(&Kind::Pgmanifold) {
+        true => Vec::new(),
+        false => digests::measure(&launcher, &mut problems),
+    };
     let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
+    let watch = match ours {
+        true => problems.attempt(|| console::measure(&launcher, options.seconds)),
+        false => None,
+    };
     drop(servers);
     let on_shards = match ours {
         true => measure_shards(options, &account, &scratch, &mut problems)?,
@@ -111,7 +133,9 @@ fn run(options: &Options) -> Result<()> {
     ));
     let mut verdicts = goals::judge(&figures);
     if ours {
+        verdicts.push(digests::judge(&costs));
         verdicts.extend(shards::judge(&on_shards));
+        verdicts.push(console::judge(watch.as_ref()));
     }
     let mut sections = vec![
         report::goals(&verdicts),
@@ -119,8 +143,10 @@ fn run(options: &Options) -> Result<()> {
         report::latency(&figures, &kinds, options.rate_per_second),
         report::memory(&figures),
         report::instructions(&figures),
+        digests::section(&costs),
     ];
     sections.extend(shards::sections(&on_shards));
+    sections.extend(watch.as_ref().map(console::section));
     finish(options, &head, sections, &problems)
 }
 

@@ -36,6 +36,12 @@ pub(crate) struct Options {
     /// Only what concerns shards.
     #[arg(long, conflicts_with_all = ["rounds_only", "no_rounds"])]
     pub(crate) shards: bool,
+    /// Only the price of being watched: console and metrics under 1,000 clients.
+    #[arg(long, conflicts_with_all = ["rounds_only", "no_rounds", "shards"])]
+    pub(crate) console: bool,
+    /// Only what counting statements costs.
+    #[arg(long, conflicts_with_all = ["rounds_only", "no_rounds", "shards"])]
+    pub(crate) digests: bool,
     /// Transactions per second of the latency runs.
     #[arg(long, default_value_t = 2000)]
     pub(crate) rate_per_second: u32,

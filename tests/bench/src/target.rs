@@ -84,6 +84,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) servers: &'a Servers,
     /// Worker threads of pgmanifold.
     pub(crate) workers: usize,
+    /// More lines of `[general]` for pgmanifold.
+    pub(crate) general: &'a str,
 }
 
 /// A target that takes connections.
@@ -145,6 +147,20 @@ impl Launcher<'_> {
         Ok(Target { kind, port, process: Some(process) })
     }
 
+    /// Starts pgmanifold with more in its configuration file.
+    pub(crate) fn start_pgmanifold(&self, more: &str) -> Result<Target> {
+        let (kind, port) = (Kind::Pgmanifold, free_port()?);
+        let text = self.pgmanifold_toml(port) + more;
+        let file = self.write("pgmanifold", port, &text)?;
+        let mut command = self.account.command(self.scratch.join(kind.name()));
+        command.arg("run").arg("--config").arg(file);
+        let log = self.scratch.join(format!("{}-{port}.log", kind.name()));
+        let mut process = Process::start(command, kind.name(), &log, Signal::TERM)?;
+        process.wait_for_port(port, &log)?;
+        self.wait_for_replica_reads(port).context(log.display())?;
+        Ok(Target { kind, port, process: Some(process) })
+    }
+
     fn command_line(&self, kind: Kind, port: u16) -> Result<Vec<PathBuf>> {
         let binary = self.scratch.join(kind.name());
         Ok(match kind {
@@ -191,12 +207,12 @@ impl Launcher<'_> {
     }
 
     fn pgmanifold_toml(&self, port: u16) -> String {
-        let workers = self.workers;
+        let (workers, general) = (self.workers, self.general);
         let hosts: Vec<String> =
             self.servers.ports().iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
         let hosts = hosts.join(", ");
         format!(
-            "[general]\nworkers = {workers}\nlog_level = \"warn\"\n\
+            "[general]\nworkers = {workers}\nlog_level = \"warn\"\n{general}\
              [[listener]]\naddress = \"127.0.0.1:{port}\"\nauth = \"trust\"\n\
              [[user]]\nname = \"{USER}\"\n\
              [[shard]]\nname = \"main\"\nhosts = [{hosts}]\ntls_mode = \"disable\"\n\

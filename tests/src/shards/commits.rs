@@ -13,8 +13,7 @@ use pgmanifold::config::model::{Address, Config, TwoPhaseTimes};
 use pgmanifold::demo::postgres::{LaunchError, Postgres};
 use pgmanifold::execute::Participant;
 use pgmanifold::pool::budget::{BudgetKind, Budgets};
-use pgmanifold::pool::lever::{Claim, Levers};
-use pgmanifold::pool::{Lease, Pool};
+use pgmanifold::pool::{Claim, Lease, Levers, Pool};
 use pgmanifold::two_phase::{CommitError, Committed, Place, Scope, TwoPhase};
 use pgmanifold_router::shard_map::ShardId;
 use std::sync::Arc;
@@ -64,13 +63,14 @@ impl Commits {
         let (budgets, levers) = (Budgets::default(), Levers::default());
         let pool = |shard| {
             let cluster = Cluster::new(Arc::clone(shard));
-            let means = (Arc::clone(&connector), Arc::default(), Arc::default());
+            let traffic: Box<[_]> = Box::new([Arc::default()]);
+            let means = (Arc::clone(&connector), traffic, Arc::default());
             let [database, user] =
                 [BudgetKind::Database, BudgetKind::User].map(|kind| budgets.get(kind, "", "", 99));
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
-            let (lever, budgets) = (levers.of(&of.name), [database, user]);
-            Pool::new(Arc::clone(of), Arc::clone(who), cluster, 0, means, budgets, lever, 1)
+            let (of, who, lever) = (Arc::clone(of), Arc::clone(who), levers.of(""));
+            Pool::new(of, who, cluster, 0, means, [database, user], lever)
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));
@@ -174,7 +174,6 @@ impl Transaction {
                 name: &names[usize::from(shard.0)],
                 server: lease,
                 lost: false,
-                answered: None,
             })
             .collect();
         let result = process.two_phase.commit(&mut parts).await;

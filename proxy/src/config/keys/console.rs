@@ -1,7 +1,7 @@
 //! Owns the part of the key table about the console: who may use it.
 
 use super::Absent::{Value, Words};
-use super::Kind::{Integer, Names};
+use super::Kind::{Boolean, Integer, Names};
 use super::Reload::Live;
 use super::Section;
 use super::sections::{MONTH_MS, key};
@@ -35,6 +35,15 @@ pub const CONSOLE: Section = Section {
             Live,
             "Most connections to the console. They do not count as clients elsewhere, so that an \
              administrator comes in when `general.max_clients` is reached.",
+        ),
+        key(
+            "legacy_columns",
+            Boolean,
+            Value("false"),
+            Live,
+            "SHOW STATS and SHOW DATABASES end with columns under the names they had in PgBouncer \
+             1.7, such as `total_requests`. For agents that know no other, such as Debian's \
+             prometheus-pgbouncer-exporter 1.7.",
         ),
         key(
             "client_idle_timeout_ms",

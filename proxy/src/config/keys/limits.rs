@@ -7,12 +7,13 @@ use super::Kind::{Boolean, Integer};
 use super::Reload::{Live, NewConnections, Restart};
 use super::catalog::NAME_KEYS;
 use super::sections::{HOUR_MS, MANY, MONTH_MS, key};
+use super::statements::STATEMENT_KEYS;
 use super::stats::STATS_KEYS;
 
 /// The groups that a section has from here.
 pub(super) fn groups_of(section: &str) -> &'static [&'static [Key]] {
     match section {
-        "general" => &[NETWORK_KEYS, NAME_KEYS, STATS_KEYS],
+        "general" => &[NETWORK_KEYS, NAME_KEYS, STATS_KEYS, STATEMENT_KEYS],
         "user" => &[USER_LIMIT_KEYS],
         "pool" | "database" => &[WAITING_KEYS, SESSION_TIMEOUT_KEYS],
         _ => &[],

@@ -15,6 +15,8 @@ pub struct Console {
     pub stats_users: Vec<String>,
     /// Most connections.
     pub max_clients: usize,
+    /// Columns of PgBouncer 1.7 are shown too.
+    pub legacy_columns: bool,
     /// Longest time a connection does nothing; zero: for ever.
     pub client_idle_timeout: Duration,
 }

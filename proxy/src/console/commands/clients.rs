@@ -14,6 +14,10 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// `KILL_CLIENT id`
 pub(super) async fn kill_client(shared: &Shared, id: u32) -> Result<(), SqlError> {
+    if let Some(console) = shared.consoles.find(id) {
+        console.end();
+        return Ok(());
+    }
     let handle = client(shared, id)?;
     handle.end_now();
     let all = Arc::clone(shared.state().levers());
@@ -23,6 +27,10 @@ pub(super) async fn kill_client(shared: &Shared, id: u32) -> Result<(), SqlError
 
 /// `KILL QUERY id`
 pub(super) async fn kill_query(shared: &Shared, id: u32) -> Result<(), SqlError> {
+    if let Some(console) = shared.consoles.find(id).filter(|console| console.is_busy()) {
+        console.cancel_running();
+        return Ok(());
+    }
     let handle = client(shared, id)?;
     match handle.pulse.state() {
         // One that waits for a server is answered here.

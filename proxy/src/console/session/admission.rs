@@ -3,11 +3,12 @@
 use super::parameters::Parameters;
 use super::registry::{Newcomer, Registered};
 use crate::config::model::CONSOLE_DATABASES;
-use crate::frontend::startup::Login;
+use crate::frontend::startup::{Login, Peer};
 use crate::metrics::LoginFailure;
 use crate::server::Shared;
 use crate::wire::error::SqlError;
 use crate::wire::frame;
+use crate::wire::link::Link;
 use bytes::BytesMut;
 use pgmanifold_console::Role;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) fn is_console(database: &str) -> bool {
 /// # Errors
 /// Why not, for the metrics and for the client.
 pub(super) fn admit(
-    login: &mut Login,
+    login: &Login,
     shared: &Arc<Shared>,
 ) -> Result<(Registered, Parameters), (LoginFailure, SqlError)> {
     let config = Arc::clone(&shared.state().config);
@@ -34,11 +35,15 @@ pub(super) fn admit(
         return Err((LoginFailure::Authentication, error));
     };
     let parameters = Parameters::new(user, role == Role::Admin, &login.params);
+    let mut link = Link::of(&login.stream);
+    link.peer = match login.peer {
+        Peer::Tcp(address) => Some(address),
+        Peer::Unix => None,
+    };
     let newcomer = Newcomer {
         user: Arc::clone(&login.user),
         database: login.database.clone(),
-        peer: login.peer,
-        tls: login.stream.is_tls(),
+        link,
         protocol: login.protocol,
     };
     let limit = config.console.max_clients;

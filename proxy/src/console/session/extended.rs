@@ -55,6 +55,11 @@ enum Progress {
 }
 
 impl Prepared {
+    /// How many statements there are that have a name.
+    pub(super) fn count(&self) -> usize {
+        self.statements.keys().filter(|name| !name.is_empty()).count()
+    }
+
     /// Forgets a statement.
     pub(super) fn deallocate(&mut self, name: &str) -> Result<(), SqlError> {
         self.statements.remove(name).map(drop).ok_or_else(|| no_statement(name))

@@ -3,12 +3,12 @@
 //! an administrator out and no drain waits for one that watches it.
 
 use crate::config::model::User;
-use crate::frontend::startup::Peer;
 use crate::server::Shared;
+use crate::wire::link::Link;
 use crate::wire::protocol::{CancelKey, Protocol};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 use tokio::sync::futures::Notified;
@@ -30,15 +30,15 @@ pub struct ConsoleHandle {
     pub user: Arc<User>,
     /// The name of the console it asked for.
     pub database: String,
-    /// Where it comes from.
-    pub peer: Peer,
-    /// It speaks TLS.
-    pub tls: bool,
+    /// The two ends of its connection; the peer's is what a PROXY protocol header has said.
+    pub link: Link,
     /// When it logged in.
     pub since: SystemTime,
     key: CancelKey,
     application_name: Mutex<String>,
     busy: AtomicBool,
+    prepared: AtomicUsize,
+    requested: Mutex<SystemTime>,
     cancel: Notify,
     ended: watch::Sender<bool>,
 }
@@ -53,8 +53,7 @@ pub(super) struct Registered {
 pub(super) struct Newcomer {
     pub(super) user: Arc<User>,
     pub(super) database: String,
-    pub(super) peer: Peer,
-    pub(super) tls: bool,
+    pub(super) link: Link,
     pub(super) protocol: Protocol,
 }
 
@@ -72,8 +71,7 @@ impl Registered {
             id,
             user: who.user,
             database: who.database,
-            peer: who.peer,
-            tls: who.tls,
+            link: who.link,
             since: SystemTime::now(),
             key: CancelKey {
                 process_id: id,
@@ -81,6 +79,8 @@ impl Registered {
             },
             application_name: Mutex::default(),
             busy: AtomicBool::new(false),
+            prepared: AtomicUsize::new(0),
+            requested: Mutex::new(SystemTime::now()),
             cancel: Notify::new(),
             ended: watch::Sender::new(false),
         });
@@ -162,8 +162,26 @@ impl ConsoleHandle {
         &self.key
     }
 
+    /// How many statements it has prepared.
+    pub fn prepared(&self) -> usize {
+        self.prepared.load(Ordering::Relaxed)
+    }
+
+    /// When its last command began, or when it logged in.
+    pub fn requested_at(&self) -> SystemTime {
+        *self.requested.lock().expect("invariant: no panic under this lock")
+    }
+
+    pub(super) fn has_prepared(&self, count: usize) {
+        self.prepared.store(count, Ordering::Relaxed);
+    }
+
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+        if busy {
+            let mut requested = self.requested.lock().expect("invariant: no panic under this lock");
+            *requested = SystemTime::now();
+        }
     }
 
     pub(super) fn set_application_name(&self, name: &str) {

@@ -3,11 +3,13 @@
 
 use super::failure::Failure;
 use super::{Done, Session};
+use crate::console::explain::explain_columns;
 use crate::console::{ProcessSource, commands};
 use crate::wire::error::{Severity, SqlError};
 use pgmanifold_console::answer::OutColumn;
 use pgmanifold_console::command::{self, Command, Parameter};
-use pgmanifold_console::{Answer, Kind, Role, Source, Value};
+use pgmanifold_console::value::Row;
+use pgmanifold_console::{Answer, Kind, Role, Source, Table, Value, legacy};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +55,7 @@ impl Session {
         let answer = match command {
             Command::Show(table) => {
                 let source = ProcessSource(Arc::clone(&self.shared));
-                Answer::show(table, source.rows(table))
+                self.shown(table, source.rows(table))
             }
             Command::ShowHelp => {
                 self.notice(SqlError::error("00000", "Console usage").detail(command::help()));
@@ -117,6 +119,14 @@ impl Session {
         }
     }
 
+    fn shown(&self, table: &'static Table, rows: Vec<Row>) -> Answer {
+        let mut answer = Answer::show(table, rows);
+        if self.shared.state().config.console.legacy_columns {
+            legacy::add_columns(table, &mut answer);
+        }
+        answer
+    }
+
     fn notice(&mut self, notice: SqlError) {
         SqlError { severity: Severity::Notice, ..notice }.encode(&mut self.link.out);
     }
@@ -128,9 +138,10 @@ impl Session {
         _types: &[u32],
     ) -> Result<(Vec<u32>, Vec<OutColumn>), Failure> {
         let columns = match command {
-            Command::Show(table) => Answer::show(table, Vec::new()).columns,
+            Command::Show(table) => self.shown(table, Vec::new()).columns,
             Command::ShowParameter(parameter) => parameter_column(parameter),
             Command::ShowAll => text_columns(&ALL_COLUMNS),
+            Command::ExplainRoute { .. } => explain_columns(),
             _ => Vec::new(),
         };
         Ok((Vec::new(), columns))

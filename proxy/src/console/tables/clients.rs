@@ -1,6 +1,7 @@
 //! Fills the tables of client and server connections.
 
-use super::{Fill, int4};
+use super::{CONSOLE, Fill, int4};
+use crate::console::session::ConsoleHandle;
 use crate::console::time;
 use crate::metrics::ClientState;
 use crate::pool::servers::ServerRow;
@@ -29,6 +30,8 @@ const BUFFERS: usize = 7;
 pub(super) struct Look {
     /// The clients, by number.
     pub(super) clients: Vec<ClientRow>,
+    /// Connections to the console.
+    pub(super) consoles: Vec<Arc<ConsoleHandle>>,
     /// The servers that have logged in.
     pub(super) servers: Vec<ServerRow>,
     /// Servers that are being logged in to, by pool.
@@ -71,7 +74,8 @@ impl Look {
             count: pool.numbers().connecting,
         });
         let opening = opening.filter(|opening| opening.count > 0).collect();
-        Self { clients: shared.clients.list(), servers, opening }
+        let consoles = shared.consoles.list();
+        Self { clients: shared.clients.list(), consoles, servers, opening }
     }
 
     fn clients(&self, prefix: &str) -> Vec<Row> {
@@ -79,7 +83,8 @@ impl Look {
         let lent = self.servers.iter().filter(|server| server.client != 0);
         let lent: HashMap<u32, u64> = lent.map(|server| (server.client, server.info.id)).collect();
         let row = |client: &ClientRow| client_row(client, &lent, prefix);
-        self.clients.iter().map(row).collect()
+        let consoles = self.consoles.iter().map(|console| console_row(console, prefix));
+        self.clients.iter().map(row).chain(consoles).collect()
     }
 
     fn servers(&self, prefix: &str) -> Vec<Row> {
@@ -111,6 +116,7 @@ fn active_sockets(shared: &Arc<Shared>) -> Vec<Row> {
         client.word == ClientWord::Waiting || client.state == ClientState::Active
     };
     look.clients.retain(works);
+    look.consoles.retain(|console| console.is_busy());
     let clients: Vec<u32> = look.clients.iter().map(|client| client.handle.id).collect();
     look.servers.retain(|server| {
         let nobodys = server.idle_since.is_none() && server.client == 0;
@@ -143,6 +149,28 @@ fn client_row(client: &ClientRow, lent: &HashMap<u32, u64>, prefix: &str) -> Row
         application_name: &client.application_name,
         prepared: client.prepared,
         id: i64::from(handle.id.cast_signed()),
+    }
+    .into_row()
+}
+
+/// As PgBouncer shows those who ask it.
+fn console_row(console: &ConsoleHandle, prefix: &str) -> Row {
+    Connection {
+        kind: "C",
+        user: &console.user.name,
+        database: CONSOLE,
+        state: format!("{prefix}{}", ClientWord::Active.word()),
+        link: &console.link,
+        connected_at: console.since,
+        requested: time::utc(console.requested_at()),
+        wait_us: 0,
+        close_needed: false,
+        ptr: client_ptr(console.id),
+        other: String::new(),
+        pid: console.link.peer_pid,
+        application_name: &console.application_name(),
+        prepared: u32::try_from(console.prepared()).unwrap_or(u32::MAX),
+        id: i64::from(console.id.cast_signed()),
     }
     .into_row()
 }

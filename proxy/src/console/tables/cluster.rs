@@ -3,18 +3,22 @@
 use super::Fill;
 use crate::cluster::{Cluster, HostState, Lsn, Role};
 use crate::console::time::utc_of;
+use crate::metrics::HostTraffic;
 use crate::pool::manager::{Running, UserPools};
 use crate::pool::{PoolLimits, PoolNumbers};
 use crate::server::Shared;
 use pgmanifold_console::Value;
 use pgmanifold_console::value::Row;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const FILLS: &[(&str, Fill)] = &[("hosts", hosts), ("shards", shards)];
 
 fn hosts(shared: &Arc<Shared>) -> Vec<Row> {
     let state = shared.state();
     let pools = state.all_pools();
+    let traffic = shared.metrics.traffic();
+    let idle = HostTraffic::default();
     let mut rows = Vec::new();
     for cluster in state.clusters() {
         let own: Vec<&UserPools> = pools
@@ -23,13 +27,20 @@ fn hosts(shared: &Arc<Shared>) -> Vec<Row> {
             .map(AsRef::as_ref)
             .collect();
         for (index, host) in cluster.hosts().iter().enumerate() {
-            rows.push(host_row(cluster, index, host, &own));
+            let key = (cluster.shard().name.clone(), host.host.address.to_string());
+            let done = traffic.get(&key).unwrap_or(&idle);
+            rows.push(host_row(cluster, (index, host), &own, done));
         }
     }
     rows
 }
 
-fn host_row(cluster: &Cluster, index: usize, host: &HostState, pools: &[&UserPools]) -> Row {
+fn host_row(
+    cluster: &Cluster,
+    (index, host): (usize, &HostState),
+    pools: &[&UserPools],
+    done: &HostTraffic,
+) -> Row {
     let generation = cluster.generation();
     let is_primary = cluster.primary().is_ok_and(|primary| primary == index);
     let lsn = match is_primary {
@@ -41,7 +52,6 @@ fn host_row(cluster: &Cluster, index: usize, host: &HostState, pools: &[&UserPoo
     let numbers: PoolNumbers =
         pools.iter().filter_map(|own| own.pools.get(index)).map(|pool| pool.numbers()).sum();
     let size: usize = pools.iter().map(|own| size_of(own)).sum();
-    let oldest_wait_us = u64::try_from(numbers.oldest_wait.as_micros()).unwrap_or(u64::MAX);
     vec![
         cluster.shard().name.as_str().into(),
         host.host.address.to_string().into(),
@@ -60,7 +70,13 @@ fn host_row(cluster: &Cluster, index: usize, host: &HostState, pools: &[&UserPoo
         int4(numbers.in_use()),
         int4(size),
         int4(numbers.waiting),
-        oldest_wait_us.into(),
+        micros(numbers.oldest_wait),
+        done.served.count().into(),
+        done.errors.into(),
+        micros(done.served.sum()),
+        done.served.quantile_us(0.5).into(),
+        done.served.quantile_us(0.99).into(),
+        micros(done.pool_wait.sum()),
         host.failures().into(),
         int4(host.losses() as usize),
         host.last_error().into(),
@@ -78,10 +94,15 @@ fn standing(cluster: &Cluster, index: usize, host: &HostState) -> &'static str {
     match () {
         () if host.is_fenced() => "fenced",
         () if !host.is_up() => "down",
+        () if host.is_drained() => "drained",
         () if host.is_banned() => "banned",
         () if cluster.is_strange(index) => "not following",
         () => "up",
     }
+}
+
+fn micros(time: Duration) -> Value {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).into()
 }
 
 /// A count in a column of four bytes.

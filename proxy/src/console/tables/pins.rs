@@ -57,5 +57,6 @@ fn waits_for_replicas(handle: &ClientHandle, running: &[Running]) -> Option<Row>
 }
 
 fn who(handle: &ClientHandle) -> Row {
-    vec![i64::from(handle.id).into(), handle.database().into(), Value::Null]
+    let user = handle.sight.user.name.as_str();
+    vec![i64::from(handle.id).into(), handle.database().into(), user.into()]
 }

@@ -67,16 +67,14 @@ fn look(shared: &Arc<Shared>) -> (Look, BTreeMap<(String, String), Pool>) {
     for known in state.all_pools() {
         pools.entry((known.database.name.clone(), known.user.name.clone())).or_default();
     }
-    pools.entry((CONSOLE.to_owned(), CONSOLE.to_owned())).or_default();
+    let console = pools.entry((CONSOLE.to_owned(), CONSOLE.to_owned())).or_default();
+    console.clients_active += look.consoles.len();
     for client in &look.clients {
         let sight = &client.handle.sight;
         let known = state.config.databases.iter().find(|known| *known.name == *sight.database);
         let forced = known.and_then(|known| known.forced_user.as_ref());
-        let user = match &*sight.database {
-            CONSOLE => CONSOLE,
-            _ => &forced.unwrap_or(&sight.user).name,
-        };
-        let pool = pools.entry((sight.database.to_string(), user.to_owned())).or_default();
+        let user = forced.unwrap_or(&sight.user).name.clone();
+        let pool = pools.entry((sight.database.to_string(), user)).or_default();
         match client.word {
             ClientWord::Waiting => pool.clients_waiting += 1,
             ClientWord::Active | ClientWord::Idle => pool.clients_active += 1,
@@ -260,7 +258,7 @@ fn lists(shared: &Arc<Shared>) -> Vec<Row> {
         ("pools", pools.len()),
         ("peer_pools", 0),
         ("free_clients", 0),
-        ("used_clients", look.clients.len() + logins),
+        ("used_clients", look.clients.len() + look.consoles.len() + logins),
         ("login_clients", logins),
         ("free_servers", 0),
         ("used_servers", look.servers.len() + opening),

@@ -5,6 +5,7 @@ use crate::backend::connection::Server;
 use crate::backend::prepared::Statement;
 use crate::config::Config;
 use crate::config::model::PoolMode;
+use crate::console::commands::changeable;
 use crate::pool::{Pool, PoolNumbers};
 use crate::server::Shared;
 use crate::session::Session;
@@ -42,10 +43,14 @@ fn config(shared: &Arc<Shared>) -> Vec<Row> {
             (&*setting.key).into(),
             setting.value.as_deref().or(own).into(),
             setting.default.as_deref().into(),
-            if setting.changeable { "yes" } else { "no" }.into(),
+            yes_or_no(changeable(&setting.key)),
         ]
     }));
     rows
+}
+
+fn yes_or_no(is: bool) -> Value {
+    if is { "yes" } else { "no" }.into()
 }
 
 /// PgBouncer's names that tools look for, in its units, with its defaults. What is ours by
@@ -83,7 +88,9 @@ fn as_pgbouncer(config: &Config) -> Vec<Row> {
         ("client_login_timeout", seconds("general.login_timeout_ms"), "60"),
         ("max_prepared_statements", count("pool.prepared_statements"), "200"),
     ]
-    .map(|(key, value, default)| vec![key.into(), value.into(), default.into(), "yes".into()])
+    .map(|(key, value, default)| {
+        vec![key.into(), value.into(), default.into(), yes_or_no(changeable(key))]
+    })
     .into()
 }
 

@@ -2,10 +2,10 @@
 //! and by database.
 
 use super::number::{self, exact};
-use super::plot::{Curve, Plot, Scale, points, spark};
+use super::plot::{Curve, Plot, Scale, points, spark, window_s};
 use super::table::{Column, number as numbers, table, text, wide};
 use super::view::View;
-use crate::history::{DatabasePoint, HostPoint, Latency, Sample};
+use crate::history::{DatabasePoint, Latency, Sample};
 use maud::{Markup, html};
 
 /// Most replicas whose lag is drawn: those with the most of it.
@@ -20,7 +20,7 @@ const DATABASES: &[Column] = &[
     numbers("p99", "99 % of the requests took no longer"),
     numbers("Waited", "Requests that had to wait for a server connection, and how long 95 % did"),
     numbers("Clients", "Logged in now"),
-    wide("Queries/s, last hour", ""),
+    wide("Queries/s over time", ""),
 ];
 
 /// The numbers of now.
@@ -69,13 +69,14 @@ pub(super) fn tiles(view: &View) -> Markup {
     }
 }
 
-fn latency_of(latency: Option<Latency>, of: fn(&Latency) -> u32) -> Markup {
+pub(super) fn latency_of(latency: Option<Latency>, of: fn(&Latency) -> u32) -> Markup {
     let us = latency.map(|latency| f64::from(of(&latency)));
     html! { @if let Some(us) = us { (exact(us, &number::micros(us))) } @else { "–" } }
 }
 
 /// The plots of the last hour, over all databases.
 pub(super) fn plots(view: &View) -> Markup {
+    let window_s = window_s(&view.recent, view.now);
     let all = |value: fn(&Sample, &DatabasePoint) -> Option<f64>| {
         points(&view.recent, view.now, |sample| value(sample, sample.databases.first()?))
     };
@@ -84,7 +85,7 @@ pub(super) fn plots(view: &View) -> Markup {
         points: all(value),
     };
     let plot = |title: &'static str, curves: Vec<Curve>, scale, write| {
-        Plot { title, curves, scale, write }.draw()
+        Plot { title, curves, scale, window_s, write }.draw()
     };
     let us = |of: fn(&Latency) -> u32| move |latency: &Latency| f64::from(of(latency));
     let latencies =
@@ -107,7 +108,8 @@ pub(super) fn plots(view: &View) -> Markup {
                 curve("errors", |s, p| Some(s.per_second(p.errors))),
             ], Scale::Linear, number::rate))
             (plot("Clients", vec![
-                curve("active", |_, p| Some(p.active.into())),
+                curve("logged in", |_, p| Some(p.clients.into())),
+                    curve("active", |_, p| Some(p.active.into())),
                 curve("waiting for a server", |_, p| Some(p.waiting.into())),
             ], Scale::Linear, number::rate))
             (plot("Time spent waiting for a server, per second", vec![
@@ -161,7 +163,7 @@ pub(super) fn databases(view: &View) -> Markup {
             latency_of(point.latency, |l| l.p99_us),
             waited,
             exact(point.clients.into(), &number::count(point.clients.into())),
-            spark(&line, number::rate, "Queries per second"),
+            spark(&line, window_s(&view.recent, view.now), number::rate, "Queries per second"),
         ])
     };
     // The first is all together, and is shown above.
@@ -173,10 +175,19 @@ pub(super) fn databases(view: &View) -> Markup {
     }
 }
 
-/// Connections of a host that were in use, over the last hour.
+/// Requests per second and latency of a host in the last sample.
+pub(super) fn host_last(view: &View, shard: &str, host: &str) -> Option<(f64, Option<Latency>)> {
+    let place = view.recent.host(shard, host)?;
+    let sample = view.recent.samples.last()?;
+    let point = sample.hosts.get(place)?;
+    Some((sample.per_second(point.queries), point.latency))
+}
+
+/// Requests that a host has answered, over the last hour.
 pub(super) fn host_spark(view: &View, shard: &str, host: &str) -> Markup {
     let place = view.recent.host(shard, host);
-    let active = |point: &HostPoint| f64::from(point.active);
-    let line = points(&view.recent, view.now, |sample| sample.hosts.get(place?).map(active));
-    spark(&line, number::rate, "Connections in use")
+    let line = points(&view.recent, view.now, |sample| {
+        Some(sample.per_second(sample.hosts.get(place?)?.queries))
+    });
+    spark(&line, window_s(&view.recent, view.now), number::rate, "Queries per second")
 }

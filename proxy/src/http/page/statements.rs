@@ -33,6 +33,11 @@ pub(super) fn draw(view: &View) -> Markup {
     lines.sort_by(|a, b| b.count("total_us").total_cmp(&a.count("total_us")));
     let rows: Vec<_> = lines.iter().take(SHOWN_MAX).map(|line| row(*line, total)).collect();
     html! {
+        @if let Some((_, last)) = view.recent.last(0) && last.queries > 0 {
+            p.lead { "Of the time of all requests in the last 10 s, "
+                b { (number::percent(last.wait_sum_us.into(), last.total_sum_us.into())) }
+                " was waiting for a server connection." }
+        }
         @if rows.is_empty() { p.none { "No statement was counted yet." } }
         @else {
             (table("Statements by their share of the time", STATEMENTS, &rows))

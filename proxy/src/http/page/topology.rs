@@ -3,7 +3,7 @@
 use super::grid::Line;
 use super::number::{self, exact};
 use super::plot::bar;
-use super::signals::host_spark;
+use super::signals::{host_last, host_spark, latency_of};
 use super::table::{Column, number as numbers, table, text, wide};
 use super::view::View;
 use maud::{Markup, html};
@@ -17,11 +17,13 @@ const HOSTS: &[Column] = &[
     text("Role", "By the last health check"),
     text("State", "The worst of what holds"),
     numbers("Lag", "Age of a replica's data, and WAL it has not replayed"),
+    numbers("Queries/s", "Requests it has answered in the last 10 s, per second"),
+    numbers("p95", "95 % of its answers took no longer, in the last 10 s"),
     numbers("In use", "Server connections lent to clients, of those that pools may open"),
     numbers("Idle", "Open server connections that nobody uses"),
     numbers("Waiting", "Clients that wait for a connection to it"),
     numbers("Probe", "Smoothed time of a health check"),
-    wide("In use, last hour", ""),
+    wide("Queries/s over time", ""),
 ];
 
 const SHARDS: &[Column] = &[
@@ -75,12 +77,15 @@ fn host(view: &View, line: Line<'_>) -> Vec<Markup> {
     let (active, size) = (line.count("active"), line.count("size"));
     let count = |column: &str| exact(line.count(column), &number::count(line.count(column)));
     let wait_us = line.count("oldest_wait_us");
+    let last = host_last(view, shard, host);
     vec![
         html! { (host) },
         html! { (shard) },
         html! { span.role.(class(line.text("role"))) { (line.text("role")) } },
         state(line),
         lag(line),
+        html! { @if let Some((rate, _)) = last { (exact(rate, &number::rate(rate))) } @else { "–" } },
+        latency_of(last.and_then(|(_, latency)| latency), |latency| latency.p95_us),
         html! {
             (exact(active, &number::count(active)))
             @if size > 0.0 { (bar(active, size)) }

@@ -3,7 +3,6 @@
 
 use super::{ClientHandle, lock};
 use crate::config::model::User;
-use crate::frontend::startup::Peer;
 use crate::metrics::ClientState;
 use crate::session::settings::Settings;
 use crate::wire::link::Link;
@@ -37,16 +36,7 @@ pub struct Sight {
 
 impl Sight {
     /// Of a client that has just logged in.
-    pub fn new(
-        user: &Arc<User>,
-        database: &str,
-        (mut link, peer): (Link, Peer),
-        settings: &Arc<Settings>,
-    ) -> Self {
-        link.peer = match peer {
-            Peer::Tcp(address) => Some(address),
-            Peer::Unix => None,
-        };
+    pub fn new(user: &Arc<User>, database: &str, link: Link, settings: &Arc<Settings>) -> Self {
         Self {
             user: Arc::clone(user),
             database: database.into(),

@@ -1,11 +1,11 @@
 //! Owns statements that every shard runs and that no transaction can hold (`VACUUM`, `CREATE INDEX
 //! CONCURRENTLY`): shard after shard, with a report of how far it came.
 
+use super::super::account::spread_route;
 use super::super::{Event, Session};
 use super::run::{Failed, Spread, Task};
 use super::seat::Begins;
 use crate::execute::{Done, Failure};
-use crate::metrics::RouteKind;
 use pgmanifold_router::shard_map::ShardId;
 use pgmanifold_router::sharding;
 
@@ -13,6 +13,7 @@ impl Session {
     /// Runs the statement on one shard after the other, and stops at the first that fails.
     pub(super) async fn run_apart(&mut self, work: &Spread) -> Option<Event> {
         let shards: Vec<ShardId> = work.spread.parts.iter().map(|part| part.shard).collect();
+        let route = (spread_route(&work.plan, &work.spread), shards.len());
         let mut done = Vec::new();
         let mut last = None;
         for &shard in &shards {
@@ -28,13 +29,13 @@ impl Session {
                 Err(failed) => {
                     let failed = self.report(failed, &done, &shards);
                     self.leave_map();
-                    return self.answer_result(Err(failed), RouteKind::Write, work.answer());
+                    return self.answer_result(Err(failed), route, work.answer());
                 }
             }
         }
         self.leave_map();
         let result = last.ok_or(Failed::Close(None));
-        self.answer_result(result, RouteKind::Write, work.answer())
+        self.answer_result(result, route, work.answer())
     }
 
     async fn run_alone(&mut self, work: &Spread, shard: ShardId) -> Result<Done, Failed> {

@@ -8,13 +8,12 @@ use super::log::Replay;
 use super::run::{Call, Spread, Work};
 use super::turn::work;
 use super::{refused, values};
+use crate::routing::{changes_settings, several_refused, shard_named, shard_of_key};
 use crate::timer::timeout;
 use crate::wire::error::SqlError;
-use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::lexer::Token;
 use pgmanifold_router::plan::{Effect, PinReason, Plan};
-use pgmanifold_router::planner::is_custom_name;
-use pgmanifold_router::shard_map::{DistributionKind, ShardId, ShardMap};
+use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, Placing, Values};
 use std::sync::Arc;
 
@@ -128,13 +127,7 @@ impl Session {
         let hinted = hints.shard.is_some() || hints.key.is_some();
         let shard = if hinted { hints.shard.as_deref() } else { knobs.shard() };
         if let Some(name) = shard {
-            let found = map.shards.iter().position(|known| **known == *name);
-            let found = found.and_then(|index| u16::try_from(index).ok());
-            return match found {
-                Some(index) => Ok(Some(ShardId(index))),
-                None => Err(SqlError::error("22023", format!("there is no shard \"{name}\""))
-                    .hint(format!("Shards: {}.", map.shards.join(", ")))),
-            };
+            return shard_named(map, name).map(Some);
         }
         let key = if hinted { hints.key.as_deref() } else { knobs.shard_key() };
         key.map(|key| shard_of_key(map, key)).transpose()
@@ -351,56 +344,9 @@ impl Session {
     }
 }
 
-/// The statement sets parameters, for the session or the transaction.
-fn changes_settings(plan: &Plan) -> bool {
-    let session = &plan.session;
-    let own = |name: &str| is_custom_name(name);
-    session.settings
-        || session.local_settings
-        || session.names_bound
-        || session.setting_names.iter().any(|name| own(name))
-}
-
 /// A statement that was taken, and runs on several shards.
 pub(super) fn take(work: Work) -> Step {
     Step::Take(Event::Shards(Box::new(work)))
-}
-
-/// `distribution:value`, or the value alone where only one distribution has keys.
-fn shard_of_key(map: &ShardMap, key: &str) -> Result<ShardId, SqlError> {
-    let keyed = |kind| !matches!(kind, DistributionKind::Reference | DistributionKind::Single);
-    let named = key.split_once(':').and_then(|(name, value)| {
-        let found = map.distributions.iter().position(|known| *known.name == *name)?;
-        Some((found, value))
-    });
-    let mut candidates = map.distributions.iter().enumerate().filter(|(_, d)| keyed(d.kind));
-    let (index, value) = match (named, candidates.next(), candidates.next()) {
-        (Some(named), ..) => named,
-        (None, Some((only, _)), None) => (only, key),
-        _ => {
-            let names: Vec<&str> = map.distributions.iter().map(|known| &*known.name).collect();
-            return Err(SqlError::error("22023", "the key does not name its distribution")
-                .hint(format!("Write distribution:key. Distributions: {}.", names.join(", "))));
-        }
-    };
-    let bad = |message: String| SqlError::error("22023", message);
-    let Some(distribution) = map.distributions.get(index).filter(|known| keyed(known.kind)) else {
-        return Err(bad("this distribution has no keys".into()));
-    };
-    let [ty] = *distribution.key_types.as_slice() else {
-        return Err(bad("a key of several columns cannot be given as text".into()));
-    };
-    let value = KeyValue::from_text(ty, value)
-        .ok_or_else(|| bad(format!("invalid key for type {ty}: \"{value}\"")))?;
-    map.shard_of(index, &[value]).ok_or_else(|| SqlError::error("PGM04", "no shard has this key"))
-}
-
-fn several_refused() -> SqlError {
-    SqlError::refused(
-        "several-statements",
-        "several statements in one text cannot run on several shards",
-    )
-    .hint("Send each statement as a query of its own, in a transaction if need be.")
 }
 
 pub(super) fn call_refused() -> SqlError {

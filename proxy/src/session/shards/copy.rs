@@ -29,7 +29,8 @@ impl Session {
                 } else {
                     self.rest();
                 }
-                return self.answer_result(Err(failed), RouteKind::Refused, Answer::Query);
+                let route = ((RouteKind::Refused, "the COPY cannot be spread"), 0);
+                return self.answer_result(Err(failed), route, Answer::Query);
             }
         };
         let shards: Vec<ShardId> = match copy.keys.is_empty() {

@@ -11,7 +11,7 @@ use super::watch::watched;
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::exec;
 use crate::execute::Failure;
-use crate::metrics::ClientState;
+use crate::metrics::{ClientState, RouteKind};
 use crate::pool::Lease;
 use crate::timer::timeout;
 use crate::two_phase::Outcome;
@@ -115,6 +115,7 @@ impl Session {
         plan: &Plan,
         tag: &'static str,
     ) -> Option<Event> {
+        let shards = self.participants().len();
         self.run_on_others(replay, plan).await;
         if let Some(shards) = &mut self.shards {
             shards.others_did = false;
@@ -125,8 +126,12 @@ impl Session {
             error = self.replay(replay).await.err();
         }
         match error {
-            None => self.answer_done(tag, Answer::Execute),
+            None => {
+                self.account_spread((RouteKind::Transaction, None), shards, (Some(tag), 0));
+                self.answer_done(tag, Answer::Execute);
+            }
             Some(error) => {
+                self.account_spread((RouteKind::Transaction, None), shards, (None, 0));
                 if self.lease.is_none() {
                     self.abandon_transaction();
                 }
@@ -198,6 +203,9 @@ impl Session {
         }
         self.forget_transaction(committed);
         self.count_end(!shards.is_empty());
+        let tag = if committed { "COMMIT" } else { "ROLLBACK" };
+        let tag = result.is_ok().then_some(tag);
+        self.account_spread((RouteKind::Transaction, None), shards.len(), (tag, 0));
         match (result, answer) {
             (Err(error), Answer::Sync) => {
                 error.encode(&mut self.output);

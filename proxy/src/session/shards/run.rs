@@ -1,6 +1,7 @@
 //! Owns the running of statements that need several shards at once: seats, execution, commit,
 //! answer. What is sent to whom was decided before.
 
+use super::super::account::{SpreadRoute, spread_route};
 use super::super::{Event, Session};
 use super::ends::Answer;
 use super::log::Replay;
@@ -104,6 +105,14 @@ impl Task<'_> {
         }
     }
 
+    /// Where it goes, and why.
+    fn route(&self, plan: &Plan) -> SpreadRoute {
+        match self {
+            Self::Spread { spread, .. } => spread_route(plan, spread),
+            Self::Copy { .. } => (RouteKind::Scatter, "rows for several shards"),
+        }
+    }
+
     async fn run(
         &self,
         parts: &mut [Participant<'_>],
@@ -168,6 +177,7 @@ impl Session {
     }
 
     async fn run_spread(&mut self, work: &Spread) -> Option<Event> {
+        self.account.is_about(&work.plan);
         let apart = Placing::Everywhere { outside_transaction: true };
         let is_apart = work.plan.placing.as_deref() == Some(&apart);
         if is_apart && !self.in_transaction() {
@@ -206,30 +216,28 @@ impl Session {
         if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
             return Some(event);
         }
-        let kind = match begins {
-            Begins::Never => RouteKind::PrimaryRead,
-            Begins::Own => RouteKind::Write,
-            Begins::Joins => RouteKind::Transaction,
-        };
-        self.answer_result(result, kind, answer)
+        self.answer_result(result, (task.route(plan), shards.len()), answer)
     }
 
     pub(super) fn answer_result(
         &mut self,
         result: Result<Done, Failed>,
-        kind: RouteKind,
+        (route, shards): (SpreadRoute, usize),
         answer: Answer,
     ) -> Option<Event> {
+        let route = (route.0, Some(route.1));
         match result {
             Ok(done) => {
-                self.count_result(kind);
+                self.count_result();
+                self.account_spread(route, shards, (Some(&done.tag), done.written_bytes));
                 self.answer_done(&done.tag, answer);
                 None
             }
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
-                self.count_result(kind);
+                self.count_result();
+                self.account_spread(route, shards, (None, 0));
                 self.answer_failure(&failure, answer);
                 None
             }
@@ -289,15 +297,11 @@ impl Session {
         task: &Task<'_>,
     ) -> Result<Done, Failed> {
         let (known, mut lifted) = (self.sharded(), self.lift(shards));
+        let began = std::time::Instant::now();
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
-        let began = self.is_traced().then(Instant::now);
-        let mut ends: Vec<Instant> = began.iter().cycle().take(lifted.len()).copied().collect();
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))
         });
-        for (part, end) in parts.iter_mut().zip(&mut ends) {
-            part.answered = Some(end);
-        }
         let mut client = ClientSide {
             stream: &mut self.client,
             input: &mut self.input,
@@ -309,12 +313,10 @@ impl Session {
         let watched = watched(&self.handle, &servers, running).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);
-        if let (Some(began), Some(known)) = (began, &known) {
-            let parts = lifted.iter().zip(&ends).map(|((shard, lease), end)| {
-                (known.shard_name(*shard).into(), Arc::clone(&lease.info.host), *end)
-            });
-            self.span_shards(began, parts);
+        if self.is_traced() {
+            self.span_shards(began, &lifted);
         }
+        self.account_hosts(&mut lifted, began);
         if watched.result.is_err() {
             cancel(&servers);
             lifted.clear();
@@ -404,7 +406,7 @@ impl Session {
         self.answer_end(answer);
     }
 
-    pub(super) fn sharded(&self) -> Option<Arc<crate::shard_map::ShardedDatabase>> {
+    pub(in crate::session) fn sharded(&self) -> Option<Arc<crate::shard_map::ShardedDatabase>> {
         self.shards.as_ref().map(|shards| Arc::clone(&shards.sharded))
     }
 }
@@ -428,7 +430,6 @@ pub(super) fn participants<'a>(
         name: name(*shard),
         server: lease,
         lost: false,
-        answered: None,
     };
     lifted.iter_mut().map(part).collect()
 }

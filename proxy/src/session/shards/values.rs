@@ -1,8 +1,9 @@
 //! Owns the values of one execution as the router takes them: literals of the text, and what a
 //! Bind says.
 
+pub(super) use crate::routing::literals;
+
 use crate::wire::frame::{self, FrameError};
-use pgmanifold_router::lexer::{Dialect, Lexer, Token};
 use pgmanifold_router::sharding::{Bound, Condition, Operand, Placing};
 use smallvec::SmallVec;
 
@@ -66,18 +67,6 @@ pub(super) fn oids(types: &[u8]) -> impl Iterator<Item = u32> {
     types.chunks_exact(4).filter_map(|oid| Some(u32::from_be_bytes(*oid.first_chunk()?)))
 }
 
-/// All literal tokens of a text; what cannot be read has none.
-pub(super) fn literals(text: &[u8], dialect: Dialect) -> Vec<Token> {
-    let mut found = Vec::new();
-    let Ok(mut lexer) = Lexer::new(text, dialect) else { return found };
-    while let Ok(Some(token)) = lexer.next_token() {
-        if token.kind.is_literal() {
-            found.push(token);
-        }
-    }
-    found
-}
-
 /// Whether shards are chosen by literals of the text.
 pub(super) fn needs_literals(placing: &Placing) -> bool {
     let is_literal = |operand: &Operand| matches!(operand, Operand::Literal { .. });
@@ -99,6 +88,7 @@ pub(super) fn needs_literals(placing: &Placing) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pgmanifold_router::lexer::Dialect;
 
     #[test]
     fn a_bind_is_read_whole_or_not_at_all() {
