@@ -46,6 +46,8 @@ python_has_headers() {
     python3 -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
 }
+is_ubuntu() { grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; }
+have_browser() { have "${PGM_CHROMIUM:-chromium}" || have chromium-headless-shell || have google-chrome; }
 file_exists() { [ -e "$1" ]; }
 
 collect() {
@@ -65,11 +67,13 @@ collect() {
         want golang-go have go
         want golang-github-lib-pq-dev file_exists /usr/share/gocode/src/github.com/lib/pq
         want prometheus-pgbouncer-exporter have prometheus-pgbouncer-exporter
+        # For the status page. Ubuntu has it as a snap only, which does not run everywhere.
+        is_ubuntu || want "chromium fonts-dejavu-core" have_browser
         ;;
     bench)
         want pgbouncer file_exists /usr/sbin/pgbouncer
         want valgrind have valgrind
-        if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+        if is_ubuntu; then
             want linux-tools-generic have perf
         else
             want linux-perf have perf

@@ -28,6 +28,8 @@ pub(crate) const PUBLIC_OID: i64 = 2200;
 pub(crate) const INFORMATION_SCHEMA_OID: i64 = 13_000;
 /// Of the role that owns everything.
 pub(crate) const OWNER_OID: i64 = 10;
+/// Of `array_in`, in PostgreSQL.
+const ARRAY_IN_OID: i64 = 750;
 /// Its name.
 pub(crate) const OWNER: &str = "pgmanifold";
 
@@ -137,6 +139,8 @@ impl Relations {
             Reg::Type => types::oid_of(name),
             Reg::Namespace => namespace_oid(name),
             Reg::Role => (name == OWNER).then_some(OWNER_OID),
+            // Clients know arrays by their input function.
+            Reg::Proc if name == "array_in" => Some(ARRAY_IN_OID),
             Reg::Proc => rows::function_oid(name),
         };
         found.ok_or_else(|| match reg {

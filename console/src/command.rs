@@ -89,7 +89,7 @@ pub enum Command {
     Ban {
         /// The host, as written: `address` or `address:port`.
         host: String,
-        /// For how long; as configured when it is missing.
+        /// For how long; until UNBAN when it is missing.
         seconds: Option<u32>,
     },
     /// `UNBAN host`

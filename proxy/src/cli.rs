@@ -23,7 +23,8 @@ const USAGE: u8 = 2;
     version,
     after_help = "\
 Exit codes: 0 clean, 1 failed while running, 2 wrong usage or configuration.
-Signals to `run`: SIGHUP reloads, SIGTERM drains, SIGINT stops after transactions."
+Signals to `run`: SIGHUP reloads, SIGTERM drains, SIGINT stops after transactions,
+SIGQUIT stops at once, SIGUSR1 pauses all databases, SIGUSR2 resumes them."
 )]
 struct Arguments {
     #[command(subcommand)]

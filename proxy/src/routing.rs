@@ -5,6 +5,7 @@
 
 mod explain;
 
+pub(crate) use explain::is_single_shard;
 pub use explain::{Explanation, OnShards, Part, Question, Reach, Verdict, explain};
 
 use crate::config::model::PoolMode;

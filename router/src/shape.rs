@@ -10,6 +10,10 @@ use std::fmt::Write;
 /// Longest text of a shape; what is left of a longer one ends in `…`.
 pub const SHAPE_BYTES_MAX: usize = 1_024;
 
+/// Most of a text that is read; of longer ones the beginning alone makes the shape, so that rows
+/// inserted by the thousand do not each make one of their own.
+pub const READ_BYTES_MAX: usize = 64 * 1_024;
+
 /// Stands for what a text goes on with that cannot be read, and may be anything.
 const REST: &str = "…";
 
@@ -23,8 +27,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of a text. It is read to its end, also when it is longer than what is shown.
+    /// The shape of a text. More of it is read than is shown.
     pub fn read(sql: &[u8], dialect: Dialect) -> Self {
+        let sql = sql.get(..READ_BYTES_MAX).unwrap_or(sql);
         let secrets = RapidSecrets::seed(0);
         let mut writer = Writer::new(&secrets, highest_parameter(sql, dialect));
         if let Ok(mut lexer) = Lexer::new(sql, dialect) {
@@ -197,7 +202,11 @@ mod tests {
         }
         assert_ne!(shape("select ab").fingerprint, shape("select a b").fingerprint);
         let long = |end: &str| format!("select {}{end}", "a, ".repeat(2_000));
-        assert_ne!(shape(&long("b")).fingerprint, shape(&long("c")).fingerprint, "read to the end");
+        assert_ne!(shape(&long("b")).fingerprint, shape(&long("c")).fingerprint, "more is read");
+        let rows =
+            |count: usize| format!("insert into t values {}(1, 'x')", "(1, 'x'), ".repeat(count));
+        assert_eq!(shape(&rows(20_000)).fingerprint, shape(&rows(30_000)).fingerprint);
+        assert_ne!(shape(&rows(2)).fingerprint, shape(&rows(3)).fingerprint);
     }
 
     #[test]

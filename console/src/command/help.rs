@@ -65,7 +65,7 @@ pub static FORMS: &[Form] = &[
         "SET key = value",
         Admin,
         "SET pool_size = 20",
-        "Changes the configuration of the running process until the next reload.",
+        "Changes a key of the configuration, as a line of the file would, until the next reload.",
     ),
     form(
         "PAUSE [database]",
@@ -74,7 +74,7 @@ pub static FORMS: &[Form] = &[
         "Lets running transactions end, holds back new ones, and closes server connections. \
          Answers when none is in use.",
     ),
-    form("RESUME [database]", Admin, "RESUME", "Ends PAUSE, KILL and SUSPEND."),
+    form("RESUME [database]", Admin, "RESUME", "Ends PAUSE and KILL."),
     form("DISABLE database", Admin, "DISABLE app", "Refuses new clients of a database."),
     form("ENABLE database", Admin, "ENABLE app", "Ends DISABLE."),
     form(
@@ -100,7 +100,7 @@ pub static FORMS: &[Form] = &[
         "SUSPEND",
         Admin,
         "SUSPEND",
-        "Stops answering sockets; for a restart that takes them over.",
+        "Refused: no process hands its sockets over. See rolling restart in operations.md.",
     ),
     form(
         "SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]",
@@ -119,14 +119,14 @@ pub static FORMS: &[Form] = &[
         "BAN host [seconds]",
         Admin,
         "BAN 127.0.0.1:5432 60",
-        "Sends no statement to a server for a time.",
+        "Keeps reads from a replica, for so many seconds or until UNBAN.",
     ),
     form("UNBAN host", Admin, "UNBAN 127.0.0.1:5432", "Ends BAN and DRAIN."),
     form(
         "DRAIN host",
         Admin,
         "DRAIN 127.0.0.1:5432",
-        "Sends nothing new to a server; what runs there ends of itself.",
+        "Assigns nothing to a replica any more. Answers when its last connection is closed.",
     ),
     form("RESET STATS", Admin, "RESET STATS", "Empties SHOW STATEMENTS."),
 ];

@@ -73,7 +73,7 @@ pub(crate) struct Function {
     pub(crate) name: &'static str,
     /// What it takes; `Unknown` takes anything, as text.
     pub(crate) args: &'static [Type],
-    /// Whether the last of `args` may be given any number of times, also none.
+    /// Whether the last of `args` may be given more than once.
     pub(crate) is_variadic: bool,
     /// What it returns.
     pub(crate) returns: Type,
@@ -113,7 +113,7 @@ impl Function {
     }
 
     fn takes(&self, count: usize) -> bool {
-        let least = self.args.len() - usize::from(self.is_variadic);
+        let least = self.args.len();
         if self.is_variadic { count >= least } else { count == least }
     }
 }
@@ -173,6 +173,9 @@ fn distance(function: &Function, given: &[Type]) -> Option<(usize, u32)> {
             continue;
         }
         far += u32::from(from.implicit(to)?);
+        // PostgreSQL prefers float8 to numeric for a whole number.
+        let whole = matches!(from, Type::Int4 | Type::Int8);
+        far += if whole && to == Type::Numeric { 3 } else { 0 };
         let same_as_other = *from == Type::Unknown && given.contains(&to);
         inexact += usize::from(*from != to && !same_as_other);
         // Between two of the same distance PostgreSQL takes text for a constant in quotes.

@@ -23,15 +23,29 @@ pub(crate) fn parse(sql: &str, limits: &Limits) -> Outcome<Query> {
     }
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location();
-    let tokens = tokens.map_err(|error| {
+    let mut tokens = tokens.map_err(|error| {
         let position = position(sql, error.location);
         EngineError::new("42601", "syntax error").detail(error.message).at(position)
     })?;
     measure(&tokens, limits)?;
+    spell_out_table(&mut tokens);
     let parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH_MAX);
     let mut parser = parser.with_tokens_with_locations(tokens);
     let statements = parser.parse_statements().map_err(|error| syntax(sql, error))?;
     only_query(statements)
+}
+
+/// `TABLE name …` as `SELECT * FROM name …`: the parser knows it as no statement.
+fn spell_out_table(tokens: &mut Vec<TokenWithSpan>) {
+    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    let Some(first) = tokens.iter().position(|token| !is_space(token)) else { return };
+    let span = tokens[first].span;
+    if !matches!(&tokens[first].token, Token::Word(word) if word.keyword == Keyword::TABLE) {
+        return;
+    }
+    let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+    let words = words.map(|token| TokenWithSpan { token, span });
+    tokens.splice(first..=first, words);
 }
 
 /// The nesting and the operators of a text, within the limits.

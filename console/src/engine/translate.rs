@@ -58,6 +58,7 @@ pub(crate) fn translate(
         used: BTreeSet::new(),
         called: BTreeSet::new(),
         ctes: Vec::new(),
+        wanted: None,
         names: 0,
         depth: 0,
     };
@@ -195,6 +196,8 @@ pub(crate) struct Translator<'t> {
     used: BTreeSet<usize>,
     called: BTreeSet<usize>,
     ctes: Vec<Cte>,
+    /// The types of the columns that the next SELECT must have.
+    wanted: Option<Vec<Type>>,
     names: usize,
     depth: usize,
 }

@@ -31,7 +31,8 @@ pub(super) static STATS: Table = Table {
     aliases: &[],
     origin: Origin::PgBouncer,
     help: "What each database has done since the start, and averages of the last full \
-           `stats_period_s`. RESET STATS does not begin these counters anew.",
+           `stats_period_s`. RESET STATS does not begin these counters anew. The console's own \
+           row, `pgbouncer`, has only zeros: what is asked there is no traffic.",
     columns: &[
         column("database", Text, None, DATABASE),
         column("total_server_assignment_count", Numeric, Count, ASSIGNMENTS),

@@ -49,7 +49,7 @@ static USERS: Table =
     table("users", &[column("name", Kind::Text), column("pool_mode", Kind::Text)]);
 
 /// All of them.
-pub static TABLES: &[&Table] = &[&CLIENTS, &POOLS, &DATABASES, &USERS];
+pub(crate) static TABLES: &[&Table] = &[&CLIENTS, &POOLS, &DATABASES, &USERS];
 
 /// Their rows, with NULL as `-`.
 fn lines(table: &str) -> &'static str {
@@ -85,7 +85,7 @@ fn value(text: &str, kind: Kind) -> Value {
 }
 
 /// Answers with the rows above.
-pub struct Fixture;
+pub(crate) struct Fixture;
 
 impl Source for Fixture {
     fn rows(&self, table: &'static Table) -> Vec<Row> {
@@ -98,7 +98,7 @@ impl Source for Fixture {
 }
 
 /// The same tables for PostgreSQL.
-pub fn script() -> String {
+pub(crate) fn script() -> String {
     let mut script = String::new();
     for table in TABLES {
         let columns: Vec<_> = table
@@ -124,12 +124,12 @@ pub fn script() -> String {
 }
 
 /// An engine over the tables.
-pub fn engine(limits: Limits) -> Engine {
+pub(crate) fn engine(limits: Limits) -> Engine {
     Engine::over(TABLES.iter().copied(), limits)
 }
 
 /// Who asks.
-pub fn who() -> Who {
+pub(crate) fn who() -> Who {
     Who {
         user: "admin".into(),
         database: "pgmanifold".into(),
@@ -142,18 +142,18 @@ pub fn who() -> Who {
 }
 
 /// Asks with limits.
-pub fn ask_within(sql: &str, limits: Limits) -> Result<Answer, EngineError> {
+pub(crate) fn ask_within(sql: &str, limits: Limits) -> Result<Answer, EngineError> {
     let cancel = Arc::new(AtomicBool::new(false));
     engine(limits).select(sql, Parameters::default(), &Fixture, &who(), &cancel)
 }
 
 /// Asks.
-pub fn ask(sql: &str) -> Result<Answer, EngineError> {
+pub(crate) fn ask(sql: &str) -> Result<Answer, EngineError> {
     ask_within(sql, Limits::default())
 }
 
 /// The rows of an answer as text, one a line.
-pub fn text(answer: &Answer) -> Vec<String> {
+pub(crate) fn text(answer: &Answer) -> Vec<String> {
     let shown = |value: &Value| match value {
         Value::Null => "NULL".to_owned(),
         value => value.to_string(),

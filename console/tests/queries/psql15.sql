@@ -931,5 +931,3 @@ ORDER BY oid;
 SELECT 'now'::pg_catalog.regproc::pg_catalog.oid;
 -- @ \sf now
 SELECT pg_catalog.pg_get_functiondef(1299);
--- @ \sv nothing
-SELECT 'nothing'::pg_catalog.regclass::pg_catalog.oid;

@@ -9,19 +9,23 @@ use crate::server::Proxy;
 pub(super) const DATABASE: &str = "shop";
 /// The application's login.
 pub(super) const USER: &str = "app";
+/// The login of who looks at the console.
+const DBA: &str = "dba";
 /// The monitor's login.
 const MONITOR: &str = "pgmanifold_monitor";
 
 /// Logins of one run, made up anew each time.
 pub(super) struct Logins {
     app: String,
+    dba: String,
     monitor: String,
 }
 
 impl Logins {
     /// Makes up passwords.
     pub(super) fn new() -> Logins {
-        Logins { app: random_password(), monitor: random_password() }
+        let [app, dba, monitor] = std::array::from_fn(|_| random_password());
+        Logins { app, dba, monitor }
     }
 
     /// Makes the roles and the empty database on the primary.
@@ -46,18 +50,25 @@ impl Logins {
         format!("postgres://{USER}:{}@127.0.0.1:{port}/{database}", self.app)
     }
 
+    /// The same of who looks at the console.
+    pub(super) fn console_dsn(&self, port: u16) -> String {
+        format!("postgres://{DBA}:{}@127.0.0.1:{port}/pgmanifold", self.dba)
+    }
+
     /// The configuration: what a newcomer would write.
     fn configuration(&self, hosts: &[String]) -> String {
         let (listener, shard) = (self.listener(), self.shard("main", hosts));
         format!("{listener}{shard}\n[[database]]\nname = \"{DATABASE}\"\n")
     }
 
-    /// Its listener and its user.
+    /// Its listener, its users, console and status page.
     pub(super) fn listener(&self) -> String {
         format!(
-            "[[listener]]\naddress = \"127.0.0.1:0\"\n\n\
-             [[user]]\nname = \"{USER}\"\npassword = \"{}\"\n",
-            self.app
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n\n[http]\naddress = \"127.0.0.1:0\"\n\n\
+             [[user]]\nname = \"{USER}\"\npassword = \"{}\"\n\n\
+             [[user]]\nname = \"{DBA}\"\npassword = \"{}\"\n\n\
+             [console]\nadmin_users = [\"{DBA}\"]\n",
+            self.app, self.dba
         )
     }
 

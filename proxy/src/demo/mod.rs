@@ -1,6 +1,7 @@
 //! `pgmanifold demo`: shows the main job on real servers of this machine, and leaves nothing
 //! behind. The launcher below is also what the end-to-end tests start their clusters with.
 
+mod console;
 mod inlet;
 pub mod postgres;
 mod progress;

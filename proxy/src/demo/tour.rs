@@ -4,7 +4,7 @@ use super::inlet::{Inlet, Logins};
 use super::postgres::{LaunchError, PgCluster};
 use super::shards::Fleet;
 use super::workload::{self, Tally};
-use super::{cluster, progress, proof, say, shards, table};
+use super::{cluster, console, progress, proof, say, shards, table};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
@@ -120,14 +120,19 @@ pub(super) fn run(workload: Duration, stays: bool) -> Result<(), Failure> {
     ));
     show_workload(&mut stage, &cluster, &dsn, workload)?;
     show_own_writes(&mut stage, &cluster, &logins, &dsn)?;
+    let console_dsn = logins.console_dsn(inlet.port);
+    stage.play(ACT_TIMEOUT, console::run(&console_dsn))?;
     let sharded = shards::open(&fleet, &cluster)?;
     let act = shards::run(&fleet, &sharded, (&logins, &cluster));
     let sharded_dsn = stage.play(SHARDS_TIMEOUT, act)?;
     if stays {
         say(&format!(
-            "\nTry it yourself, with replicas and with shards:\n\n    psql \"{dsn}\"\n    \
-             psql \"{sharded_dsn}\"\n"
+            "\nTry it yourself, with replicas, with shards, and in the console:\n\n    \
+             psql \"{dsn}\"\n    psql \"{sharded_dsn}\"\n    psql \"{console_dsn}\"\n"
         ));
+        if let Some(page) = inlet.proxy.http_address() {
+            say(&format!("The status page is on http://{page}/\n"));
+        }
         say("Ctrl-C stops everything and removes it.");
         stage.wait_for_the_end();
         say("\nstopping and removing everything …");

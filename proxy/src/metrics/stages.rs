@@ -129,3 +129,57 @@ impl Metrics {
         rows.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_and_what_did_not_are_both_in_the_stages() {
+        let metrics = Metrics::new();
+        let ms = Duration::from_millis;
+        for worker in 0..2 {
+            let counters = metrics.worker(worker, "app");
+            for _ in 0..10 {
+                counters.query(RouteKind::Write, ms(2));
+            }
+            counters.query_waited(RouteKind::Write, ms(90), ms(80));
+            counters.query(RouteKind::Local, ms(1));
+            counters.client_wait(ms(5));
+        }
+        let stages = metrics.stages();
+        let of = |kind, stage| {
+            let found = stages.iter().find(|row| row.kind == kind && row.stage == stage)?;
+            let longest = found.times.quantile_us(1.0)?;
+            Some((found.times.count(), found.times.sum().as_millis(), longest / 1_000))
+        };
+        let write = |stage| of(RouteKind::Write, stage);
+        assert_eq!(write(Stage::Total), Some((22, 220, 90)));
+        assert_eq!(write(Stage::PoolWait), Some((2, 160, 80)));
+        assert_eq!(write(Stage::Server), Some((22, 60, 10)));
+        assert_eq!(of(RouteKind::Local, Stage::Server), None, "there was no server");
+        assert_eq!(of(RouteKind::Local, Stage::Total), Some((2, 2, 1)));
+        assert_eq!(of(RouteKind::Transaction, Stage::ClientWait), Some((2, 10, 5)));
+        assert_eq!(stages.len(), 5);
+    }
+
+    #[test]
+    fn hosts_tell_what_they_have_done() {
+        let metrics = Metrics::new();
+        for worker in 0..2 {
+            let host = metrics.host(worker, "main", "h:1");
+            host.served(Duration::from_millis(3));
+            host.waited(Duration::from_millis(7));
+            host.failed();
+        }
+        let traffic = metrics.traffic();
+        let [(key, host)] = traffic.iter().collect::<Vec<_>>()[..] else { panic!("{traffic:?}") };
+        assert_eq!(*key, ("main".to_owned(), "h:1".to_owned()));
+        assert_eq!((host.served.count(), host.pool_wait.count(), host.errors), (2, 2, 2));
+        let text = metrics.scrape();
+        let series =
+            "pgmanifold_host_query_seconds_bucket{le=\"0.005\",shard=\"main\",host=\"h:1\"} 2";
+        assert!(text.contains(series), "{text}");
+        assert!(text.contains("pgmanifold_host_queries_total{shard=\"main\",host=\"h:1\"} 2"));
+    }
+}

@@ -323,13 +323,13 @@ impl State {
         let host_pools = hosts.map(|(index, host)| {
             let (database, user) = (Arc::clone(&entry.database), Arc::clone(user));
             let address = host.host.address.to_string();
-            let counters = metrics.host(0, &shard.shard.name, &address);
-            let means = (Arc::clone(&self.connector), counters, Arc::clone(&self.servers));
+            let name = &shard.shard.name;
+            let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
+            let means = (Arc::clone(&self.connector), traffic, Arc::clone(&self.servers));
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            let (lever, name) = (Arc::clone(&lever), &shard.shard.name);
-            let traffic = (0..workers).map(|worker| metrics.host(worker, name, &address)).collect();
-            Pool::new(database, user, cluster, index, means, budgets, lever, traffic)
+            let lever = Arc::clone(&lever);
+            Pool::new(database, user, cluster, index, means, budgets, lever)
         });
         Arc::new(UserPools {
             database: Arc::clone(&entry.database),

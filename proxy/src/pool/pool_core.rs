@@ -123,16 +123,15 @@ impl Drop for Slot {
 }
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool. Requests are counted by worker, each in counters of its own.
     pub fn new(
         database: Arc<Database>,
         user: Arc<User>,
         cluster: Arc<Cluster>,
         host_index: usize,
-        (connector, metrics, servers): (Arc<Connector>, Arc<HostMetrics>, Arc<Servers>),
+        (connector, traffic, servers): (Arc<Connector>, Box<[Arc<HostMetrics>]>, Arc<Servers>),
         budgets: [Arc<Budget>; 2],
         lever: Arc<Lever>,
-        traffic: Box<[Arc<HostMetrics>]>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +155,7 @@ impl Pool {
             host_index,
             cluster,
             connector,
-            metrics,
+            metrics: traffic.first().cloned().unwrap_or_default(),
             servers,
             traffic,
             inner: Mutex::new(inner),

@@ -108,6 +108,14 @@ pub fn explain(sql: &[u8], question: &Question<'_>, dialect: Dialect) -> Explana
     Explanation { effect: plan.effect, keeps_server, verdict }
 }
 
+/// Whether the text needs one shard, whatever its values are.
+pub(crate) fn is_single_shard(sql: &[u8], facts: &Facts, map: &ShardMap) -> bool {
+    let dialect = Dialect::default();
+    let plan = planner::plan(sql, facts, dialect);
+    let found = on_shards(sql, &plan, Catalog { map, facts }, dialect);
+    found.is_ok_and(|found| matches!(found.reach, Reach::One(_) | Reach::ByValue(_)))
+}
+
 fn verdict(sql: &[u8], plan: &Plan, question: &Question<'_>, dialect: Dialect) -> Verdict {
     let Question { database, facts, settled, map } = *question;
     if let Some(error) = refusal(plan, map.is_some(), database.pool_mode) {

@@ -26,6 +26,9 @@ const PORTALS_MAX: usize = 1_000;
 /// Longest text of a statement in a log line.
 const LOGGED_BYTES_MAX: usize = 1_024;
 
+/// Plans by portal.
+type Portals = HashMap<Box<[u8]>, Arc<Plan>>;
+
 /// What the session knows of the statements under way, beside what it has sent.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -34,7 +37,7 @@ pub(super) struct Account {
     /// What the unnamed portal was made of.
     unnamed: Option<Arc<Plan>>,
     /// What portals with names were made of.
-    portals: Option<Box<HashMap<Box<[u8]>, Arc<Plan>>>>,
+    portals: Option<Box<Portals>>,
     /// The text at hand, when that is to be logged.
     text: Option<Box<[u8]>>,
     /// When the statement before the next one of this request was answered.
@@ -118,6 +121,9 @@ impl Session {
         match (placed.kind, plan.effect) {
             (_, Effect::Transaction) => (RouteKind::Transaction, None),
             (RouteKind::Transaction, _) => (RouteKind::Transaction, Some("inside a transaction")),
+            (_, Effect::Read) if self.pins.any() && placed.kind != RouteKind::ReplicaRead => {
+                (RouteKind::PrimaryRead, Some("the session keeps its server"))
+            }
             (RouteKind::Write, Effect::Read) => {
                 (RouteKind::PrimaryRead, Some("goes with what was sent before it"))
             }
@@ -227,6 +233,19 @@ impl Session {
             self.account_for(&running, total, 1);
         }
         self.account.uncharged = Duration::ZERO;
+    }
+
+    /// A ReadyForQuery that the client does not see came at `now`. It may end a part of a batch
+    /// that goes on elsewhere; a statement that has failed in it has no other end.
+    pub(super) fn account_hidden_ready(&mut self, now: Instant) {
+        let Some(lease) = &mut self.lease else { return };
+        // After the start-up values are set again, the client is answered.
+        if matches!(lease.expect.front(), Some(Expect::Hidden(Hidden::Restore))) {
+            return;
+        }
+        let Some(running) = lease.owed.answered.take() else { return };
+        let since = self.account.since.replace(now).unwrap_or(self.started);
+        self.account_for(&running, now.saturating_duration_since(since), 1);
     }
 
     /// The server is gone with what it owed; nothing is counted of a request that is `repeated`.

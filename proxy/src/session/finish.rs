@@ -69,6 +69,9 @@ impl Session {
                 self.handle.pulse.step_again();
             }
         }
+        if !visible {
+            self.account_hidden_ready(now);
+        }
         if status != b'I' {
             if last {
                 // What has not been dropped by now will not be: the transaction has failed.

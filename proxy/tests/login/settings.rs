@@ -67,6 +67,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         catalog: None,
         settings: vec![],
         console: Console::default(),
+        tracing: None,
+        source: Default::default(),
     }
 }
 

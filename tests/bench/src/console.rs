@@ -104,7 +104,7 @@ pub(crate) fn measure(launcher: &Launcher<'_>, seconds: u64) -> Result<WatchFigu
             let (stop, queries) = (&stop, &queries);
             scope.spawn(move || load(share, stop, queries));
         }
-        let run = || -> Result<WatchFigures> {
+        let mut run = || -> Result<WatchFigures> {
             phase(pid, length / 4, &queries, || Ok(0))?;
             let alone = phase(pid, length, &queries, || Ok(0))?;
             let watched = phase(pid, length, &queries, || read_all(&mut console, http))?;

@@ -1,9 +1,12 @@
 //! The console, asked by real clients.
 
+mod advice;
+mod endings;
 mod exporter;
 mod logins;
 mod own;
 mod protocol;
+mod roles;
 mod tools;
 
 use pgmanifold_tests::client;

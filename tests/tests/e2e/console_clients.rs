@@ -104,6 +104,31 @@ fn a_client_is_shown_as_it_is() {
 }
 
 #[test]
+fn the_console_shows_itself() {
+    run(60, async {
+        if is_direct() {
+            return;
+        }
+        let fixture = Fixture::shared("self", |config: ConfigText| {
+            config.section("[console]\nadmin_users = [\"app\"]\n")
+        })
+        .await;
+        let before = fixture.table("clients").len();
+        let console = client::connect(&fixture.address, "app", "pgmanifold").await;
+        let row = only(fixture.table("clients"), |row| row.has("database", "pgbouncer"));
+        assert_eq!((row.text("user"), row.text("addr")), ("app".into(), "127.0.0.1".into()));
+        assert_eq!(fixture.table("clients").len(), before + 1);
+        let pool = only(fixture.table("pools"), |row| row.has("database", "pgbouncer"));
+        assert_eq!((pool.number("cl_active"), pool.text("pool_mode")), (1, "statement".into()));
+        let shown = client::rows(&console, "show clients").await.expect("shown");
+        let own: Vec<_> =
+            shown.iter().filter(|row| row[2].as_deref() == Some("pgbouncer")).collect();
+        assert_eq!(own.len(), 1);
+        assert_eq!(own[0][4].as_deref(), Some("active"), "it asks now");
+    });
+}
+
+#[test]
 fn clients_and_servers_are_linked_as_on_the_servers() {
     run(60, async {
         if is_direct() {

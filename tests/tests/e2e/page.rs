@@ -3,7 +3,7 @@
 //!
 //! Pictures of it are left in target/page.
 
-use pgmanifold_tests::browser::Browser;
+use pgmanifold_tests::browser::{Browser, is_installed};
 use pgmanifold_tests::client::{exec, value};
 use pgmanifold_tests::driver::root;
 use pgmanifold_tests::fixture::{Fixture, is_direct};
@@ -44,7 +44,7 @@ fn metric(family: &str) -> String {
 #[test]
 fn numbers_are_those_of_the_metrics_and_follow_by_themselves() {
     run(120, async {
-        if is_direct() {
+        if is_direct() || !is_installed() {
             return;
         }
         let (fixture, url) = fixture("page_live").await;
@@ -113,7 +113,7 @@ async fn picture(browser: &mut Browser, name: &str) {
 #[test]
 fn it_is_whole_without_scripts_and_fits_every_screen() {
     run(180, async {
-        if is_direct() {
+        if is_direct() || !is_installed() {
             return;
         }
         let (fixture, url) = fixture("page_looks").await;
@@ -181,7 +181,7 @@ async fn hostile(browser: &mut Browser, text: &str) {
 #[test]
 fn it_can_be_turned_off() {
     run(60, async {
-        if is_direct() {
+        if is_direct() || !is_installed() {
             return;
         }
         let http = format!("127.0.0.1:{}", free_port());

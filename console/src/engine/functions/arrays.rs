@@ -59,15 +59,32 @@ pub(super) static FUNCTIONS: &[Function] = &[
             all.map(|element| element.unwrap_or_else(|| call.str(2).into())).collect();
         Ok(Cell::Text(all.join(call.str(1))))
     }),
+    strict("||", &[Texts, Texts], Texts, |call| {
+        let (mut all, more) = match (call.arg(0), call.arg(1)) {
+            (Cell::Null, other) | (other, Cell::Null) => return Ok(other.clone()),
+            _ => (elements(call, 0)?, elements(call, 1)?),
+        };
+        all.extend(more);
+        Ok(Cell::Text(build(all.into_iter())))
+    })
+    .loose(),
     strict("string_to_array", &[Text, Text], Texts, |call| {
         let (text, delimiter) = (call.str(0), call.str(1));
+        if *call.arg(0) == Cell::Null {
+            return Ok(Cell::Null);
+        }
+        if *call.arg(1) == Cell::Null {
+            let letters = text.chars().map(|letter| Some(letter.to_string()));
+            return Ok(Cell::Text(build(letters)));
+        }
         let parts: Vec<&str> = match (text.is_empty(), delimiter.is_empty()) {
             (true, _) => Vec::new(),
             (false, true) => vec![text],
             (false, false) => text.split(delimiter).collect(),
         };
         Ok(Cell::Text(build(parts.into_iter().map(|part| Some(part.to_owned())))))
-    }),
+    })
+    .loose(),
     strict("cardinality", &[Texts], Int4, |call| {
         Ok(Cell::Int(i64::try_from(elements(call, 0)?.len()).unwrap_or(0)))
     }),

@@ -9,7 +9,9 @@ use crate::engine::types::Type::{Bool, Text, Texts};
 use regex::{Regex, RegexBuilder};
 
 /// Of a compiled pattern.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// Of one LIKE.
+const LIKE_STEPS_MAX: usize = 20_000_000;
 
 /// Those of this file.
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -43,10 +45,14 @@ fn like(call: &Call<'_>, escape: &str, ignore_case: bool) -> Outcome<Cell> {
         return Err(error.hint("Escape string must be empty or one character."));
     }
     let fold = |text: &str| -> Vec<char> {
-        if ignore_case { text.to_lowercase().chars().collect() } else { text.chars().collect() }
+        if ignore_case {
+            text.to_ascii_lowercase().chars().collect()
+        } else {
+            text.chars().collect()
+        }
     };
     let steps = steps(&fold(call.str(1)), escape)?;
-    Ok(Cell::Int(walk(&fold(call.str(0)), &steps).into()))
+    walk(&fold(call.str(0)), &steps).map(|is| Cell::Int(is.into()))
 }
 
 /// One step of a LIKE pattern.
@@ -76,10 +82,15 @@ fn steps(pattern: &[char], escape: Option<char>) -> Outcome<Vec<Step>> {
 }
 
 /// Whether a text goes by the steps. Only the last `Any` is ever gone back to.
-fn walk(text: &[char], steps: &[Step]) -> bool {
+fn walk(text: &[char], steps: &[Step]) -> Outcome<bool> {
+    let mut walked = 0;
     let (mut at, mut step) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     while at < text.len() {
+        walked += 1;
+        if walked > LIKE_STEPS_MAX {
+            return Err(EngineError::limit("LIKE pattern takes too many steps"));
+        }
         match steps.get(step) {
             Some(Step::Any) => {
                 back = Some((at, step));
@@ -92,11 +103,11 @@ fn walk(text: &[char], steps: &[Step]) -> bool {
                     back = Some((from + 1, any));
                     (at, step) = (from + 1, any + 1);
                 }
-                None => return false,
+                None => return Ok(false),
             },
         }
     }
-    steps[step..].iter().all(|step| *step == Step::Any)
+    Ok(steps[step..].iter().all(|step| *step == Step::Any))
 }
 
 fn is_match(call: &Call<'_>, ignore_case: bool) -> Outcome<Cell> {

@@ -1,4 +1,5 @@
-//! Owns functions of text. Lengths and places are in characters, as in PostgreSQL.
+//! Owns functions of text. Lengths and places are in characters, as in PostgreSQL; letters have
+//! case in ASCII alone, as with its locale C.
 
 use super::{Call, Function, strict};
 use crate::engine::cell::Cell;
@@ -8,8 +9,8 @@ use crate::engine::types::Type::{Bool, Int4, Text, Unknown};
 /// Those of this file.
 pub(super) static FUNCTIONS: &[Function] = &[
     strict("||", &[Text, Text], Text, |call| joined(call, &[call.str(0), call.str(1)])),
-    strict("lower", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_lowercase()))),
-    strict("upper", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_uppercase()))),
+    strict("lower", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_ascii_lowercase()))),
+    strict("upper", &[Text], Text, |call| Ok(Cell::Text(call.str(0).to_ascii_uppercase()))),
     strict("initcap", &[Text], Text, |call| Ok(Cell::Text(initcap(call.str(0))))),
     strict("length", &[Text], Int4, length),
     strict("char_length", &[Text], Int4, length),
@@ -81,6 +82,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     .variadic()
     .loose(),
     strict("concat_ws", &[Text, Unknown], Text, concat_ws).variadic().loose(),
+    strict("format", &[Text], Text, format),
     strict("format", &[Text, Unknown], Text, format).variadic().loose(),
     strict("quote_ident", &[Text], Text, |call| Ok(Cell::Text(quote_ident(call.str(0))))),
     strict("quote_literal", &[Unknown], Text, |call| Ok(Cell::Text(quote_literal(call.arg(0))))),
@@ -154,12 +156,8 @@ fn initcap(text: &str) -> String {
     let mut inside = false;
     let mut out = String::with_capacity(text.len());
     for one in text.chars() {
-        if inside {
-            out.extend(one.to_lowercase());
-        } else {
-            out.extend(one.to_uppercase());
-        }
-        inside = one.is_alphanumeric();
+        out.push(if inside { one.to_ascii_lowercase() } else { one.to_ascii_uppercase() });
+        inside = one.is_ascii_alphanumeric();
     }
     out
 }

@@ -88,8 +88,9 @@ impl Translator<'_> {
                 self.extreme(name, args)
             }
             ("pg_typeof", [value]) => {
-                let name = crate::engine::cell::Cell::text(value.ty.name());
-                Ok(Typed::of(name.literal(), Type::Text, &[value]))
+                // The value stays in it, for what it says of grouping.
+                let sql = format!("CASE WHEN 1 THEN '{}' ELSE {} END", value.ty.name(), value.sql);
+                Ok(Typed::of(sql, Type::Text, &[value]))
             }
             ("to_char" | "to_timestamp" | "to_date" | "to_number", _) => {
                 Err(EngineError::refused(format!("{name}()"))

@@ -90,11 +90,7 @@ impl Translator<'_> {
                 field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime),
             } => of(self, "floor", &[expr]),
             Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
-                let name = match trim_where {
-                    Some(TrimWhereField::Leading) => "ltrim",
-                    Some(TrimWhereField::Trailing) => "rtrim",
-                    _ => "btrim",
-                };
+                let name = trim_name(trim_where);
                 let characters = trim_characters.as_ref().and_then(|all| all.first());
                 match trim_what.as_deref().or(characters) {
                     Some(what) => of(self, name, &[expr, what]),
@@ -263,6 +259,9 @@ impl Translator<'_> {
     }
 
     fn array(&mut self, elements: Vec<Typed>) -> Outcome<Typed> {
+        if elements.is_empty() {
+            return Ok(Typed::literal(&Cell::text("{}"), Type::Texts));
+        }
         let elements = self.unified(elements, "ARRAY")?;
         let whole = |ty| matches!(ty, Type::Int4 | Type::Int8 | Type::Oid);
         let ty = match elements.first().map(|element| element.ty) {
@@ -274,8 +273,24 @@ impl Translator<'_> {
     }
 
     fn access(&mut self, root: &Expr, chain: &[AccessExpr], place: Place<'_>) -> Outcome<Typed> {
-        let mut value = self.expression(root, place)?;
-        for access in chain {
+        // `a.b[1]` comes as a part of `a`.
+        let mut idents: Vec<Ident> = match root {
+            Expr::Identifier(ident) => vec![ident.clone()],
+            Expr::CompoundIdentifier(idents) => idents.clone(),
+            _ => Vec::new(),
+        };
+        let dots = chain.iter().map_while(|access| match access {
+            AccessExpr::Dot(Expr::Identifier(ident)) if !idents.is_empty() => Some(ident.clone()),
+            _ => None,
+        });
+        let dots: Vec<_> = dots.collect();
+        let rest = &chain[dots.len()..];
+        idents.extend(dots);
+        let mut value = match idents.as_slice() {
+            [] | [_] => self.expression(root, place)?,
+            idents => qualified(idents, place)?,
+        };
+        for access in rest {
             let AccessExpr::Subscript(Subscript::Index { index }) = access else {
                 return Err(EngineError::refused("this form of access to a part of a value"));
             };
@@ -295,6 +310,15 @@ impl Translator<'_> {
         let types: Vec<_> = args.iter().map(|arg| arg.ty).collect();
         let at = functions::choose(name, &types)?;
         self.call_at(at, args)
+    }
+}
+
+/// The function that TRIM is.
+pub(super) fn trim_name(side: &Option<TrimWhereField>) -> &'static str {
+    match side {
+        Some(TrimWhereField::Leading) => "ltrim",
+        Some(TrimWhereField::Trailing) => "rtrim",
+        _ => "btrim",
     }
 }
 

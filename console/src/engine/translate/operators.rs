@@ -53,10 +53,16 @@ impl Translator<'_> {
                 self.like("~~*", *negated, [expr, pattern], escape_char.as_deref(), place)
             }
             Expr::AnyOp { left, compare_op, right, .. } => {
-                self.quantified(left, compare_op, right, true, place)
+                self.quantified(left, sign(compare_op)?, right, true, place)
             }
             Expr::AllOp { left, compare_op, right } => {
-                self.quantified(left, compare_op, right, false, place)
+                self.quantified(left, sign(compare_op)?, right, false, place)
+            }
+            Expr::Like { negated: false, any: true, expr, pattern, escape_char: None } => {
+                self.quantified(expr, "~~", pattern, true, place)
+            }
+            Expr::ILike { negated: false, any: true, expr, pattern, escape_char: None } => {
+                self.quantified(expr, "~~*", pattern, true, place)
             }
             _ => Err(EngineError::refused("this form of an expression")),
         }
@@ -118,8 +124,14 @@ impl Translator<'_> {
         }
     }
 
-    /// `||` takes anything beside a text; arrays are not joined.
+    /// `||` takes anything beside a text, and two arrays.
     fn concatenated(&mut self, left: Typed, right: Typed) -> Outcome<Typed> {
+        let known = |ty: Type| ty.is_array() || ty == Type::Unknown;
+        if (left.ty.is_array() || right.ty.is_array()) && known(left.ty) && known(right.ty) {
+            let ty = if left.ty.is_array() { left.ty } else { right.ty };
+            let joined = self.named("||", vec![left, right])?;
+            return Ok(joined.with(joined.sql.clone(), ty));
+        }
         if left.ty.is_array() || right.ty.is_array() {
             return Err(EngineError::refused("joining arrays"));
         }
@@ -195,12 +207,11 @@ impl Translator<'_> {
     fn quantified(
         &mut self,
         left: &Expr,
-        op: &BinaryOperator,
+        op: &str,
         right: &Expr,
         any: bool,
         place: Place<'_>,
     ) -> Outcome<Typed> {
-        let op = sign(op)?;
         let is_in = (any && op == "=") || (!any && op == "<>");
         let value = self.expression(left, place)?;
         let mut right = right;

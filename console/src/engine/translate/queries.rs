@@ -2,7 +2,7 @@
 
 use super::{Cte, Place, Sub, Translator, Typed, folded, outputs};
 use crate::engine::error::{EngineError, Outcome};
-use crate::engine::scope::{Rel, Scope};
+use crate::engine::scope::Scope;
 use crate::engine::types::{NUMERIC_COLLATION, Type};
 use sqlparser::ast::{
     Expr, LimitClause, Query, SetExpr, SetOperator, SetQuantifier, TableAlias, Values, With,
@@ -89,9 +89,14 @@ impl Translator<'_> {
         let types: Vec<_> = first.columns.iter().map(|(_, ty)| *ty).collect();
         let columns = renamed(first.columns.clone(), alias)?;
         self.ctes.push(Cte { name: name.into(), sql_name: sql_name.into(), columns });
-        let second = self.body(right, parent);
+        let SetExpr::Select(select) = right.as_ref() else {
+            return Err(EngineError::refused("this form of a recursive query"));
+        };
+        // SQLite wants the recursive name in the FROM of the very SELECT after UNION.
+        self.wanted = Some(types);
+        let second = self.select(select, None, parent);
         self.ctes.pop();
-        let second = self.with_types(second?, Some(&types))?;
+        let second = second?;
         let all = if *set_quantifier == SetQuantifier::All { " ALL" } else { "" };
         Ok(Sub {
             sql: format!("{} UNION{all} {}", first.sql, second.sql),
@@ -115,9 +120,8 @@ impl Translator<'_> {
                 let right = this.body(right, parent)?;
                 this.set_operation(*op, *set_quantifier, left, right)
             }
-            SetExpr::Table(table) => {
-                let name = table.table_name.clone().unwrap_or_default();
-                this.table_query(table.schema_name.as_deref(), &name)
+            SetExpr::Table(_) => {
+                Err(EngineError::refused("TABLE inside a query").hint("Use SELECT * FROM."))
             }
             _ => Err(EngineError::refused("writing in a query")
                 .hint("SHOW HELP lists the commands of the console.")),
@@ -236,21 +240,6 @@ impl Translator<'_> {
         }
         let sql = format!("SELECT {} FROM ({}) AS {alias}", list.join(", "), sub.sql);
         Ok(Sub { sql, columns, ..sub })
-    }
-
-    /// `TABLE name`
-    fn table_query(&mut self, schema: Option<&str>, name: &str) -> Outcome<Sub> {
-        let schema = schema.map(str::to_lowercase);
-        let (sql, rel): (String, Rel) =
-            self.named_table(schema.as_deref(), &name.to_lowercase())?;
-        let list = rel.columns.iter().zip(1..);
-        let list: Vec<_> = list.map(|(col, number)| format!("{} AS o{number}", col.sql)).collect();
-        Ok(Sub {
-            sql: format!("SELECT {} FROM {sql}", list.join(", ")),
-            columns: rel.columns.into_iter().map(|column| (column.name, column.ty)).collect(),
-            free: Vec::new(),
-            is_single: false,
-        })
     }
 
     /// LIMIT and OFFSET, and whether at most one row is left.

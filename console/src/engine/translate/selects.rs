@@ -28,6 +28,7 @@ impl Translator<'_> {
         parent: Option<&Scope<'_>>,
     ) -> Outcome<Sub> {
         known_clauses(select)?;
+        let wanted = self.wanted.take();
         let mut scope = Scope::inside(parent);
         let from = self.from(&select.from, &mut scope)?;
         let scope = &scope;
@@ -49,7 +50,10 @@ impl Translator<'_> {
         let groups = self.groups(select, place)?;
         let keys: Vec<_> = groups.iter().map(|group| group.sql.clone()).collect();
         let place = Place { grouping: &keys, ..place };
-        let list = self.list(&select.projection, place)?;
+        let mut list = self.list(&select.projection, place)?;
+        if let Some(types) = wanted {
+            self.convert(&mut list, &types)?;
+        }
         let having = match &select.having {
             Some(having) => {
                 let place = Place { no_windows: Some("HAVING"), series: None, ..place };
@@ -91,6 +95,10 @@ impl Translator<'_> {
                     list.names.push(name_of(expr).unwrap_or_else(|| "?column?".into()));
                     list.values.push(self.expression(expr, place)?);
                 }
+                SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\'') => {
+                    let message = format!("syntax error at or near \"'{}'\"", alias.value);
+                    return Err(EngineError::new("42601", message));
+                }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     list.names.push(folded(alias));
                     list.values.push(self.expression(expr, place)?);
@@ -121,6 +129,18 @@ impl Translator<'_> {
             return Err(EngineError::refused("a SELECT without columns"));
         }
         Ok(list)
+    }
+
+    /// The list with its values made of these types.
+    fn convert(&mut self, list: &mut List, types: &[Type]) -> Outcome<()> {
+        if types.len() != list.values.len() {
+            let message = "both queries of a UNION must have the same number of columns";
+            return Err(EngineError::new("42601", message));
+        }
+        for (value, ty) in list.values.iter_mut().zip(types) {
+            *value = self.coerce(value.clone(), *ty)?;
+        }
+        Ok(())
     }
 
     fn columns(&mut self, columns: &[super::Col], place: Place<'_>, list: &mut List) {
@@ -174,8 +194,9 @@ impl Translator<'_> {
         clause("GROUP BY", if keys.is_empty() { any.to_owned() } else { keys.join(", ") }.as_str());
         match (&having, has_aggregate || !groups.is_empty()) {
             (Some(having), true) => clause("HAVING", &having.sql),
-            // SQLite wants an aggregate or GROUP BY with HAVING.
-            (Some(having), false) => clause("HAVING", &format!("count(*) >= 0 AND {}", having.sql)),
+            (Some(_), false) => {
+                return Err(EngineError::refused("HAVING without GROUP BY or an aggregate"));
+            }
             (None, _) => {}
         }
         clause("ORDER BY", &order.sql);
@@ -314,7 +335,7 @@ pub(super) fn name_of(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) => name_of(inner),
         Expr::Collate { expr, .. } => name_of(expr),
         Expr::CompoundFieldAccess { root, .. } => name_of(root),
-        Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| {
+        Expr::Cast { expr, data_type, .. } => strong_name(expr).or_else(|| {
             let name = data_type.to_string().to_ascii_lowercase().replace('"', "");
             let name = name.rsplit('.').next()?.trim_end_matches("[]");
             Some(match name.split('(').next()? {
@@ -345,11 +366,19 @@ pub(super) fn name_of(expr: &Expr) -> Option<String> {
         Expr::Extract { .. } => Some("extract".into()),
         Expr::Substring { .. } => Some("substring".into()),
         Expr::Position { .. } => Some("position".into()),
-        Expr::Trim { .. } => Some("btrim".into()),
+        Expr::Trim { trim_where, .. } => Some(super::expressions::trim_name(trim_where).into()),
         Expr::Ceil { .. } => Some("ceil".into()),
         Expr::Floor { .. } => Some("floor".into()),
-        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool".into()),
         _ => None,
+    }
+}
+
+/// The name of what is cast, where PostgreSQL prefers it to that of the type.
+fn strong_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Cast { expr, .. } => strong_name(expr),
+        Expr::Case { .. } => column_name(expr),
+        _ => name_of(expr),
     }
 }
 

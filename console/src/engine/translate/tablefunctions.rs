@@ -60,6 +60,9 @@ impl Translator<'_> {
                 let array = self.call(name, args)?;
                 (self.call(ELEMENTS, vec![array])?, Type::Text)
             }
+            _ if EMPTY.iter().any(|(known, _)| *known == name) => {
+                (Typed::literal(&Cell::text("[]"), Type::Text), Type::Oid)
+            }
             _ => return Ok(None),
         }))
     }

@@ -110,7 +110,7 @@ pub(super) fn plots(view: &View) -> Markup {
             (plot("Clients", vec![
                 curve("logged in", |_, p| Some(p.clients.into())),
                     curve("active", |_, p| Some(p.active.into())),
-                curve("waiting for a server", |_, p| Some(p.waiting.into())),
+                curve("waiting", |_, p| Some(p.waiting.into())),
             ], Scale::Linear, number::rate))
             (plot("Time spent waiting for a server, per second", vec![
                 curve("all clients together", |s, p| Some(s.per_second(p.wait_sum_us))),

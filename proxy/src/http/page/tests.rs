@@ -238,11 +238,8 @@ fn made_hour() -> History {
     history
 }
 
-/// With `PAGE_SAMPLE=file` the page is written there, to be looked at.
-#[test]
-fn a_full_hour_is_drawn_and_stays_small() {
-    let mut made = Made::healthy();
-    made.host("[2001:db8:1234:5678::10]:5432", "replica", "banned");
+/// Statements of all kinds.
+fn made_statements(made: &mut Made) {
     for (place, text) in [
         "SELECT o.id, o.total, c.name FROM orders o JOIN customers c ON c.id = o.customer_id \
          WHERE o.created_at > $1 AND o.state = $2 ORDER BY o.created_at DESC LIMIT $3",
@@ -272,6 +269,10 @@ fn a_full_hour_is_drawn_and_stays_small() {
             ],
         );
     }
+}
+
+/// A row of everything else.
+fn made_lists(made: &mut Made) {
     for (database, waiting) in [("app", 3), ("shop", 0)] {
         made.row(
             "pools",
@@ -315,6 +316,15 @@ fn a_full_hour_is_drawn_and_stays_small() {
             ("lag_bytes", 1_200_000.into()),
         ],
     );
+}
+
+/// With `PAGE_SAMPLE=file` the page is written there, to be looked at.
+#[test]
+fn a_full_hour_is_drawn_and_stays_small() {
+    let mut made = Made::healthy();
+    made.host("[2001:db8:1234:5678::10]:5432", "replica", "banned");
+    made_statements(&mut made);
+    made_lists(&mut made);
     let rendered = page(made, Ready::default(), made_hour()).rendered();
     if let Some(file) = std::env::var_os("PAGE_SAMPLE") {
         std::fs::write(file, &rendered.document).unwrap();
@@ -323,6 +333,6 @@ fn a_full_hour_is_drawn_and_stays_small() {
     let longest =
         text.split(" d=\"").map(|path| path.split('"').next().unwrap()).max_by_key(|p| p.len());
     assert!(longest.unwrap().matches('L').count() > 300, "an hour of points");
-    assert!(text.contains("Age of replicas’ data") || text.contains("Age of replicas"));
+    assert!(text.contains("Age of replicas"), "there is a replica");
     assert!(text.len() < 200_000, "{} bytes", text.len());
 }

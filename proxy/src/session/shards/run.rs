@@ -229,7 +229,8 @@ impl Session {
         match result {
             Ok(done) => {
                 self.count_result();
-                self.account_spread(route, shards, (Some(&done.tag), done.written_bytes));
+                let bytes = done.written_bytes + self.output.len() as u64;
+                self.account_spread(route, shards, (Some(&done.tag), bytes));
                 self.answer_done(&done.tag, answer);
                 None
             }
@@ -297,7 +298,7 @@ impl Session {
         task: &Task<'_>,
     ) -> Result<Done, Failed> {
         let (known, mut lifted) = (self.sharded(), self.lift(shards));
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))

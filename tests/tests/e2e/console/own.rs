@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// A row by its columns' names.
-type Row = BTreeMap<String, Option<String>>;
+pub(super) type Row = BTreeMap<String, Option<String>>;
 
 /// The rows of a command.
-async fn rows(client: &Client, sql: &str) -> Vec<Row> {
+pub(super) async fn rows(client: &Client, sql: &str) -> Vec<Row> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let row = |message: &SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => {
@@ -29,7 +29,7 @@ async fn rows(client: &Client, sql: &str) -> Vec<Row> {
     messages.iter().filter_map(row).collect()
 }
 
-fn of<'a>(row: &'a Row, column: &str) -> &'a str {
+pub(super) fn of<'a>(row: &'a Row, column: &str) -> &'a str {
     row.get(column).unwrap_or_else(|| panic!("no {column}")).as_deref().unwrap_or("NULL")
 }
 

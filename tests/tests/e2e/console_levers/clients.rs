@@ -5,7 +5,7 @@ use pgmanifold_tests::client::{exec, value};
 use pgmanifold_tests::fixture::{Fixture, is_direct};
 use pgmanifold_tests::raw::{self, Raw};
 use pgmanifold_tests::{eventually, run};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Statements of this text that run on the primary.
 fn running(fixture: &Fixture, mark: &str) -> u32 {
@@ -99,7 +99,9 @@ fn a_client_that_waits_for_a_server_can_be_ended_and_its_statement_cancelled() {
         exec(&admin, &format!("KILL QUERY {}", one.pid)).await;
         let answer = raw::transcript(&one.until_ready().await);
         assert!(answer.contains("57014"), "{answer}");
+        let began = Instant::now();
         exec(&admin, &format!("KILL_CLIENT {}", other.pid)).await;
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
         let answer = raw::transcript(&other.until(b'E').await);
         assert!(answer.contains("FATAL") && answer.contains("57P01"), "{answer}");
         exec(&holder, "commit").await;
