@@ -54,8 +54,6 @@ pub struct Participant<'a> {
     pub server: &'a mut Server,
     /// The connection broke, or is in an unknown state.
     pub lost: bool,
-    /// Where it is noted when the shard has answered, if anybody wants to know.
-    pub answered: Option<&'a mut std::time::Instant>,
 }
 
 /// The client's side: what is written to it goes through here, with back-pressure.

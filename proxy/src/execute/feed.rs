@@ -59,7 +59,6 @@ pub(super) struct Feed<'a> {
     pub(super) name: &'a str,
     server: &'a mut Server,
     lost: &'a mut bool,
-    answered: Option<&'a mut Instant>,
     /// What was read and not taken yet.
     pub(super) buf: BytesMut,
     read_bytes: usize,
@@ -95,7 +94,6 @@ impl<'a> Feed<'a> {
             name: part.name,
             server,
             lost: &mut part.lost,
-            answered: part.answered.as_deref_mut(),
             buf,
             read_bytes: FIRST_READ_BYTES,
             wanted_bytes: 0,
@@ -327,9 +325,6 @@ impl<'a> Feed<'a> {
         if !self.buf.is_empty() {
             // What came unasked behind it is for whoever reads next.
             self.server.partial = std::mem::take(&mut self.buf);
-        }
-        if let Some(answered) = &mut self.answered {
-            **answered = Instant::now();
         }
         self.ended = true;
         self.server.answered = Some(Instant::now());

@@ -164,8 +164,8 @@ impl Shared {
         let next = State::build(config, Some(&old), &around)?;
         let max_message_bytes = next.config.general.max_message_bytes;
         self.max_message_bytes.store(max_message_bytes, Ordering::Relaxed);
-        self.statements.set(&next.config.general.statements);
         self.tracer.set(next.config.tracing.as_ref());
+        self.statements.set(&next.config.general.statements);
         self.state.store(Arc::new(next));
         // Who waits for a server of before looks at those of now.
         old.clusters().for_each(|cluster| cluster.turn());

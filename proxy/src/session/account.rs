@@ -331,6 +331,7 @@ impl Session {
         shards: usize,
         (tag, bytes): (Option<&str>, u64),
     ) {
+        self.span_routed(route.0, route.1);
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.account.since.unwrap_or(self.started));
         match self.account.waited.is_zero() {

@@ -2,7 +2,6 @@
 //! of a query a few stores, and no look at the clock of its own.
 
 use super::{Prepared, Session};
-use crate::metrics::RouteKind;
 use std::time::{Duration, Instant};
 
 impl Session {
@@ -34,8 +33,7 @@ impl Session {
     }
 
     /// Several shards have answered a request.
-    pub(super) fn count_result(&mut self, kind: RouteKind) {
-        self.span_routed(kind);
+    pub(super) fn count_result(&mut self) {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
         self.count_answer(elapsed);
@@ -46,7 +44,6 @@ impl Session {
 
     /// Several shards have ended a transaction; `took_part` when any had begun it.
     pub(super) fn count_end(&mut self, took_part: bool) {
-        self.span_routed(RouteKind::Transaction);
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
         self.count_answer(elapsed);

@@ -60,8 +60,8 @@ impl Session {
                     outgoing.from = start;
                 } else {
                     self.metrics.error(sqlstate, Origin::Server);
-                    self.account_error(!in_batch);
                     self.span_refused(sqlstate);
+                    self.account_error(!in_batch);
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),

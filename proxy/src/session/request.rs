@@ -371,9 +371,9 @@ impl Session {
     }
 
     pub(super) fn count_refusal(&mut self, error: &SqlError) {
-        self.account_refused(error);
-        self.span_routed(RouteKind::Refused);
+        self.span_routed(RouteKind::Refused, None);
         self.span_fails(&error.sqlstate);
+        self.account_refused(error);
         self.metrics.query(RouteKind::Refused, std::time::Duration::ZERO);
         self.metrics.error(&error.sqlstate, Origin::Proxy);
     }

@@ -10,7 +10,9 @@ use super::redacted::redacted_up_to;
 use crate::config::model::{Address, Host};
 use crate::metrics::RouteKind;
 use crate::otlp::{self, Kind, Place, Span, Tracer, Value};
+use crate::pool::Lease;
 use pgmanifold_router::route::Route;
+use pgmanifold_router::shard_map::ShardId;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -70,6 +72,8 @@ struct Child {
     from: Instant,
     to: Instant,
     server: Option<Server>,
+    /// It ended with the error of the request.
+    failed: bool,
 }
 
 impl Session {
@@ -144,13 +148,14 @@ impl Session {
         let Some(open) = self.last_span() else { return };
         let to = Instant::now();
         let from = to.checked_sub(time).unwrap_or(to);
-        open.add(Child { name: Some("wait for a server"), from, to, server: None });
+        open.add(Child { name: Some("wait for a server"), from, to, server: None, failed: false });
     }
 
-    /// The request was answered by us, or by several shards, in this way.
-    pub(super) fn span_routed(&mut self, kind: RouteKind) {
+    /// The request was answered by us, or by several shards, in this way and for this reason.
+    pub(super) fn span_routed(&mut self, kind: RouteKind, why: Option<&'static str>) {
         if let Some(open) = self.last_span() {
             open.route = kind;
+            open.reason = why.map(Into::into).or(open.reason.take());
         }
     }
 
@@ -175,26 +180,32 @@ impl Session {
         last.is_some_and(|open| open.is_some())
     }
 
-    /// Shards have done their parts, from a moment on and until one for each.
-    pub(super) fn span_shards(
-        &mut self,
-        from: Instant,
-        parts: impl IntoIterator<Item = (Box<str>, Arc<Host>, Instant)>,
-    ) {
+    /// Shards have done their parts of the request since a moment.
+    pub(super) fn span_shards(&mut self, from: Instant, parts: &[(ShardId, Lease)]) {
+        let (now, known) = (Instant::now(), self.sharded());
         let Some(open) = self.last_span() else { return };
-        for (shard, host, to) in parts {
+        for (shard, lease) in parts {
+            let shard: Box<str> =
+                known.as_ref().map_or("?", |known| known.shard_name(*shard)).into();
             if !open.shards.contains(&shard) {
                 open.shards.push(shard.clone());
             }
-            let server = Some(Server { host, shard: Some(shard) });
-            open.add(Child { name: None, from, to, server });
+            let server = Some(Server { host: Arc::clone(&lease.info.host), shard: Some(shard) });
+            let to = lease.answered.unwrap_or(now);
+            open.add(Child { name: None, from, to, server, failed: lease.failed });
         }
     }
 
     /// Something else was done for the request, until now.
     pub(super) fn span_step(&mut self, name: &'static str, from: Option<Instant>) {
         if let (Some(open), Some(from)) = (self.last_span(), from) {
-            open.add(Child { name: Some(name), from, to: Instant::now(), server: None });
+            open.add(Child {
+                name: Some(name),
+                from,
+                to: Instant::now(),
+                server: None,
+                failed: false,
+            });
         }
     }
 
@@ -209,7 +220,8 @@ impl Session {
                         host: Arc::clone(host),
                         shard: shard.clone(),
                     });
-                    open.add(Child { name: None, from, to: now, server });
+                    let failed = open.error.is_some();
+                    open.add(Child { name: None, from, to: now, server, failed });
                 }
                 // It has prepared or described something only.
                 None if open.error.is_none() => open.route = self.placement.kind,
@@ -360,8 +372,7 @@ impl Open {
         if let Some(shard) = shard {
             span.attributes.push(("pgmanifold.shard", (&**shard).into()));
         }
-        // Of several shards it is not known here which one has refused.
-        if let Some(error) = self.error.as_ref().filter(|_| self.shards.len() < 2) {
+        if let Some(error) = self.error.as_ref().filter(|_| child.failed) {
             add_error(error, &mut span.attributes);
             span.error = Some(error.clone());
         }

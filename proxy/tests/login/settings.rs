@@ -43,6 +43,8 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
             },
         },
         listeners,
+        source: None,
+        tracing: None,
         http: None,
         status_page: false,
         access: Access {

@@ -174,7 +174,6 @@ impl Transaction {
                 name: &names[usize::from(shard.0)],
                 server: lease,
                 lost: false,
-                answered: None,
             })
             .collect();
         let result = process.two_phase.commit(&mut parts).await;

@@ -243,7 +243,7 @@ fn each_shard_is_a_child() {
             of_shards("pgmanifold.shard").join(","),
             spans[0].attribute("pgmanifold.shards")
         );
-        assert_eq!(spans[0].attribute("pgmanifold.route"), "primary_read");
+        assert_eq!(spans[0].attribute("pgmanifold.route"), "gather");
         for span in &spans[1..] {
             let (from, to) = span.times();
             assert!(start <= from && from <= to && to <= end, "{spans:#?}");
@@ -262,7 +262,7 @@ fn each_shard_is_a_child() {
         let (named, trace) = comment(10, true);
         exec(&client, &format!("delete from n where id > 2 {named}")).await;
         let spans = collector.trace(&trace).await;
-        assert_eq!(spans[0].attribute("pgmanifold.route"), "write");
+        assert_eq!(spans[0].attribute("pgmanifold.route"), "scatter");
         let names: Vec<&str> = spans.iter().map(|span| span.text("name")).collect();
         assert_eq!(names, ["DELETE", "DELETE", "DELETE", "DELETE", "commit"]);
         shards.remove();

@@ -145,7 +145,6 @@ pub(super) fn participants(servers: &mut [Server]) -> Vec<Participant<'_>> {
         name: NAMES[number],
         server,
         lost: false,
-        answered: None,
     };
     servers.iter_mut().enumerate().map(participant).collect()
 }

@@ -228,7 +228,7 @@ impl Session {
         let route = (route.0, Some(route.1));
         match result {
             Ok(done) => {
-                self.count_result(route.0);
+                self.count_result();
                 let bytes = done.written_bytes + self.output.len() as u64;
                 self.account_spread(route, shards, (Some(&done.tag), bytes));
                 self.answer_done(&done.tag, answer);
@@ -237,7 +237,7 @@ impl Session {
             Err(Failed::Close(error)) => Some(Event::Close(error)),
             Err(Failed::Answer(failure)) if failure.client_gone => Some(Event::Close(None)),
             Err(Failed::Answer(failure)) => {
-                self.count_result(route.0);
+                self.count_result();
                 self.account_spread(route, shards, (None, 0));
                 self.answer_failure(&failure, answer);
                 None
@@ -300,13 +300,9 @@ impl Session {
         let (known, mut lifted) = (self.sharded(), self.lift(shards));
         let began = Instant::now();
         let servers: Vec<Arc<ServerInfo>> = infos(&lifted);
-        let mut ends = vec![began; lifted.len()];
         let mut parts = participants(&mut lifted, |shard| {
             known.as_ref().map_or("?", |known| known.shard_name(shard))
         });
-        for (part, end) in parts.iter_mut().zip(&mut ends) {
-            part.answered = Some(end);
-        }
         let mut client = ClientSide {
             stream: &mut self.client,
             input: &mut self.input,
@@ -318,13 +314,10 @@ impl Session {
         let watched = watched(&self.handle, &servers, running).await;
         let lost: Vec<bool> = parts.iter().map(|part| part.lost).collect();
         drop(parts);
-        self.account_hosts(&mut lifted, began);
-        if let Some(known) = known.as_ref().filter(|_| self.is_traced()) {
-            let parts = lifted.iter().zip(&ends).map(|((shard, lease), end)| {
-                (known.shard_name(*shard).into(), Arc::clone(&lease.info.host), *end)
-            });
-            self.span_shards(began, parts);
+        if self.is_traced() {
+            self.span_shards(began, &lifted);
         }
+        self.account_hosts(&mut lifted, began);
         if watched.result.is_err() {
             cancel(&servers);
             lifted.clear();
@@ -414,7 +407,7 @@ impl Session {
         self.answer_end(answer);
     }
 
-    pub(super) fn sharded(&self) -> Option<Arc<crate::shard_map::ShardedDatabase>> {
+    pub(in crate::session) fn sharded(&self) -> Option<Arc<crate::shard_map::ShardedDatabase>> {
         self.shards.as_ref().map(|shards| Arc::clone(&shards.sharded))
     }
 }
@@ -438,7 +431,6 @@ pub(super) fn participants<'a>(
         name: name(*shard),
         server: lease,
         lost: false,
-        answered: None,
     };
     lifted.iter_mut().map(part).collect()
 }
