@@ -86,16 +86,8 @@ fn run(options: &Options) -> Result<()> {
     };
     launcher.install(&binaries(options)?, &kinds)?;
     let mut problems = Problems::default();
-    if options.console {
-        let watch = problems.attempt(|| console::measure(&launcher, options.seconds));
-        let sections = vec![report::goals(&[console::judge(watch.as_ref())])];
-        let sections = sections.into_iter().chain(watch.as_ref().map(console::section)).collect();
+    if let Some(sections) = measure_one_part(options, &launcher, &mut problems) {
         return finish(options, &head, sections, &problems);
-    }
-    if options.digests {
-        let costs = digests::measure(&launcher, &mut problems);
-        let goals = report::goals(&[digests::judge(&costs)]);
-        return finish(options, &head, vec![goals, digests::section(&costs)], &problems);
     }
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
@@ -148,6 +140,24 @@ fn run(options: &Options) -> Result<()> {
     sections.extend(shards::sections(&on_shards));
     sections.extend(watch.as_ref().map(console::section));
     finish(options, &head, sections, &problems)
+}
+
+/// Only what was asked for, when that is one part before these servers.
+fn measure_one_part(
+    options: &Options,
+    launcher: &Launcher<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<report::Section>> {
+    if options.console {
+        let watch = problems.attempt(|| console::measure(launcher, options.seconds));
+        let goals = report::goals(&[console::judge(watch.as_ref())]);
+        return Some([goals].into_iter().chain(watch.as_ref().map(console::section)).collect());
+    }
+    if options.digests {
+        let costs = digests::measure(launcher, problems);
+        return Some(vec![report::goals(&[digests::judge(&costs)]), digests::section(&costs)]);
+    }
+    None
 }
 
 /// Only the part about shards.

@@ -1,8 +1,8 @@
 //! The console, asked by real clients.
 
+mod advice;
 mod endings;
 mod exporter;
-mod advice;
 mod logins;
 mod own;
 mod protocol;

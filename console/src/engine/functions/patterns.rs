@@ -45,7 +45,11 @@ fn like(call: &Call<'_>, escape: &str, ignore_case: bool) -> Outcome<Cell> {
         return Err(error.hint("Escape string must be empty or one character."));
     }
     let fold = |text: &str| -> Vec<char> {
-        if ignore_case { text.to_ascii_lowercase().chars().collect() } else { text.chars().collect() }
+        if ignore_case {
+            text.to_ascii_lowercase().chars().collect()
+        } else {
+            text.chars().collect()
+        }
     };
     let steps = steps(&fold(call.str(1)), escape)?;
     walk(&fold(call.str(0)), &steps).map(|is| Cell::Int(is.into()))
