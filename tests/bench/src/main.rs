@@ -86,23 +86,18 @@ fn run(options: &Options) -> Result<()> {
     };
     launcher.install(&binaries(options)?, &kinds)?;
     let mut problems = Problems::default();
-    if options.console {
-        let watch = problems.attempt(|| console::measure(&launcher, options.seconds));
-        let sections = vec![report::goals(&[console::judge(watch.as_ref())])];
-        let sections = sections.into_iter().chain(watch.as_ref().map(console::section)).collect();
+    if let Some(sections) = measure_one_part(options, &launcher, &mut problems) {
         return finish(options, &head, sections, &problems);
-    }
-    if options.digests {
-        return run_digests(options, &launcher, &head);
     }
     let (rounds, calls) = measure_rounds(options, &launcher, &kinds, &workloads, &mut problems)?;
     let (memory, instructions) = measure_alone(options, &launcher, &kinds, &mut problems);
-    let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
-    let costs = if ours { digests::measure(&launcher, &mut problems) } else { Vec::new() };
-    let watch = match ours {
-        true => problems.attempt(|| console::measure(&launcher, options.seconds)),
-        false => None,
+    let costs = match options.rounds_only || !kinds.contains(&Kind::Pgmanifold) {
+        true => Vec::new(),
+        false => digests::measure(&launcher, &mut problems),
     };
+    let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
+    let watching = || console::measure(&launcher, options.seconds);
+    let watch = ours.then(|| problems.attempt(watching)).flatten();
     drop(servers);
     let on_shards = match ours {
         true => measure_shards(options, &account, &scratch, &mut problems)?,
@@ -111,13 +106,9 @@ fn run(options: &Options) -> Result<()> {
     if interrupt::requested() {
         return fail("stopped by a signal");
     }
-    let figures = Figures {
-        workloads: &workloads,
-        rounds: &rounds,
-        memory: &memory,
-        instructions: &instructions,
-    };
-    head.push(circumstances(options, clock, machine_time));
+    let (memory, instructions) = (&memory[..], &instructions[..]);
+    let figures = Figures { workloads: &workloads, rounds: &rounds, memory, instructions };
+    head.push(how_long(options, clock, machine_time));
     let mut verdicts = goals::judge(&figures);
     if ours {
         verdicts.push(digests::judge(&costs));
@@ -137,25 +128,22 @@ fn run(options: &Options) -> Result<()> {
     finish(options, &head, sections, &problems)
 }
 
-/// What the run was like.
-fn circumstances(options: &Options, clock: Instant, machine_time: MachineTime) -> String {
-    format!(
-        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
-         the hypervisor.",
-        options.rounds,
-        options.seconds,
-        clock.elapsed().as_secs_f64(),
-        load_average("load at the end"),
-        MachineTime::now().stolen_percent_since(machine_time),
-    )
-}
-
-/// Only what counting statements costs.
-fn run_digests(options: &Options, launcher: &Launcher<'_>, head: &[String]) -> Result<()> {
-    let mut problems = Problems::default();
-    let costs = digests::measure(launcher, &mut problems);
-    let goals = report::goals(&[digests::judge(&costs)]);
-    finish(options, head, vec![goals, digests::section(&costs)], &problems)
+/// Only what was asked for, when that is one part before these servers.
+fn measure_one_part(
+    options: &Options,
+    launcher: &Launcher<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<report::Section>> {
+    if options.console {
+        let watch = problems.attempt(|| console::measure(launcher, options.seconds));
+        let goals = report::goals(&[console::judge(watch.as_ref())]);
+        return Some([goals].into_iter().chain(watch.as_ref().map(console::section)).collect());
+    }
+    if options.digests {
+        let costs = digests::measure(launcher, problems);
+        return Some(vec![report::goals(&[digests::judge(&costs)]), digests::section(&costs)]);
+    }
+    None
 }
 
 /// Only the part about shards.
@@ -172,8 +160,15 @@ fn run_shards(
     if interrupt::requested() {
         return fail("stopped by a signal");
     }
-    let circumstances = circumstances(options, clock, machine_time);
-    head.push(format!("Only what concerns shards: {circumstances}"));
+    head.push(format!(
+        "Only what concerns shards: {} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of \
+         the CPU time stolen by the hypervisor.",
+        options.rounds,
+        options.seconds,
+        clock.elapsed().as_secs_f64(),
+        load_average("load at the end"),
+        MachineTime::now().stolen_percent_since(machine_time),
+    ));
     let mut sections = vec![report::goals(&shards::judge(&figures))];
     sections.extend(shards::sections(&figures));
     finish(options, &head, sections, &problems)
@@ -287,6 +282,19 @@ fn binaries(options: &Options) -> Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     Ok(own.parent().map(PathBuf::from).unwrap_or_default())
+}
+
+/// How long all of it took, and what the machine did beside.
+fn how_long(options: &Options, clock: Instant, machine_time: MachineTime) -> String {
+    format!(
+        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
+         the hypervisor.",
+        options.rounds,
+        options.seconds,
+        clock.elapsed().as_secs_f64(),
+        load_average("load at the end"),
+        MachineTime::now().stolen_percent_since(machine_time),
+    )
 }
 
 /// What the figures depend on.
