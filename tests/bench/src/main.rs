@@ -96,10 +96,8 @@ fn run(options: &Options) -> Result<()> {
         false => digests::measure(&launcher, &mut problems),
     };
     let ours = kinds.contains(&Kind::Pgmanifold) && !options.rounds_only;
-    let watch = match ours {
-        true => problems.attempt(|| console::measure(&launcher, options.seconds)),
-        false => None,
-    };
+    let watching = || console::measure(&launcher, options.seconds);
+    let watch = ours.then(|| problems.attempt(watching)).flatten();
     drop(servers);
     let on_shards = match ours {
         true => measure_shards(options, &account, &scratch, &mut problems)?,
@@ -108,21 +106,9 @@ fn run(options: &Options) -> Result<()> {
     if interrupt::requested() {
         return fail("stopped by a signal");
     }
-    let figures = Figures {
-        workloads: &workloads,
-        rounds: &rounds,
-        memory: &memory,
-        instructions: &instructions,
-    };
-    head.push(format!(
-        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
-         the hypervisor.",
-        options.rounds,
-        options.seconds,
-        clock.elapsed().as_secs_f64(),
-        load_average("load at the end"),
-        MachineTime::now().stolen_percent_since(machine_time),
-    ));
+    let (memory, instructions) = (&memory[..], &instructions[..]);
+    let figures = Figures { workloads: &workloads, rounds: &rounds, memory, instructions };
+    head.push(how_long(options, clock, machine_time));
     let mut verdicts = goals::judge(&figures);
     if ours {
         verdicts.push(digests::judge(&costs));
@@ -296,6 +282,19 @@ fn binaries(options: &Options) -> Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     Ok(own.parent().map(PathBuf::from).unwrap_or_default())
+}
+
+/// How long all of it took, and what the machine did beside.
+fn how_long(options: &Options, clock: Instant, machine_time: MachineTime) -> String {
+    format!(
+        "{} round(s) of {} s per run; whole run {:.0} s; {}; {:.1} % of the CPU time stolen by \
+         the hypervisor.",
+        options.rounds,
+        options.seconds,
+        clock.elapsed().as_secs_f64(),
+        load_average("load at the end"),
+        MachineTime::now().stolen_percent_since(machine_time),
+    )
 }
 
 /// What the figures depend on.
