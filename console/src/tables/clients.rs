@@ -40,7 +40,8 @@ macro_rules! connections {
                  for none. A client that works on several shards is linked to one of them, and all \
                  of them to it."),
             column("remote_pid", Int4, None,
-                "Process id of the peer: of a server always, of a client on a Unix socket; else 0."),
+                "Process id of the peer: of a server always, of a client on a Unix socket; \
+                 else 0."),
             column("tls", Text, None, "Version and cipher suite of TLS; empty without."),
             column("application_name", Text, None,
                 "The client's; for a server that of the client it is lent to."),
@@ -84,8 +85,8 @@ pub(super) static SERVERS: Table = Table {
     aliases: &[],
     origin: Origin::PgBouncer,
     help: "The connections to servers, of all pools on all hosts and shards, by their number. \
-           Connections of pgmanifold's own (health checks, catalog reads, LISTEN) are not in pools, \
-           and not here.",
+           Connections of pgmanifold's own (health checks, catalog reads, LISTEN) are not in \
+           pools, and not here.",
     columns: connections!(),
 };
 

@@ -8,8 +8,8 @@ const DATABASE: &str = "Name of the database; all its shards are in one row.";
 const ASSIGNMENTS: &str =
     "Times a client was given a server; a statement over several shards is given several.";
 const XACTS: &str = "Transactions that have ended, of one statement or of many.";
-const QUERIES: &str = "Requests that were answered: query strings, or batches of messages up to Sync. One over \
-     several shards counts once.";
+const QUERIES: &str = "Requests that were answered: query strings, or batches of messages up \
+     to Sync. One over several shards counts once.";
 const RECEIVED: &str = "Bytes received from clients after login.";
 const SENT: &str = "Bytes sent to clients after login.";
 const XACT_TIME: &str =
