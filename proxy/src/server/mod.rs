@@ -3,8 +3,9 @@
 //!
 //! Threads: one per worker, each with an event loop of its own, on which sessions live and die;
 //! `login`, for accepting and authentication; `console`, for its connections and the export of
-//! traces; `control`, for monitors, catalog reads and the timeouts of sessions; `http`. A work-stealing runtime would wake a second thread for many of the
-//! four system calls a query costs.
+//! traces; `control`, for monitors, catalog reads and the timeouts of sessions; `http`. A
+//! work-stealing runtime would wake a second thread for many of the four system calls a query
+//! costs.
 
 mod accept;
 pub mod clients;

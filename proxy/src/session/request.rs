@@ -105,18 +105,12 @@ impl Session {
             b'S' => {
                 self.span_without_text();
                 let step = self.take_sync();
-                if matches!(step, Step::Done | Step::Take(_)) {
-                    self.span_taken();
-                }
-                return Ok(step);
+                return Ok(self.span_goes_on(step));
             }
             _ if self.skip_to_sync => return Ok(Step::Done),
             b'Q' => {
-                let taken = self.take_query(message, body, planner);
-                if matches!(taken, Ok(Step::Done | Step::Take(_))) {
-                    self.span_taken();
-                }
-                return taken;
+                let step = self.take_query(message, body, planner)?;
+                return Ok(self.span_goes_on(step));
             }
             b'P' => return self.take_parse(message, body, rest, planner),
             b'B' => return self.take_bind(message, body, rest, planner),
@@ -126,10 +120,7 @@ impl Session {
             b'F' => {
                 self.span_without_text();
                 let step = self.take_function_call(message);
-                if matches!(step, Step::Done | Step::Take(_)) {
-                    self.span_taken();
-                }
-                return Ok(step);
+                return Ok(self.span_goes_on(step));
             }
             b'H' => self.send(message),
             b'd' => self.send(message),

@@ -7,6 +7,7 @@
 
 use super::Session;
 use super::redacted::redacted_up_to;
+use super::request::Step;
 use crate::config::model::{Address, Host};
 use crate::metrics::RouteKind;
 use crate::otlp::{self, Kind, Place, Span, Tracer, Value};
@@ -112,11 +113,14 @@ impl Session {
         true
     }
 
-    /// The request was taken to its end.
-    pub(super) fn span_taken(&mut self) {
-        if let Some(spans) = &mut self.spans {
+    /// Passes on what became of the last message of a request, which may have to come again.
+    pub(super) fn span_goes_on(&mut self, step: Step) -> Step {
+        if let Some(spans) = &mut self.spans
+            && matches!(step, Step::Done | Step::Take(_))
+        {
             spans.is_taking = false;
         }
+        step
     }
 
     /// The request that was begun last, when it is traced.
