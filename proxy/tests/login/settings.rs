@@ -67,8 +67,6 @@ pub(crate) fn config(listeners: Vec<Listener>, users: Vec<Arc<User>>, hosts: Vec
         catalog: None,
         settings: vec![],
         console: Console::default(),
-        tracing: None,
-        source: Default::default(),
     }
 }
 

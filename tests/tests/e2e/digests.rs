@@ -81,12 +81,12 @@ const INSERT: &str = "insert into digest_t values ($1, $2)";
 /// One client's statements by each protocol; how many calls, errors and rows there were of INSERT.
 async fn load(fixture: &Fixture) -> [u64; 3] {
     let client = fixture.client().await;
-    let insert = client.prepare("insert into digest_t values ($1, 'x')").await.unwrap();
+    let insert = client.prepare("insert into digest_t values ($1, 'x')").await.expect("an answer");
     for id in 0..50 {
-        assert_eq!(client.execute(&insert, &[&id]).await.unwrap(), 1);
+        assert_eq!(client.execute(&insert, &[&id]).await.expect("an answer"), 1);
     }
     for id in 0..7 {
-        let error = client.execute(&insert, &[&id]).await.unwrap_err();
+        let error = client.execute(&insert, &[&id]).await.expect_err("it fails");
         assert_eq!(client::code(&error), "23505");
     }
     // Texts that differ in their literals, by the simple protocol, and the same by the extended.
@@ -94,7 +94,8 @@ async fn load(fixture: &Fixture) -> [u64; 3] {
         let sql = format!("SELECT body  FROM digest_t WHERE id = {id} -- no. {id}");
         assert_eq!(client::value(&client, &sql).await, "x");
     }
-    let select = client.prepare("select body from digest_t where id = $1").await.unwrap();
+    let select =
+        client.prepare("select body from digest_t where id = $1").await.expect("an answer");
     // All of them at once.
     let asked = (0..40).map(|_| client.query(&select, &[&3_i32]));
     let found = futures_util::future::join_all(asked).await;
@@ -104,7 +105,8 @@ async fn load(fixture: &Fixture) -> [u64; 3] {
         assert!(client.simple_query("select 1; select bad").await.is_err());
     }
     for _ in 0..4 {
-        let refused = client.simple_query("/* pgm: role=nobody */ select 'no'").await.unwrap_err();
+        let refused =
+            client.simple_query("/* pgm: role=nobody */ select 'no'").await.expect_err("it fails");
         assert_eq!(client::code(&refused), "22023");
     }
     for _ in 0..5 {
@@ -260,12 +262,15 @@ fn percentiles_are_those_that_clients_have_seen() {
             let client = fixture.client().await;
             let sleeps: Vec<f64> = (0..75).map(|_| random.random_range(0.0..1.0_f64)).collect();
             tasks.push(tokio::spawn(async move {
-                let sleep = client.prepare("/* pgm: primary */ select pg_sleep($1)").await.unwrap();
+                let sleep = client
+                    .prepare("/* pgm: primary */ select pg_sleep($1)")
+                    .await
+                    .expect("an answer");
                 let mut times = Vec::new();
                 for share in sleeps {
                     let began = Instant::now();
                     // Most are short, few are long.
-                    client.query(&sleep, &[&(share.powi(4) * 0.12)]).await.unwrap();
+                    client.query(&sleep, &[&(share.powi(4) * 0.12)]).await.expect("an answer");
                     times.push(began.elapsed().as_micros() as u64);
                 }
                 times
@@ -273,7 +278,7 @@ fn percentiles_are_those_that_clients_have_seen() {
         }
         let mut raw = Vec::new();
         for task in tasks {
-            raw.extend(task.await.unwrap());
+            raw.extend(task.await.expect("an answer"));
         }
         raw.sort_unstable();
         let console = console(&fixture.address).await;
@@ -320,7 +325,7 @@ fn waits_for_servers_are_told_apart() {
         });
         tokio::time::sleep(Duration::from_millis(400)).await;
         client::exec(&holder, "commit").await;
-        waits.await.unwrap();
+        waits.await.expect("an answer");
         let console = console(&fixture.address).await;
         let found = statements(&fixture, &console).await;
         let row = find(&found, "delete from digest_t where id = $1");
@@ -419,8 +424,9 @@ fn slow_statements_are_logged_without_their_literals() {
             .general("log_statement_literals = true");
         fixture.reload(&all);
         client::exec(&client, "select 'seen' as sampled_one").await;
-        let select = client.prepare("select 'seen', $1::int as bound_one").await.unwrap();
-        client.query(&select, &[&987_654_321_i32]).await.unwrap();
+        let select =
+            client.prepare("select 'seen', $1::int as bound_one").await.expect("an answer");
+        client.query(&select, &[&987_654_321_i32]).await.expect("an answer");
         for (name, text) in [
             ("sampled_one", "statement=\"select 'seen' as sampled_one\""),
             ("bound_one", "statement=\"select 'seen', $1::int as bound_one\""),
@@ -491,24 +497,26 @@ async fn load_shards(shards: &Shards, console: &Client) {
     let client = shards.client().await;
     client::exec(&client, "delete from digest_item").await;
     client::exec(console, "reset stats").await;
-    let insert = client.prepare("insert into digest_item values ($1, 'x')").await.unwrap();
+    let insert =
+        client.prepare("insert into digest_item values ($1, 'x')").await.expect("an answer");
     for id in 0..30 {
-        client.execute(&insert, &[&id]).await.unwrap();
+        client.execute(&insert, &[&id]).await.expect("an answer");
     }
     for _ in 0..4 {
         let found = client::rows(&client, "select id from digest_item order by id").await;
-        assert_eq!(found.unwrap().len(), 30);
+        assert_eq!(found.expect("rows").len(), 30);
     }
-    let all = client.prepare("select body from digest_item where id < $1").await.unwrap();
+    let all =
+        client.prepare("select body from digest_item where id < $1").await.expect("an answer");
     for _ in 0..5 {
-        assert_eq!(client.query(&all, &[&20_i32]).await.unwrap().len(), 20);
+        assert_eq!(client.query(&all, &[&20_i32]).await.expect("an answer").len(), 20);
     }
     for _ in 0..3 {
         assert_eq!(client::value(&client, "select avg(id)::int from digest_item").await, "15");
         client::exec(&client, "update digest_item set body = 'y'").await;
         client::exec(&client, "delete from digest_kind").await;
         let refused = "select * from digest_item a join digest_item b on a.body = b.body";
-        let error = client.simple_query(refused).await.unwrap_err();
+        let error = client.simple_query(refused).await.expect_err("it fails");
         assert_eq!(client::code(&error), "PGM03");
     }
     client::exec(&client, "insert into digest_kind values (1, 'a'), (2, 'b')").await;

@@ -90,12 +90,6 @@ impl Translator<'_> {
                     None => of(self, "substring", &[expr, from]),
                 }
             }
-            Expr::Substring { expr, substring_from: None, substring_for: Some(count), .. } => {
-                let first = Typed::literal(&Cell::Int(1), Type::Int4);
-                let args =
-                    vec![self.expression(expr, place)?, first, self.expression(count, place)?];
-                self.call("substring", args)
-            }
             Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
                 of(self, "ceil", &[expr])
             }
