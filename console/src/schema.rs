@@ -1,6 +1,6 @@
 //! Owns the form of the table of tables: what is known of a table and of a column. The tables
-//! themselves are in `tables`; SHOW, SELECT, psql's `\d`, docs/console.md and the tests are all made
-//! from them.
+//! themselves are in `tables`; SHOW, SELECT, psql's `\d`, docs/console.md and the tests are all
+//! made from them.
 
 use crate::value::Kind;
 

@@ -5,8 +5,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// What a DBA asks first: where is the time?
-const SLOWEST: &str = "select text, route, calls, round(total_us / 1000) as total_ms, p50_us, p99_us \
-                       from statements where database = 'shop' and calls > 1 \
+const SLOWEST: &str = "select text, route, calls, round(total_us / 1000) as total_ms, p50_us, \
+                       p99_us from statements where database = 'shop' and calls > 1 \
                        order by total_us desc limit 5";
 /// Longest text of a statement shown, in characters.
 const TEXT_CHARS: usize = 48;

@@ -236,9 +236,8 @@ impl Proxy {
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let (entrance, login_thread) = worker::start_login(running.subscribe())?;
         let (console, console_thread) = worker::start_console(running.subscribe())?;
-        let workers = config.general.workers;
+        let (workers, process_name) = (config.general.workers, process_name(&config));
         let (next_database_id, host_lost) = (AtomicUsize::new(0), Arc::default());
-        let process_name = process_name(&config);
         let around = Surroundings {
             control: &control,
             workers,
@@ -273,25 +272,14 @@ impl Proxy {
             orders: orders::Orders::default(),
         });
         let listeners = accept::bind_all(&config)?;
-        let addresses = listeners.iter().map(accept::Bound::address).collect();
+        let addresses = listeners.iter().map(|bound| bound.address()).collect();
         let mut threads = vec![control_thread, login_thread, console_thread];
-        let mut team = Vec::with_capacity(workers);
-        let mut loops = vec![("control", control.clone()), ("login", entrance.clone())];
-        loops.push(("console", console));
-        for index in 0..workers {
-            let (worker, thread) = worker::start(index, &shared, running.subscribe())?;
-            loops.push(("worker", worker.handle.clone()));
-            team.push(worker);
-            threads.push(thread);
-        }
+        let team = start_team(&shared, &running, &mut threads)?;
+        let control_loop = ("control", control.clone());
+        let mut loops = vec![control_loop, ("login", entrance.clone()), ("console", console)];
+        loops.extend(team.iter().map(|worker| ("worker", worker.handle.clone())));
         let _ = shared.loops.set(loops);
-        if let Some(first) = team.first() {
-            let host_lost = Arc::clone(&shared.host_lost);
-            control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
-        }
-        control.spawn(timeouts::watch(Arc::clone(&shared)));
-        control.spawn(observe::take_averages(Arc::clone(&shared)));
-        control.spawn(history::keep(Arc::clone(&shared.history), Arc::clone(&shared.metrics)));
+        keep_watch(&shared, team.first());
         let reuse_port = config.general.network.reuse_port;
         if reuse_port && let Some((tag, listener)) = peers::bind() {
             shared.clients.set_tag(tag);
@@ -392,6 +380,33 @@ impl Drop for Proxy {
             self.finish(StopMode::Now);
         }
     }
+}
+
+/// Starts the workers.
+fn start_team(
+    shared: &Arc<Shared>,
+    running: &watch::Sender<bool>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<Vec<Arc<Worker>>, StartError> {
+    let mut team = Vec::with_capacity(shared.workers);
+    for index in 0..shared.workers {
+        let (worker, thread) = worker::start(index, shared, running.subscribe())?;
+        team.push(worker);
+        threads.push(thread);
+    }
+    Ok(team)
+}
+
+/// Starts what looks at clients, pools and counters from time to time.
+fn keep_watch(shared: &Arc<Shared>, first: Option<&Arc<Worker>>) {
+    let control = &shared.control;
+    if let Some(first) = first {
+        let host_lost = Arc::clone(&shared.host_lost);
+        control.spawn(worker::ask_for_maintenance(Arc::clone(first), host_lost));
+    }
+    control.spawn(timeouts::watch(Arc::clone(shared)));
+    control.spawn(observe::take_averages(Arc::clone(shared)));
+    control.spawn(history::keep(Arc::clone(&shared.history), Arc::clone(&shared.metrics)));
 }
 
 /// Name of this process among all that use the same catalog.

@@ -41,6 +41,8 @@ pub(super) struct Account {
     portals: Option<Box<Portals>>,
     /// The text at hand, when that is to be logged.
     text: Option<Box<[u8]>>,
+    /// Since when servers are in a transaction for the session.
+    pub(super) transaction_since: Option<Instant>,
     /// When the statement before the next one of this request was answered.
     since: Option<Instant>,
     /// How long the request has waited for servers.
@@ -82,6 +84,11 @@ impl Account {
         }
         self.about = self.portals.as_ref().and_then(|portals| portals.get(portal).cloned());
         self.text = None;
+    }
+
+    /// How long the request has waited for servers.
+    pub(super) fn waited_for(&self) -> Duration {
+        self.waited
     }
 
     /// The request has waited for a server.
@@ -219,16 +226,17 @@ impl Session {
         Fate::Pass
     }
 
-    /// A ReadyForQuery that the client sees came at `now`; the request took this long.
+    /// A ReadyForQuery that the client sees came at `now`; the request took this long. Returns the
+    /// part of it that it has waited for servers.
     #[inline]
-    pub(super) fn account_ready(&mut self, now: Instant, elapsed: Duration) {
+    pub(super) fn account_ready(&mut self, now: Instant, elapsed: Duration) -> Duration {
         let since = self.account.since.take();
         let waited = std::mem::take(&mut self.account.waited);
         match waited.is_zero() {
             true => self.metrics.query(self.placement.kind, elapsed),
             false => self.metrics.query_waited(self.placement.kind, elapsed, waited),
         }
-        let Some(lease) = &mut self.lease else { return };
+        let Some(lease) = &mut self.lease else { return waited };
         let answered = lease.owed.answered.take();
         if let Some(traffic) = lease.traffic(self.worker.index) {
             traffic.served(elapsed.saturating_sub(waited));
@@ -244,6 +252,7 @@ impl Session {
             self.account_for(&running, total, 1);
         }
         self.account.uncharged = Duration::ZERO;
+        waited
     }
 
     /// A ReadyForQuery that the client does not see came at `now`. It may end a part of a batch

@@ -11,9 +11,8 @@ impl Session {
         self.handle.sight.requested(self.started);
     }
 
-    /// A request was answered by servers, so long after it began.
-    pub(super) fn count_answer(&mut self, elapsed: Duration) {
-        let waited = std::mem::take(&mut self.waited);
+    /// A request was answered by servers, so long after it began; it has waited for them so long.
+    pub(super) fn count_answer(&self, elapsed: Duration, waited: Duration) {
         self.metrics.traffic.answered(elapsed.saturating_sub(waited));
     }
 
@@ -22,13 +21,13 @@ impl Session {
         if status == b'I' {
             self.count_transaction(now);
         } else {
-            self.transaction_since.get_or_insert(self.started);
+            self.account.transaction_since.get_or_insert(self.started);
         }
     }
 
     /// A transaction has ended.
     pub(super) fn count_transaction(&mut self, now: Instant) {
-        let since = self.transaction_since.take().unwrap_or(self.started);
+        let since = self.account.transaction_since.take().unwrap_or(self.started);
         self.metrics.traffic.transaction(now.saturating_duration_since(since));
     }
 
@@ -36,7 +35,7 @@ impl Session {
     pub(super) fn count_result(&mut self) {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
-        self.count_answer(elapsed);
+        self.count_answer(elapsed, self.account.waited_for());
         if !self.in_transaction() {
             self.count_transaction(now);
         }
@@ -46,16 +45,15 @@ impl Session {
     pub(super) fn count_end(&mut self, took_part: bool) {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
-        self.count_answer(elapsed);
+        self.count_answer(elapsed, self.account.waited_for());
         if took_part {
             self.count_transaction(now);
         }
-        self.transaction_since = None;
+        self.account.transaction_since = None;
     }
 
     /// The request has waited for a server, and goes on.
     pub(super) fn count_wait(&mut self, time: Duration) {
-        self.waited += time;
         self.span_waited(time);
         self.metrics.traffic.waited(time);
     }

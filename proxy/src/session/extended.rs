@@ -5,7 +5,6 @@
 //! one that does not know a statement gets its Parse first.
 
 use super::byname::name_taken;
-use super::local::Portal;
 use super::planning::Planner;
 use super::request::{Step, Taken, aborted};
 use super::reuse::{self, Origin};
@@ -120,15 +119,8 @@ impl Session {
         {
             return Ok(step);
         }
-        if let Some(command) = self.local_command(&prepared.plan) {
-            if let Some(error) = self.refused_in_aborted(&prepared.plan) {
-                return Ok(self.refuse_batch(error));
-            }
-            let binary = frame::asks_binary(values);
-            self.local_portal =
-                Some(Box::new(Portal { name: portal.into(), command: command.clone(), binary }));
-            self.answer(|out| frame::put(out, b'2', &[]));
-            return Ok(Step::Done);
+        if let Some(step) = self.bind_local(portal, values, &prepared.plan) {
+            return Ok(step);
         }
         if let Some(step) = self.place_batch(rest, Some(&prepared.plan), planner)? {
             return Ok(step);

@@ -58,8 +58,8 @@ impl Session {
         let now = Instant::now();
         if visible {
             let elapsed = now.saturating_duration_since(self.started);
-            self.account_ready(now, elapsed);
-            self.count_answer(elapsed);
+            let waited = self.account_ready(now, elapsed);
+            self.count_answer(elapsed, waited);
             self.count_ready(status, now);
             self.span_ready(now);
             self.started = now;
@@ -221,7 +221,7 @@ impl Session {
 
     /// Closes the server's connection.
     pub(super) fn drop_server(&mut self) -> Option<Lease> {
-        self.transaction_since = None;
+        self.account.transaction_since = None;
         self.handle.take_back();
         self.lease.take()
     }

@@ -12,7 +12,7 @@ use crate::wire::error::SqlError;
 use crate::wire::frame;
 use bytes::BytesMut;
 use pgmanifold_router::lexer::{Dialect, Lexer};
-use pgmanifold_router::plan::{LocalCommand, PinReason};
+use pgmanifold_router::plan::{LocalCommand, PinReason, Plan};
 use std::sync::Arc;
 
 /// What a command of ours answers.
@@ -83,6 +83,18 @@ fn shown(command: &LocalCommand, rows: Vec<Vec<String>>) -> Answer {
 }
 
 impl Session {
+    /// A command of our own is bound to a portal here.
+    pub(super) fn bind_local(&mut self, portal: &[u8], values: &[u8], plan: &Plan) -> Option<Step> {
+        let command = self.local_command(plan)?.clone();
+        if let Some(error) = self.refused_in_aborted(plan) {
+            return Some(self.refuse_batch(error));
+        }
+        let binary = frame::asks_binary(values);
+        self.local_portal = Some(Box::new(Portal { name: portal.into(), command, binary }));
+        self.answer(|out| frame::put(out, b'2', &[]));
+        Some(Step::Done)
+    }
+
     /// Puts an answer of ours in its place: after what the server still owes.
     pub(super) fn answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
         match &mut self.lease {

@@ -75,7 +75,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A prepared statement of this session.
@@ -239,10 +239,6 @@ pub struct Session {
     last_write_async: bool,
     /// When the first message of the current request came.
     started: Instant,
-    /// Since when servers are in a transaction for it.
-    transaction_since: Option<Instant>,
-    /// How long the current request has waited for servers.
-    waited: Duration,
     placement: Placement,
     /// What is counted of its statements.
     account: account::Account,
@@ -258,8 +254,6 @@ pub struct Session {
     repeated: bool,
     /// A statement under way may end the transaction.
     may_end_transaction: bool,
-    /// When the last pause ended that a request has waited for.
-    resumed: Option<Instant>,
     /// The wait of a request for a server to be there at all.
     failover: Option<Box<FailoverWait>>,
     /// The step (see `Pulse`) whose statement we have cancelled.
@@ -299,12 +293,21 @@ pub struct Beginning {
     pub guards: Guards,
 }
 
+impl Beginning {
+    /// Where its statements are counted, how others reach it, and what will tie it to servers.
+    fn seen(&self) -> (Arc<WorkerMetrics>, Arc<ClientHandle>, Pins) {
+        let metrics = &self.shared.metrics;
+        let metrics = metrics.worker(self.worker.index, &self.pools.database.name);
+        let handle = Arc::clone(self.guards.registration.handle());
+        let pins = Pins::new(&self.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
+        (metrics, handle, pins)
+    }
+}
+
 impl Session {
     /// A session that is about to greet its client.
     pub fn new(begin: Beginning) -> Self {
-        let metrics = begin.shared.metrics.worker(begin.worker.index, &begin.pools.database.name);
-        let handle = Arc::clone(begin.guards.registration.handle());
-        let pins = Pins::new(&begin.pools.database, Arc::clone(&metrics), Arc::clone(&handle));
+        let (metrics, handle, pins) = begin.seen();
         let mut session = Self {
             shards: Shards::new(&begin),
             dialect: begin.startup.dialect(&begin.greeting),
@@ -357,8 +360,6 @@ impl Session {
             last_write: None,
             last_write_async: false,
             started: Instant::now(),
-            transaction_since: None,
-            waited: Duration::ZERO,
             placement: Placement::default(),
             account: account::Account::default(),
             waits: false,
@@ -367,7 +368,6 @@ impl Session {
             listens_natively: false,
             repeated: false,
             may_end_transaction: false,
-            resumed: None,
             failover: None,
             cancelled_step: None,
             seed: rand::random(),

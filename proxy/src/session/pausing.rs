@@ -34,7 +34,7 @@ impl Session {
 
     /// With what right the session asks for a server.
     pub(super) fn claim(&self) -> Claim {
-        let resumed = self.resumed.is_some_and(|resumed| resumed >= self.started);
+        let resumed = self.placement.resumed.is_some_and(|resumed| resumed >= self.started);
         match (self.has_server_elsewhere(), resumed) {
             (true, _) => Claim::Joining,
             (false, true) => Claim::Resumed,
@@ -45,7 +45,7 @@ impl Session {
     /// Since when the request at hand could have had a server, as far as an administrator is
     /// concerned.
     pub(super) fn free_since(&self) -> Instant {
-        self.resumed.map_or(self.started, |resumed| resumed.max(self.started))
+        self.placement.resumed.map_or(self.started, |resumed| resumed.max(self.started))
     }
 
     /// Waits until the database is resumed. `Some` when the session ends.
@@ -59,7 +59,7 @@ impl Session {
         match over {
             Over::Resumed => {
                 self.count_wait(waiting.elapsed());
-                self.resumed = Some(Instant::now());
+                self.placement.resumed = Some(Instant::now());
             }
             Over::Timeout => {
                 self.rest();

@@ -14,6 +14,7 @@ use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::route::{self, Route, SessionView, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Why a request runs where it runs; for logs and metrics.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Placement {
     pub(super) why: Option<&'static str>,
     /// No primary will do.
     pub(super) replica_only: bool,
+    /// When the last pause ended that a request has waited for.
+    pub(super) resumed: Option<Instant>,
 }
 
 /// Why nothing is read from replicas for a moment.
@@ -37,7 +40,8 @@ pub(super) fn cancelled() -> SqlError {
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { kind: RouteKind::PrimaryRead, fallback: None, why: None, replica_only: false }
+        let kind = RouteKind::PrimaryRead;
+        Self { kind, fallback: None, why: None, replica_only: false, resumed: None }
     }
 }
 
@@ -87,7 +91,6 @@ impl Session {
         let target = if failed { Target::Primary } else { target };
         if let Some(error) = self.refused.take() {
             self.failover = None;
-            self.waited = std::time::Duration::ZERO;
             self.end_waiting();
             if self.lease.is_none() {
                 self.guards.gauge.set(ClientState::Idle);
@@ -346,7 +349,7 @@ impl Session {
     /// request looks for another server, a bounded number of times.
     pub(super) async fn acquire(&mut self, host: usize) {
         self.set_state(ClientState::Waiting);
-        let waiting = std::time::Instant::now();
+        let waiting = Instant::now();
         let pool = Arc::clone(&self.pools.pools[host]);
         self.start_waiting();
         let claim = self.claim();

@@ -1,4 +1,4 @@
-//! Advice from real traffic: what is wrong is named first, and is no longer named when it is mended.
+//! Advice from real traffic: what is wrong is named first, and no longer when it is mended.
 
 use super::admin;
 use super::own::{of, rows};
