@@ -203,6 +203,23 @@ fn the_map_and_its_tables_are_shown() {
     });
 }
 
+#[test]
+fn the_examples_of_the_documentation_run() {
+    run(60, async {
+        let shards = sharded("console_examples").await;
+        let console = client::connect(&shards.address, CONSOLE_ADMIN, "pgmanifold").await;
+        let text = include_str!("../../../../docs/console.md");
+        let examples = text.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let mut count = 0;
+        for example in examples {
+            let answered = rows(&console, example).await;
+            assert!(!example.contains("FROM ranges") || !answered.is_empty(), "{example}");
+            count += 1;
+        }
+        assert!(count >= 5, "{count} examples");
+    });
+}
+
 /// The value of an item of EXPLAIN ROUTE.
 fn fact<'a>(rows: &'a [Row], item: &str) -> &'a str {
     let found = rows.iter().find(|row| of(row, "item") == item);
