@@ -179,6 +179,11 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Nobody is logged in to a database, or logs in.
+    fn is_deserted(&self) -> bool {
+        self.logins.are_over() && self.clients.count() == 0
+    }
+
     /// Ends every session and every login now.
     pub fn end_now(&self) {
         self.logins.end_all();
@@ -349,10 +354,11 @@ impl Proxy {
         }
         let mut clean = true;
         if mode != StopMode::Now {
-            clean = self.wait_for_clients(drain);
+            clean = self.wait_until(drain, Shared::is_deserted);
             self.shared.end_now();
         }
-        self.wait_for_clients(FORCED_STOP_TIMEOUT);
+        let told = |shared: &Shared| shared.is_deserted() && shared.consoles.count() == 0;
+        self.wait_until(FORCED_STOP_TIMEOUT, told);
         self.shared.tracer.flush();
         let _ = self.running.send(false);
         for thread in self.threads.drain(..) {
@@ -361,9 +367,9 @@ impl Proxy {
         clean
     }
 
-    fn wait_for_clients(&self, timeout: Duration) -> bool {
+    fn wait_until(&self, timeout: Duration, is_over: impl Fn(&Shared) -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
-        while !self.shared.logins.are_over() || self.shared.clients.count() > 0 {
+        while !is_over(&self.shared) {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return false;
             }
