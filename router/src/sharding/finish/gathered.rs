@@ -5,6 +5,7 @@ use super::{
     Builder, Column, ColumnRule, Emitter, Finished, Mark, Merge, Ordering, Piece, Replacement,
     Result, aggregates, column_of, is_aggregate, named, quoted, refuse, rows,
 };
+use crate::sharding::query::unwrapped;
 use std::collections::BTreeMap;
 
 impl Builder<'_, '_> {
@@ -19,6 +20,11 @@ impl Builder<'_, '_> {
         if groups && self.has_star() {
             return Err(refuse("ungrouped-column", "a star beside GROUP BY or aggregates"));
         }
+        if let Some(column) = self.ungrouped() {
+            let name = self.column_name(column);
+            let what = format!("the column {name} outside of GROUP BY and aggregates");
+            return Err(refuse("ungrouped-column", what));
+        }
         let columns = self.columns_used();
         if columns.is_empty() {
             return Err(refuse("no-columns", "no column of a table in its results"));
@@ -31,6 +37,39 @@ impl Builder<'_, '_> {
             parameters,
             merge: Merge::Finish { sql, columns, parameters: final_parameters },
         })
+    }
+
+    /// A column that depends on the groups by the table's primary key at best, which rows that are
+    /// gathered do not have. Groups that are expressions are left to the finishing server.
+    fn ungrouped(&self) -> Option<Column> {
+        let groups: Option<Vec<Column>> =
+            self.group.iter().map(|piece| self.single(piece)).collect();
+        let groups = groups.filter(|groups| !groups.is_empty())?;
+        self.all().find_map(|piece| {
+            let inside = |at: usize| {
+                let mut calls = piece.marks.iter().filter_map(|mark| match mark {
+                    Mark::Call(call) if is_aggregate(call) => Some(&call.tokens),
+                    _ => None,
+                });
+                calls.any(|tokens| tokens.contains(&at))
+            };
+            piece.marks.iter().find_map(|mark| match mark {
+                Mark::Column(column, at) if !groups.contains(column) && !inside(at.start) => {
+                    Some(*column)
+                }
+                _ => None,
+            })
+        })
+    }
+
+    /// The column a piece is, when it is nothing else.
+    fn single(&self, piece: &Piece) -> Option<Column> {
+        match piece.marks.as_slice() {
+            [Mark::Column(column, at)] if unwrapped(self.text, piece.tokens.clone()) == *at => {
+                Some(*column)
+            }
+            _ => None,
+        }
     }
 
     /// Every column that is named outside of the source, and its place in the answers of shards.
