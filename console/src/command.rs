@@ -226,9 +226,3 @@ impl Command {
         )
     }
 }
-
-impl PartialEq for Table {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
-    }
-}

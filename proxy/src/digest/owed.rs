@@ -97,6 +97,13 @@ impl Owed {
         }
     }
 
+    /// Nobody is to hear of them any more.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.running.clear();
+        self.answered = None;
+    }
+
     /// All of them, when their server is gone.
     pub fn take_all(&mut self) -> impl Iterator<Item = Running> + use<> {
         let running = std::mem::take(&mut self.running);

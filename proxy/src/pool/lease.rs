@@ -34,7 +34,9 @@ impl Lease {
 
     /// Returns the connection to its pool if it is clean; closes it otherwise.
     pub fn give_back(mut self, worker: usize, now: Instant) {
-        if let Some(server) = self.server.take().filter(|server| server.is_clean()) {
+        if let Some(mut server) = self.server.take().filter(|server| server.is_clean()) {
+            // What was not counted is of this session, and no business of the next one.
+            server.owed.forget();
             self.pool.put(server, worker, now);
         }
     }

@@ -417,41 +417,30 @@ impl Session {
         let (route, reason) = (running.kind.word(), running.reason());
         let (database, user) = (&*self.pools.database.name, &*self.guards.user.name);
         let (client, rows, failed) = (self.handle.id, running.rows, running.failed);
+        macro_rules! line {
+            ($message:literal) => {
+                tracing::info!(
+                    duration_us,
+                    pool_wait_us,
+                    route,
+                    reason,
+                    shards,
+                    shard,
+                    host,
+                    database,
+                    user,
+                    client,
+                    rows,
+                    failed,
+                    fingerprint,
+                    statement,
+                    $message
+                )
+            };
+        }
         match logged {
-            Logged::Slow => tracing::info!(
-                duration_us,
-                pool_wait_us,
-                route,
-                reason,
-                shards,
-                shard,
-                host,
-                database,
-                user,
-                client,
-                rows,
-                failed,
-                fingerprint,
-                statement,
-                "slow statement"
-            ),
-            Logged::Sample => tracing::info!(
-                duration_us,
-                pool_wait_us,
-                route,
-                reason,
-                shards,
-                shard,
-                host,
-                database,
-                user,
-                client,
-                rows,
-                failed,
-                fingerprint,
-                statement,
-                "statement"
-            ),
+            Logged::Slow => line!("slow statement"),
+            Logged::Sample => line!("statement"),
         }
     }
 }
