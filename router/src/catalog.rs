@@ -6,7 +6,9 @@
 //! current one any more.
 
 use crate::key::{KeyType, KeyValue};
-use crate::shard_map::{Bound, DistributionKind, DistributionParts, MapParts, TableParts};
+use crate::shard_map::{
+    Bound, DistributionKind, DistributionParts, Keys, MapParts, Moving, TableParts,
+};
 use hashbrown::HashMap;
 use std::fmt;
 
@@ -15,7 +17,7 @@ mod change;
 pub use change::{Command, Parameter, change_map, create_map};
 
 /// Version of the schema that this program knows.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Channel that is notified of every change, with the database's name and its epoch.
 pub const CHANNEL: &str = "pgm_map";
 /// Makes the schema. One query string, to be run as one; again and again if need be.
@@ -131,6 +133,7 @@ fn read_row(
                 ranges: Vec::new(),
                 values: Vec::new(),
                 home: home.map(Into::into),
+                moving: Vec::new(),
             });
         }
         ("range", [Some(name), Some(shard), hash, starts]) => {
@@ -149,6 +152,20 @@ fn read_row(
             distribution.values.push((value, (*shard).into()));
         }
         (
+            "moving",
+            [Some(name), Some(id), Some(source), Some(target), Some(paused), from, to, values @ ..],
+        ) => {
+            let distribution = parts.distributions.get_mut(*places.get(*name)?)?;
+            let moving = Moving {
+                id: id.parse().ok()?,
+                keys: keys(distribution, *from, *to, values)?,
+                source: (*source).into(),
+                target: (*target).into(),
+                paused: truth(paused)?,
+            };
+            distribution.moving.push(moving);
+        }
+        (
             "table",
             [Some(schema), Some(name), Some(distribution), Some(unchecked), columns @ ..],
         ) => {
@@ -156,11 +173,7 @@ fn read_row(
                 schema: (*schema).into(),
                 name: (*name).into(),
                 distribution: (*distribution).into(),
-                unchecked_unique: match *unchecked {
-                    "true" => true,
-                    "false" => false,
-                    _ => return None,
-                },
+                unchecked_unique: truth(unchecked)?,
                 key_columns: columns
                     .iter()
                     .map(|column| column.map(Into::into))
@@ -170,6 +183,35 @@ fn read_row(
         _ => return None,
     }
     Some(())
+}
+
+fn truth(word: &str) -> Option<bool> {
+    match word {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn keys(
+    distribution: &DistributionParts,
+    from: Option<&str>,
+    to: Option<&str>,
+    values: &[Option<&str>],
+) -> Option<Keys> {
+    let border = |text: &str| match distribution.kind {
+        DistributionKind::Hash => text.parse().ok().map(Bound::Hash),
+        _ => value(distribution, text).map(Bound::Value),
+    };
+    if distribution.kind == DistributionKind::List {
+        let values = values.iter().map(|text| value(distribution, (*text)?));
+        return Some(Keys::Values(values.collect::<Option<_>>()?));
+    }
+    let (from, to) = (from.map(border), to.map(border));
+    match (from, to) {
+        (Some(None), _) | (_, Some(None)) => None,
+        (from, to) => Some(Keys::Between(from.flatten(), to.flatten())),
+    }
 }
 
 fn value(distribution: &DistributionParts, text: &str) -> Option<KeyValue> {

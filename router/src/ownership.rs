@@ -3,7 +3,7 @@
 
 use crate::hash::hash_sql;
 use crate::key::{KeyType, KeyValue};
-use crate::shard_map::{Bound, Distribution, DistributionKind, ShardId, ShardMap, Table};
+use crate::shard_map::{Bound, Distribution, DistributionKind, Keys, ShardId, ShardMap, Table};
 
 /// The condition that is true for exactly those rows of `table` that belong to `shard`, and false
 /// for all others, rows with a NULL in their key among them. Column names stand in it without a
@@ -12,36 +12,54 @@ pub fn belongs_sql(map: &ShardMap, table: &Table, shard: ShardId) -> String {
     let distribution = map.distribution(table);
     let columns: Vec<String> = table.key_columns.iter().map(|name| quote_name(name)).collect();
     let always = |is: bool| if is { "true" } else { "false" }.to_owned();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let condition = match distribution.kind {
         DistributionKind::Reference => return always(true),
         DistributionKind::Single => return always(distribution.home == shard),
-        DistributionKind::Hash => {
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            between(distribution, shard, &hash_sql(&distribution.key_types, &columns))
-        }
-        DistributionKind::Range => {
-            let Some((column, key_type)) = columns.first().zip(distribution.key_types.first())
-            else {
-                return always(false);
-            };
-            between(distribution, shard, &ordered(column, *key_type))
-        }
         DistributionKind::List => {
-            let Some((column, key_type)) = columns.first().zip(distribution.key_types.first())
-            else {
-                return always(false);
-            };
             let own = distribution.values.iter().filter(|(_, owner)| *owner == shard);
-            let values: Vec<String> = own.map(|(value, _)| literal(value, *key_type)).collect();
-            match values.is_empty() {
-                true => always(false),
-                false => format!("{column} in ({})", values.join(", ")),
-            }
+            let own: Vec<KeyValue> = own.map(|(value, _)| value.clone()).collect();
+            listed(distribution, &columns, &own)
         }
+        DistributionKind::Hash | DistributionKind::Range => match ordered(distribution, &columns) {
+            Some(value) => between(distribution, shard, &value),
+            None => return always(false),
+        },
     };
+    format!("({} and ({condition}))", known(&columns))
+}
+
+/// The condition that is true for exactly those rows whose key, in `columns`, is one of `keys`, and
+/// false for all others. The columns are as they are to stand in it: quoted, and with a table's
+/// name before them where one is needed.
+pub fn keys_sql(distribution: &Distribution, keys: &Keys, columns: &[&str]) -> String {
+    let condition = match keys {
+        Keys::Values(values) => listed(distribution, columns, values),
+        Keys::Between(from, to) => match ordered(distribution, columns) {
+            Some(value) => {
+                let key_type = distribution.key_types.first().copied().unwrap_or(KeyType::Int8);
+                limits(&value, from.as_ref(), to.as_ref(), key_type)
+            }
+            None => "false".to_owned(),
+        },
+    };
+    format!("({} and ({condition}))", known(columns))
+}
+
+fn known(columns: &[&str]) -> String {
     let known = columns.iter().map(|column| format!("{column} is not null"));
-    let known: Vec<String> = known.collect();
-    format!("({} and ({condition}))", known.join(" and "))
+    known.collect::<Vec<_>>().join(" and ")
+}
+
+fn listed(distribution: &Distribution, columns: &[&str], values: &[KeyValue]) -> String {
+    let column = columns.first().zip(distribution.key_types.first());
+    match (column, values) {
+        (None, _) | (_, []) => "false".to_owned(),
+        (Some((column, key_type)), values) => {
+            let values = values.iter().map(|value| literal(value, *key_type));
+            format!("{column} in ({})", values.collect::<Vec<_>>().join(", "))
+        }
+    }
 }
 
 /// The condition that a row has no key.
@@ -70,11 +88,6 @@ pub fn quote_text(text: &str) -> String {
 /// The ranges of one shard over a value; neighbours are one.
 fn between(distribution: &Distribution, shard: ShardId, value: &str) -> String {
     let key_type = distribution.key_types.first().copied().unwrap_or(KeyType::Int8);
-    let border = |bound: &Bound| match bound {
-        // Without a cast the smallest one is an error: the minus stands before a larger number.
-        Bound::Hash(hash) => format!("'{hash}'::int8"),
-        Bound::Value(value) => literal(value, key_type),
-    };
     let mut own: Vec<(Option<&Bound>, Option<&Bound>)> = Vec::new();
     let mut follows = false;
     for (at, range) in distribution.ranges.iter().enumerate() {
@@ -86,27 +99,39 @@ fn between(distribution: &Distribution, shard: ShardId, value: &str) -> String {
         }
         follows = range.shard == shard;
     }
-    let one = |(from, end): &(Option<&Bound>, Option<&Bound>)| {
-        let from = from.map(|from| format!("{value} >= {}", border(from)));
-        let end = end.map(|end| format!("{value} < {}", border(end)));
-        match (from, end) {
-            (Some(from), Some(end)) => format!("{from} and {end}"),
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => "true".to_owned(),
-        }
-    };
+    let one = |(from, end): &(Option<&Bound>, Option<&Bound>)| limits(value, *from, *end, key_type);
     match own.is_empty() {
         true => "false".to_owned(),
         false => own.iter().map(one).collect::<Vec<_>>().join(" or "),
     }
 }
 
-/// A column as its values are ordered by the map.
-fn ordered(column: &str, key_type: KeyType) -> String {
-    match key_type {
-        KeyType::Text | KeyType::Varchar => format!("({column}::text collate pg_catalog.\"C\")"),
-        _ => column.to_owned(),
+/// At least `from`, and less than `end`.
+fn limits(value: &str, from: Option<&Bound>, end: Option<&Bound>, key_type: KeyType) -> String {
+    let border = |bound: &Bound| match bound {
+        // Without a cast the smallest one is an error: the minus stands before a larger number.
+        Bound::Hash(hash) => format!("'{hash}'::int8"),
+        Bound::Value(value) => literal(value, key_type),
+    };
+    let from = from.map(|from| format!("{value} >= {}", border(from)));
+    let end = end.map(|end| format!("{value} < {}", border(end)));
+    match (from, end) {
+        (Some(from), Some(end)) => format!("{from} and {end}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "true".to_owned(),
     }
+}
+
+/// What the borders of the map are borders of: the key's hash, or the key as the map orders it.
+pub fn ordered(distribution: &Distribution, columns: &[&str]) -> Option<String> {
+    if distribution.kind == DistributionKind::Hash {
+        return Some(hash_sql(&distribution.key_types, columns));
+    }
+    let (column, key_type) = columns.first().zip(distribution.key_types.first())?;
+    Some(match key_type {
+        KeyType::Text | KeyType::Varchar => format!("({column}::text collate pg_catalog.\"C\")"),
+        _ => (*column).to_owned(),
+    })
 }
 
 fn literal(value: &KeyValue, key_type: KeyType) -> String {

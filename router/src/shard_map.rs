@@ -8,6 +8,7 @@ use std::fmt;
 mod build;
 mod change;
 mod index;
+mod moving;
 mod text;
 
 pub use build::{
@@ -15,6 +16,7 @@ pub use build::{
     MapError, MapParts, TableParts,
 };
 use index::TableIndex;
+pub use moving::{Keys, Moving};
 pub use text::{StoredMapError, from_stored, to_stored};
 
 /// A shard's place in [`ShardMap::shards`].
@@ -51,6 +53,8 @@ pub struct Distribution {
     pub values: Vec<(KeyValue, ShardId)>,
     /// `Single`: where it lives.
     pub home: ShardId,
+    /// Keys on their way to another shard.
+    pub moving: Vec<Moving>,
 }
 
 /// Keys from `from` (included) up to the `from` of the next range.

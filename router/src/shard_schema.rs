@@ -6,7 +6,7 @@
 //! 12 bits of the shard's number, 10 bits of a counter.
 
 /// Version of the schema, as `pgm.this_shard` says it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Shards are numbered from 0 up to this.
 pub const NUMBER_MAX: u16 = 4095;
@@ -24,6 +24,19 @@ select pg_catalog.to_regclass('pgm.this_shard') is not null, \
 pub const IDENTIFY: &str = "select number, version from pgm.this_shard";
 
 const TEXT: &str = include_str!("shard_schema.sql");
+
+/// Says that a connection is to carry statements of a sharded database: `$1` is the name of the
+/// process (`text`), `$2` the epoch below which none of its statements runs any more (`int8`). Fails
+/// with [`TOO_OLD`] where that epoch is below the shard's least one. To be run at the beginning of
+/// every such connection, on replicas too, outside of transactions of the client's.
+pub const ATTACH: &str = "select pgm.attach($1::text, $2::int8)";
+
+/// SQLSTATE of writes to keys that are being moved, or were, to another shard.
+pub const MOVED: &str = "PGM01";
+/// SQLSTATE of DDL and TRUNCATE while keys of the table are being moved.
+pub const MOVING: &str = "PGM02";
+/// SQLSTATE of a connection by a map that is older than the shard allows.
+pub const TOO_OLD: &str = "PGM07";
 
 /// Most decisions that one call of `pgm.forget` deletes.
 pub const FORGET_MAX: u64 = 10_000;

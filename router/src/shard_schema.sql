@@ -38,6 +38,94 @@ end $do$;
 insert into pgm.this_shard (number, version) values ($NUMBER$, $VERSION$)
   on conflict (only_row) do update set version = excluded.version;
 
+-- Statements that go by a map below this epoch must not come here any more: keys were moved since.
+alter table pgm.this_shard add column if not exists least_epoch bigint not null default 0;
+
+-- Which server process works for which pgmanifold, by which epoch. Rows of processes that have ended
+-- stay until their number comes again.
+create unlogged table if not exists pgm.attached (
+  pid integer primary key,
+  started timestamptz not null,
+  process text not null,
+  epoch bigint not null
+);
+
+-- A pgmanifold says that it begins to send statements over this connection, and below which epoch
+-- none of its statements runs any more. Whoever raises the least epoch takes the lock exclusively,
+-- so afterwards everybody is either in the table or refused.
+create or replace function pgm.attach(process text, epoch bigint) returns void
+  language plpgsql security definer set search_path = pg_catalog, pg_temp
+  as $fn$
+declare
+  least bigint;
+begin
+  if not pg_is_in_recovery() then
+    perform pg_advisory_xact_lock_shared(8101514);
+  end if;
+  select least_epoch into least from pgm.this_shard;
+  if attach.epoch < least then
+    raise exception using errcode = 'PGM07',
+      message = format('the shard map with epoch %s is too old for this shard', attach.epoch),
+      detail = format('Keys were moved since. The shard asks for epoch %s at least.', least),
+      hint = 'pgmanifold must read the map from the catalog first.';
+  end if;
+  if not pg_is_in_recovery() then
+    insert into pgm.attached as a (pid, started, process, epoch)
+      select pg_backend_pid(), s.backend_start, attach.process, attach.epoch
+      from pg_stat_get_activity(pg_backend_pid()) s
+      on conflict (pid) do update set started = excluded.started, process = excluded.process,
+        epoch = excluded.epoch;
+  end if;
+end $fn$;
+grant execute on function pgm.attach(text, bigint) to public;
+
+-- Refuses statements from maps below this epoch from now on.
+create or replace function pgm.raise_least_epoch(epoch bigint) returns void
+  language plpgsql security definer set search_path = pg_catalog, pg_temp
+  as $fn$
+begin
+  perform pg_advisory_xact_lock(8101514);
+  update pgm.this_shard as t set least_epoch = raise_least_epoch.epoch
+    where t.least_epoch < raise_least_epoch.epoch;
+end $fn$;
+revoke execute on function pgm.raise_least_epoch(bigint) from public;
+
+-- Rows that tell how far changes have come which are on their way to another shard.
+create table if not exists pgm.marker (
+  move bigint not null,
+  number bigint not null,
+  primary key (move, number)
+);
+
+-- Trigger function: the keys are being moved to another shard, or were.
+create or replace function pgm.reject_moved() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp
+  as $fn$
+begin
+  raise exception using errcode = 'PGM01',
+    message = format('keys of table %I.%I are being moved to another shard', tg_table_schema,
+                     tg_table_name),
+    hint = 'Repeat the transaction.';
+end $fn$;
+
+-- Trigger function: TRUNCATE would not reach the rows that are on their way.
+create or replace function pgm.reject_truncate() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp
+  as $fn$
+begin
+  raise exception using errcode = 'PGM02',
+    message = format('table %I.%I cannot be truncated while keys of it are being moved',
+                     tg_table_schema, tg_table_name),
+    hint = 'Repeat it when the move has ended, or use DELETE.';
+end $fn$;
+
+-- Tables of which keys are being moved: what pgm.reject_ddl protects.
+create table if not exists pgm.moving_table (
+  move bigint not null,
+  relation oid not null,
+  primary key (move, relation)
+);
+
 create or replace function pgm.shard() returns integer
   language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp
   as $fn$ select number from pgm.this_shard $fn$;

@@ -243,7 +243,15 @@ fn distribution(reader: &Reader<'_>, sharding: &Sharding) -> Option<Distribution
         }
         _ => Vec::new(),
     };
-    Some(DistributionParts { name: name.into(), kind, key_types, ranges, values, home })
+    Some(DistributionParts {
+        name: name.into(),
+        kind,
+        key_types,
+        ranges,
+        values,
+        home,
+        moving: Vec::new(),
+    })
 }
 
 fn has_ranges(reader: &Reader<'_>) -> bool {

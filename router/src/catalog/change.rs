@@ -1,7 +1,7 @@
 //! Owns the commands that write a map into the catalog. All of them are one transaction; the first
 //! decides whether it may go on.
 
-use crate::shard_map::{Bound, DistributionKind, MapParts};
+use crate::shard_map::{Bound, DistributionKind, Keys, MapParts};
 
 /// A statement with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,13 @@ const VALUES: &str = "insert into pgm.list_value (distribution, database, shard,
      select d.id, d.database, v.shard, v.value \
      from unnest($2::text[], $3::text[], $4::text[]) v (name, shard, value) \
      join pgm.distribution d on d.database = $1 and d.name = v.name";
+const MOVING: &str = "insert into pgm.moving \
+     (distribution, database, move, source, target, paused, starts, ends, list_values) \
+     select d.id, d.database, m.move::int8, m.source, m.target, m.paused::boolean, m.starts, \
+     m.ends, m.list_values::text[] from unnest($2::text[], $3::text[], $4::text[], $5::text[], \
+     $6::text[], $7::text[], $8::text[], $9::text[]) \
+     m (name, move, source, target, paused, starts, ends, list_values) \
+     join pgm.distribution d on d.database = $1 and d.name = m.name";
 const TABLES: &str = "insert into pgm.sharded_table \
      (database, place, schema_name, table_name, distribution, key_columns, unchecked_unique) \
      select $1, place - 1, schema_name, table_name, distribution, key_columns::text[], \
@@ -98,6 +105,7 @@ fn commands(
         with(DISTRIBUTIONS, distributions(parts)),
         with(RANGES, ranges(parts)),
         with(VALUES, values(parts)),
+        with(MOVING, moving(parts)),
         with(TABLES, tables(parts)),
         command(HISTORY, vec![text(database), text(note)]),
         command(NOTIFY, vec![text(database)]),
@@ -151,6 +159,35 @@ fn values(parts: &MapParts) -> Vec<Vec<Option<String>>> {
     for distribution in &parts.distributions {
         for (value, shard) in &distribution.values {
             let row = [some(&distribution.name), some(shard), some(value)];
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+    }
+    columns
+}
+
+/// Name, move, source, target, whether it is paused, both borders, listed values.
+fn moving(parts: &MapParts) -> Vec<Vec<Option<String>>> {
+    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); 8];
+    for distribution in &parts.distributions {
+        for moving in &distribution.moving {
+            let (from, to, values) = match &moving.keys {
+                Keys::Between(from, to) => {
+                    (from.as_ref().map(Bound::to_string), to.as_ref().map(Bound::to_string), None)
+                }
+                Keys::Values(values) => {
+                    (None, None, some(array(values.iter().map(ToString::to_string))))
+                }
+            };
+            let row = [
+                some(&distribution.name),
+                some(moving.id),
+                some(&moving.source),
+                some(&moving.target),
+                some(moving.paused),
+                from,
+                to,
+                values,
+            ];
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
     }

@@ -13,7 +13,8 @@ create table if not exists pgm.catalog (
     id uuid not null default pg_catalog.gen_random_uuid(),
     version integer not null
 );
-insert into pgm.catalog (version) values (1) on conflict do nothing;
+insert into pgm.catalog (version) values (2)
+    on conflict (only_one) do update set version = excluded.version;
 
 create table if not exists pgm.cluster (
     database text primary key check (octet_length(database) between 1 and 63),
@@ -78,6 +79,25 @@ create table if not exists pgm.list_value (
     foreign key (database, shard) references pgm.shard deferrable initially deferred
 );
 
+-- Keys that are on their way to another shard: borders as in pgm.key_range, or listed values.
+create table if not exists pgm.moving (
+    distribution bigint not null,
+    database text not null,
+    move bigint not null check (move > 0),
+    source text not null,
+    target text not null check (target <> source),
+    paused boolean not null,
+    starts text check (octet_length(starts) <= 1024),
+    ends text check (octet_length(ends) <= 1024),
+    list_values text[],
+    primary key (database, move),
+    foreign key (distribution, database) references pgm.distribution (id, database)
+        on delete cascade,
+    foreign key (database, source) references pgm.shard deferrable initially deferred,
+    foreign key (database, target) references pgm.shard deferrable initially deferred,
+    check (list_values is null or (starts is null and ends is null))
+);
+
 create table if not exists pgm.sharded_table (
     database text not null,
     schema_name text not null check (octet_length(schema_name) between 1 and 63),
@@ -100,6 +120,57 @@ create table if not exists pgm.proxy (
     acked_epoch bigint not null check (acked_epoch <= seen_epoch),
     heartbeat timestamptz not null default pg_catalog.clock_timestamp(),
     primary key (database, name)
+);
+
+-- Moves of keys: one row each, from its plan to its end. `state` is a word of the rebalancer's;
+-- `journal` is what the state needs to go on after a crash.
+create table if not exists pgm.move (
+    id bigint generated always as identity primary key,
+    database text not null references pgm.cluster on delete cascade,
+    distribution text not null,
+    mode text not null check (mode in ('online', 'offline')),
+    starts text,
+    ends text,
+    list_values text[],
+    source text not null,
+    target text not null,
+    state text not null,
+    -- What somebody has asked for: 'pause', 'abort', 'rollback', 'cleanup'.
+    wish text check (wish in ('pause', 'abort', 'rollback', 'cleanup')),
+    journal jsonb not null default '{}',
+    rows_total bigint,
+    rows_copied bigint not null default 0,
+    bytes_copied bigint not null default 0,
+    rows_per_s double precision,
+    lag_bytes bigint,
+    write_pause_ms double precision,
+    attempts integer not null default 0,
+    last_error text,
+    created_at timestamptz not null default pg_catalog.clock_timestamp(),
+    started_at timestamptz,
+    changed_at timestamptz not null default pg_catalog.clock_timestamp(),
+    ended_at timestamptz
+);
+
+-- What happened to each move, for people.
+create table if not exists pgm.move_event (
+    id bigint generated always as identity primary key,
+    move bigint not null references pgm.move on delete cascade,
+    at timestamptz not null default pg_catalog.clock_timestamp(),
+    state text not null,
+    note text not null
+);
+
+-- Where load comes from: executions routed by key, by the part of the hash space (of 1024 equal
+-- ones) that the key is in, as each process has counted them since it began.
+create table if not exists pgm.load (
+    database text not null,
+    distribution text not null,
+    process text not null,
+    part integer not null check (part between 0 and 1023),
+    executions bigint not null,
+    counted_at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (database, distribution, process, part)
 );
 
 create table if not exists pgm.history (
@@ -223,7 +294,7 @@ declare
     name text;
 begin
     foreach name in array array['shard', 'distribution', 'key_range', 'list_value',
-                                'sharded_table'] loop
+                                'moving', 'sharded_table'] loop
         execute format('drop trigger if exists want_new_epoch on pgm.%I', name);
         execute format('create trigger want_new_epoch before insert or update or delete '
                        'on pgm.%I for each row execute function pgm.want_new_epoch()', name);

@@ -16,7 +16,12 @@ select what, database, fields from (
     select 5, 'value', v.database, d.place, array[d.name, v.shard, v.value]
       from pgm.list_value v join pgm.distribution d on d.id = v.distribution
     union all
-    select 6, 'table', database, place, array[schema_name, table_name, distribution,
+    select 6, 'moving', m.database, d.place,
+           array[d.name, m.move::text, m.source, m.target, m.paused::text, m.starts, m.ends]
+           || coalesce(m.list_values, '{}')
+      from pgm.moving m join pgm.distribution d on d.id = m.distribution
+    union all
+    select 7, 'table', database, place, array[schema_name, table_name, distribution,
            unchecked_unique::text] || key_columns
       from pgm.sharded_table
 ) as rows (kind, what, database, place, fields)

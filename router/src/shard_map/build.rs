@@ -2,7 +2,8 @@
 //! and become a map, or all that is wrong with them is told.
 
 use super::{
-    Bound, Distribution, DistributionKind, KeyRange, ShardId, ShardMap, Table, TableIndex,
+    Bound, Distribution, DistributionKind, KeyRange, Moving, ShardId, ShardMap, Table, TableIndex,
+    moving,
 };
 use crate::key::{KeyType, KeyValue};
 use hashbrown::HashMap;
@@ -55,6 +56,8 @@ pub struct DistributionParts {
     pub values: Vec<(KeyValue, Box<str>)>,
     /// `Single`: who has it all.
     pub home: Option<Box<str>>,
+    /// Keys on their way to another shard.
+    pub moving: Vec<Moving<Box<str>>>,
 }
 
 /// A table of [`MapParts`].
@@ -175,6 +178,7 @@ impl MapParts {
             ranges: Vec::new(),
             values: Vec::new(),
             home: None,
+            moving: Vec::new(),
         };
         fill(&mut parts);
         self.distributions.push(parts);
@@ -221,6 +225,7 @@ impl ShardMap {
             ranges: d.ranges.iter().map(|r| (r.from.clone(), name(r.shard))).collect(),
             values: d.values.iter().map(|(value, s)| (value.clone(), name(*s))).collect(),
             home: (d.kind == DistributionKind::Single).then(|| name(d.home)),
+            moving: d.moving.iter().map(|m| m.with_shards(|shard| name(*shard))).collect(),
         };
         let name_of = |at: usize| {
             self.distributions.get(at).map_or_else(Box::default, |found| found.name.clone())
@@ -261,6 +266,9 @@ fn checked(parts: &MapParts) -> Result<(ShardId, Vec<Distribution>, Vec<Table>),
     }
     let distributions = check.distributions(&parts.distributions, home);
     let tables = check.tables(&parts.tables, &parts.distributions);
+    if check.errors.is_empty() {
+        moving::check(&distributions, &mut check.errors);
+    }
     if check.errors.is_empty() {
         return Ok((home, distributions, tables));
     }
@@ -328,6 +336,7 @@ impl Check<'_> {
                 ranges: self.ranges(&place, parts),
                 values: self.values(&place, parts),
                 home,
+                moving: self.moving(&place, parts),
             }
         });
         built.collect()
@@ -406,6 +415,12 @@ impl Check<'_> {
             }
         }
         values
+    }
+
+    /// Whether the keys can be on their way is looked at when all else is right.
+    fn moving(&mut self, place: &str, parts: &DistributionParts) -> Vec<Moving> {
+        let moves = parts.moving.iter();
+        moves.map(|moving| moving.with_shards(|name| self.shard(place, name))).collect()
     }
 
     fn tables(&mut self, parts: &[TableParts], distributions: &[DistributionParts]) -> Vec<Table> {

@@ -105,7 +105,7 @@ impl ShardMap {
         Self { epoch, ..self.clone() }
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         distribution: usize,
         change: impl FnOnce(&mut super::DistributionParts) -> Result<(), &'static str>,

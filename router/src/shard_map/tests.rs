@@ -199,7 +199,7 @@ fn a_stored_map_is_read_exactly_or_not_at_all() {
             assert!(from_stored(&stored[..at]).is_err(), "cut at {at}");
         }
     }
-    let other = to_stored(&map()).replacen("map 1", "map 2", 1);
+    let other = to_stored(&map()).replacen("map 2", "map 3", 1);
     assert_eq!(from_stored(&other), Err(StoredMapError::Version));
     assert_eq!(from_stored("hello"), Err(StoredMapError::Form));
 }
@@ -210,7 +210,7 @@ fn a_stored_map_has_one_form() {
         let checksum = crate::hash::hash_bytes(text.as_bytes());
         from_stored(&format!("{text}checksum {checksum:016x}\n"))
     };
-    let good = "pgmanifold shard map 1\nepoch 1\nshard \"a\"\nhome \"a\"\n";
+    let good = "pgmanifold shard map 2\nepoch 1\nshard \"a\"\nhome \"a\"\n";
     assert!(with_checksum(good).is_ok());
     assert_eq!(with_checksum(&good.replace("epoch 1", "epoch 01")), Err(StoredMapError::Form));
     assert_eq!(with_checksum(&good.replace("\"a\"", "a")), Err(StoredMapError::Form));

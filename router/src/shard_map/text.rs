@@ -1,7 +1,10 @@
 //! Owns maps as text: one line per part, as people read it, and the same with a version and a
 //! checksum, as it is kept on disk. A stored map is read back exactly or not at all.
 
-use super::{Bound, DistributionKind, DistributionParts, MapError, MapParts, ShardMap, TableParts};
+use super::{
+    Bound, DistributionKind, DistributionParts, Keys, MapError, MapParts, Moving, ShardMap,
+    TableParts,
+};
 use crate::hash::hash_bytes;
 use crate::key::{KeyType, KeyValue};
 use std::fmt;
@@ -9,7 +12,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// First line of a stored map: a program reads the versions it knows.
-const VERSION_LINE: &str = "pgmanifold shard map 1";
+const VERSION_LINE: &str = "pgmanifold shard map 2";
 /// Before the checksum, on the last line.
 const CHECKSUM: &str = "checksum ";
 /// Longest stored map that is read (256 MiB).
@@ -120,6 +123,12 @@ fn read_line(line: &str, parts: &mut MapParts) -> Option<()> {
             distribution.values.push((value, words.next()?.into()));
             words
         }
+        "moving" => {
+            let distribution = parts.distributions.last_mut()?;
+            let moving = read_moving(distribution, words)?;
+            distribution.moving.push(moving);
+            return Some(());
+        }
         "table" => {
             parts.tables.push(TableParts {
                 schema: words.next()?.into(),
@@ -149,12 +158,51 @@ fn read_distribution<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Dis
         ranges: Vec::new(),
         values: Vec::new(),
         home: None,
+        moving: Vec::new(),
     };
     if kind == DistributionKind::Single {
         parts.home = Some(words.next()?.into());
     }
     parts.key_types = words.map(KeyType::from_name).collect::<Option<_>>()?;
     Some(parts)
+}
+
+/// `moving ID SOURCE TARGET open|paused values V…`, or `… between BORDER BORDER` with borders as
+/// they stand in a range.
+fn read_moving<'a>(
+    distribution: &DistributionParts,
+    mut words: impl Iterator<Item = &'a str>,
+) -> Option<Moving<Box<str>>> {
+    let id = words.next()?.parse().ok()?;
+    let (source, target) = (words.next()?.into(), words.next()?.into());
+    let paused = match words.next()? {
+        "open" => false,
+        "paused" => true,
+        _ => return None,
+    };
+    let keys = match words.next()? {
+        "values" => {
+            let values = words.map(|text| read_value(distribution, text));
+            return Some(Moving {
+                id,
+                keys: Keys::Values(values.collect::<Option<_>>()?),
+                source,
+                target,
+                paused,
+            });
+        }
+        "between" => {
+            let mut border = || match words.next()? {
+                "open" => Some(None),
+                "hash" => Some(Some(Bound::Hash(words.next()?.parse().ok()?))),
+                "value" => Some(Some(Bound::Value(read_value(distribution, words.next()?)?))),
+                _ => None,
+            };
+            Keys::Between(border()?, border()?)
+        }
+        _ => return None,
+    };
+    words.next().is_none().then_some(Moving { id, keys, source, target, paused })
 }
 
 fn read_value(distribution: &DistributionParts, text: &str) -> Option<KeyValue> {
@@ -240,6 +288,7 @@ impl fmt::Display for ShardMap {
                 let value = value.to_string();
                 writeln!(f, "value {} {}", Quoted(&value), Quoted(self.name(*shard)))?;
             }
+            distribution.moving.iter().try_for_each(|moving| self.write_moving(f, moving))?;
         }
         for table in &self.tables {
             let distribution = &self.distribution(table).name;
@@ -252,6 +301,30 @@ impl fmt::Display for ShardMap {
             }
         }
         Ok(())
+    }
+}
+
+impl ShardMap {
+    fn write_moving(&self, f: &mut fmt::Formatter<'_>, moving: &Moving) -> fmt::Result {
+        let (source, target) = (self.name(moving.source), self.name(moving.target));
+        write!(f, "moving {} {} {}", moving.id, Quoted(source), Quoted(target))?;
+        f.write_str(if moving.paused { " paused" } else { " open" })?;
+        match &moving.keys {
+            Keys::Values(values) => {
+                f.write_str(" values")?;
+                let mut values = values.iter().map(ToString::to_string);
+                values.try_for_each(|value| write!(f, " {}", Quoted(&value)))?;
+            }
+            Keys::Between(from, to) => {
+                f.write_str(" between")?;
+                [from, to].into_iter().try_for_each(|border| match border {
+                    None => f.write_str(" open"),
+                    Some(Bound::Hash(hash)) => write!(f, " hash {hash}"),
+                    Some(Bound::Value(value)) => write!(f, " value {}", Quoted(&value.to_string())),
+                })?;
+            }
+        }
+        writeln!(f)
     }
 }
 

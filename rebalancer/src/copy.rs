@@ -1,0 +1,1 @@
+//! Owns the copying of the rows of one snapshot.

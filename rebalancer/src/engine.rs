@@ -1,0 +1,1 @@
+//! Owns the way of a move from state to state.

@@ -1,0 +1,1 @@
+//! Owns what refuses writes, TRUNCATE and DDL on a shard.

@@ -1,0 +1,1 @@
+//! Owns the catalog: the map, moves and their states, and the lease of who moves.

@@ -1,0 +1,1 @@
+//! Owns the look, before anything is touched, whether a move is possible.

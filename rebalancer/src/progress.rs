@@ -1,0 +1,1 @@
+//! Owns what a running command shows of its progress.

@@ -1,0 +1,1 @@
+//! Owns logical replication of keys from one shard to another.

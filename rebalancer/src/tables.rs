@@ -1,0 +1,1 @@
+//! Owns what the shards say about the tables of a distribution.

@@ -1,0 +1,1 @@
+//! Owns how fast a copy may be.

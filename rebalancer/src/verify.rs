@@ -1,0 +1,1 @@
+//! Owns the exact comparison of what two shards hold of the same keys.
