@@ -14,6 +14,7 @@ use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::shard_map::{
     Bound, Distribution, DistributionKind, Keys, ShardId, ShardMap,
 };
+use std::sync::OnceLock;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -36,9 +37,11 @@ pub async fn start(world: &World, options: Options, dice: &mut Dice) -> Shards {
     let declared = declared.expect("a configuration").maps.remove(0);
     let (map, moved) = with_moves(&declared.map, world, dice);
     let server = &shards.servers.oracle;
-    let catalog = cluster::create_database(server, "moves");
+    // One catalog has the maps of all worlds.
+    static CATALOG: OnceLock<String> = OnceLock::new();
+    let catalog = CATALOG.get_or_init(|| cluster::create_database(server, "moves_catalog"));
     let address = server.primary.address();
-    let client = client::connect(&address, USER, &catalog).await;
+    let client = client::connect(&address, USER, catalog).await;
     client::exec(&client, catalog::INSTALL_SQL).await;
     write(&client, &catalog::create_map(&shards.database, &map.parts(), "moves")).await;
     let section = format!(
@@ -175,6 +178,11 @@ pub fn leave_behind(shards: &Shards, world: &World, dice: &mut Dice) {
             "insert into {name} select * from (select {} from {name} where {hidden}) x \
              where {hidden} on conflict do nothing",
             others.join(", ")
+        );
+        // As a mover has it: what no condition leaves out is refused.
+        sql += &format!(
+            "; create trigger guard before truncate on {name} for each statement \
+             execute function pgm.reject_truncate()"
         );
         shards.shard(number).query_in(&shards.database, &sql).expect("a shard takes it");
     }
