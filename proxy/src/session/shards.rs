@@ -20,6 +20,7 @@ mod copy;
 mod ends;
 mod follow;
 mod log;
+mod older;
 mod own;
 mod portals;
 mod run;

@@ -371,6 +371,7 @@ impl Session {
             }
             Begins::Joins => {
                 self.fail_transaction().await;
+                self.leave_unused_map();
                 self.rest_in_transaction();
                 None
             }

@@ -119,7 +119,11 @@ impl Session {
         if self.lease.is_none() {
             return Ok(());
         }
-        if let Some(event) = self.doubt_server() {
+        let ended = match self.hear_server() {
+            Ok(()) => self.doubt_server(),
+            Err(lost) => self.server_lost(lost),
+        };
+        if let Some(event) = ended {
             return Err(Ok(Stop::Event(event)));
         }
         match &self.virtual_transaction {
