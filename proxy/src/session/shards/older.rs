@@ -3,10 +3,11 @@
 //! is too old is the shard's word (see `pool::attach`).
 
 use super::super::place::cancelled;
-use super::super::{Session, pausing};
+use super::super::{Event, Session, pausing};
 use crate::metrics::ClientState;
 use crate::timer::timeout;
 use crate::wire::error::SqlError;
+use pgmanifold_router::shard_map::ShardId;
 use pgmanifold_router::shard_schema::TOO_OLD;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -83,17 +84,27 @@ impl Session {
         error.detail(detail.trim_start().to_owned()).hint(hint)
     }
 
-    /// Reads what a server has sent while the session worked on another shard. One that was closed
-    /// meanwhile is found out before anything is sent there, so that it is certain that nothing of
-    /// it was carried out. Costs no system call while there is nothing.
-    pub(super) fn hear_server(&mut self) -> Result<(), SqlError> {
+    /// Whether the server that the session holds on another shard has sent something since, or was
+    /// closed. Costs no system call.
+    pub(super) fn has_spoken(&mut self, shard: ShardId) -> bool {
+        let shards = self.shards.as_mut();
+        let bench = shards.and_then(|shards| shards.parked.get_mut(usize::from(shard.0))?.as_mut());
+        let lease = bench.and_then(|bench| bench.lease.as_mut());
+        lease.is_some_and(|lease| lease.stream.may_have_bytes())
+    }
+
+    /// Reads what it has sent. A server that was closed meanwhile is found out before anything is
+    /// sent there, so that it is certain that nothing of it was carried out.
+    pub(super) fn hear(&mut self, shard: ShardId) -> Option<Event> {
+        self.exchange(shard);
         let mut cx = Context::from_waker(Waker::noop());
         while self.lease.is_some() {
             match self.poll_server(&mut cx) {
-                Poll::Ready(heard) => heard?,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(lost)) => return self.server_lost(lost),
                 Poll::Pending => break,
             }
         }
-        Ok(())
+        None
     }
 }

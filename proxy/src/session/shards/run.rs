@@ -33,6 +33,8 @@ pub(in crate::session) enum Work {
     All { replay: Replay, plan: Arc<Plan>, tag: &'static str },
     /// This shard must show what the session has committed; the statement comes again.
     Finish(ShardId),
+    /// This shard's server has sent something meanwhile; the statement comes again.
+    Hear(ShardId),
     /// The catalog must be known first; the statement comes again.
     Facts,
     /// Ends a transaction of several shards.
@@ -151,6 +153,7 @@ impl Session {
                 self.run_on_others(&replay, &plan).await;
                 None
             }
+            Work::Hear(shard) => self.hear(shard),
             Work::Facts => {
                 self.wait_for_facts().await;
                 None

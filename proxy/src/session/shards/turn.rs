@@ -43,6 +43,9 @@ impl Session {
         self.leave_here()?;
         let participants = self.participants();
         if participants.is_empty() || participants.contains(&to) {
+            if self.has_spoken(to) {
+                return Err(Ok(work(Work::Hear(to))));
+            }
             self.exchange(to);
             return self.look_at_host();
         }
@@ -119,11 +122,7 @@ impl Session {
         if self.lease.is_none() {
             return Ok(());
         }
-        let ended = match self.hear_server() {
-            Ok(()) => self.doubt_server(),
-            Err(lost) => self.server_lost(lost),
-        };
-        if let Some(event) = ended {
+        if let Some(event) = self.doubt_server() {
             return Err(Ok(Stop::Event(event)));
         }
         match &self.virtual_transaction {
