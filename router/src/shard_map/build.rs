@@ -196,7 +196,8 @@ impl ShardMap {
         let (home, distributions, tables) = checked(&parts)?;
         let index = TableIndex::of(&tables);
         let (epoch, shards) = (parts.epoch, parts.shards);
-        Ok(Self { epoch, shards, home, distributions, tables, index })
+        let moves = moving::Moves::of(&distributions);
+        Ok(Self { epoch, shards, home, distributions, tables, index, moves })
     }
 
     /// A map of parts that know their places already, checked as by [`ShardMap::build`].
@@ -211,7 +212,8 @@ impl ShardMap {
         tables: Vec<Table>,
     ) -> Result<Self, Vec<MapError>> {
         let index = TableIndex::default();
-        let loose = Self { epoch, shards, home, distributions, tables, index };
+        let moves = moving::Moves::default();
+        let loose = Self { epoch, shards, home, distributions, tables, index, moves };
         Self::build(loose.parts())
     }
 

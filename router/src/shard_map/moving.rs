@@ -35,6 +35,30 @@ pub struct Moving<S = ShardId> {
     pub paused: bool,
 }
 
+/// How far the moves of a map have come, the one that has come farthest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// There are none.
+    #[default]
+    None,
+    /// There are, and none is paused.
+    Open,
+    /// One at least is paused.
+    Paused,
+}
+
+impl Moves {
+    /// Of these distributions.
+    pub(super) fn of(distributions: &[Distribution]) -> Self {
+        let mut moves = distributions.iter().flat_map(|one| &one.moving).peekable();
+        match (moves.peek().is_some(), moves.any(|moving| moving.paused)) {
+            (false, _) => Self::None,
+            (true, false) => Self::Open,
+            (true, true) => Self::Paused,
+        }
+    }
+}
+
 impl<S> Moving<S> {
     /// The same, with shards given in another way.
     pub fn with_shards<T>(&self, mut shard: impl FnMut(&S) -> T) -> Moving<T> {
@@ -146,12 +170,31 @@ impl Distribution {
                 && self.owner_of(&moving.keys) != Some(shard)
         })
     }
+
+    /// Moves whose keys are about to change hands.
+    pub fn paused(&self) -> impl Iterator<Item = &Moving> {
+        self.moving.iter().filter(|moving| moving.paused)
+    }
 }
 
 impl ShardMap {
     /// Something of this map is on its way.
+    #[inline]
     pub fn is_moving(&self) -> bool {
-        self.distributions.iter().any(|one| !one.moving.is_empty())
+        self.moves != Moves::None
+    }
+
+    /// Keys of this map are about to change hands.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.moves == Moves::Paused
+    }
+
+    /// A shard has keys that are about to change hands.
+    pub fn has_paused(&self, shard: ShardId) -> bool {
+        let owner = |one: &Distribution, moving: &Moving| one.owner_of(&moving.keys);
+        let owns = |one: &Distribution, moving| owner(one, moving).is_none_or(|has| has == shard);
+        self.distributions.iter().any(|one| one.paused().any(|moving| owns(one, moving)))
     }
 
     /// The move of this number: index of its distribution, and what it is.
