@@ -395,11 +395,11 @@ impl Journal {
         Ok(pending.map)
     }
 
-    /// Gives up what was prepared.
+    /// Gives up whatever was prepared, or was about to be.
     ///
     /// # Errors
     /// What the catalog says.
-    pub async fn give_up(&self, _pending: Pending) -> Result<(), Error> {
+    pub async fn roll_back(&self) -> Result<(), Error> {
         self.session.run("rollback").await
     }
 
