@@ -2,6 +2,7 @@
 //! or alter the tables, and the source keeps changes for the target.
 
 use super::patience::until_done;
+use super::work::watched;
 use super::{Engine, Sides};
 use crate::barrier::{self, barrier};
 use crate::checkpoint::checkpoint;
@@ -46,7 +47,9 @@ pub(super) async fn everybody_knows(
     epoch: u64,
 ) -> Result<barrier::Report, Error> {
     let mut tell = |text: &str| engine.waiting(the_move, text);
-    barrier(&engine.journal.session, engine.journal.config(), epoch, &mut tell).await
+    let config = engine.journal.config();
+    let all = barrier(&engine.journal.session, config, epoch, &mut tell);
+    watched(engine, the_move, all).await
 }
 
 /// The source keeps changes from now on; what it kept before is given up.

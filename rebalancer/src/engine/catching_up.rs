@@ -1,7 +1,7 @@
 //! Owns the state `catching_up`: the target applies what has changed since the snapshot, and a way
 //! back is prepared.
 
-use super::copying::{again, is_same_history};
+use super::copying::{COPIED_AT, again, is_same_history};
 use super::patience::until_done;
 use super::{Engine, Sides};
 use crate::checkpoint::checkpoint;
@@ -22,13 +22,21 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
         return again(engine, the_move, &why).await;
     }
     let source = &sides.source_config()?.subscription;
-    replicate::subscribe(&sides.target, sides.id, Direction::Forward, source).await?;
+    let from = remembered(the_move, COPIED_AT)?;
+    replicate::subscribe(&sides.target, sides.id, Direction::Forward, source, from).await?;
     checkpoint("catching_up.subscribed").await;
     follow(engine, the_move, &sides).await?;
     checkpoint("catching_up.caught_up").await;
     prepare_back(engine, the_move, &sides).await?;
     checkpoint("catching_up.back_prepared").await;
     engine.journal.advance(the_move, State::Verifying, "the target follows").await
+}
+
+/// A text that the move's journal must have in this state.
+pub(super) fn remembered<'a>(the_move: &'a Move, key: &str) -> Result<&'a str, Error> {
+    let found = the_move.journal.get(key).and_then(|value| value.as_str());
+    found
+        .ok_or_else(|| Error::Stopped(format!("the journal of move {} lacks {key:?}", the_move.id)))
 }
 
 /// Why what was copied cannot be followed any more, if so.
@@ -44,11 +52,7 @@ pub(super) async fn broken(the_move: &Move, sides: &Sides) -> Result<Option<Stri
 }
 
 /// Waits until the target is near.
-pub(super) async fn follow(
-    engine: &Engine,
-    the_move: &Move,
-    sides: &Sides,
-) -> Result<(), Error> {
+pub(super) async fn follow(engine: &Engine, the_move: &Move, sides: &Sides) -> Result<(), Error> {
     let (source, target, id) = (&sides.source, &sides.target, sides.id);
     loop {
         let begun = Instant::now();

@@ -59,10 +59,9 @@ pub(super) async fn following(
             Ends { locker: sides.more_target().await?, leader: target, follower: source }
         }
     };
-    let limits =
-        PairLimits { lock_timeout: engine.limits().lock_timeout, ..PairLimits::default() };
+    let limits = PairLimits { lock_timeout: engine.limits().lock_timeout, ..PairLimits::default() };
     let compared = sides.compared();
-    let pair = verify::pair(ends, &compared, sides.id, &limits);
+    let pair = verify::pair(ends, &compared, (sides.id, way), &limits);
     watched(engine, the_move, pair).await
 }
 

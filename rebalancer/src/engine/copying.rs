@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Where the journal keeps in which histories the servers were when rows were copied.
 const HISTORIES: &str = "histories";
+/// Where the journal keeps the source's position of the snapshot: changes follow from there on.
+pub(super) const COPIED_AT: &str = "copied_at";
 
 pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Error> {
     let sides = Sides::open(&engine.journal, the_move).await?;
@@ -29,6 +31,7 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
     };
     let histories = sides.histories().await?;
     engine.journal.remember(the_move, HISTORIES, json!(histories)).await?;
+    engine.journal.remember(the_move, COPIED_AT, json!(snapshot.lsn)).await?;
     checkpoint("copying.snapshot").await;
     let slot = (the_move.mode == Mode::Online).then(|| Direction::Forward.name(sides.id));
     let throttle = throttle(engine, &sides, slot).await?;
@@ -106,11 +109,7 @@ pub(super) async fn purge(
     paced(engine, the_move, &pacer, work).await
 }
 
-async fn throttle(
-    engine: &Engine,
-    sides: &Sides,
-    slot: Option<String>,
-) -> Result<Throttle, Error> {
+async fn throttle(engine: &Engine, sides: &Sides, slot: Option<String>) -> Result<Throttle, Error> {
     let source = Watched { session: sides.more_source().await?, slot };
     let target = Watched { session: sides.more_target().await?, slot: None };
     Ok(Throttle::start(engine.limits(), vec![source, target]))

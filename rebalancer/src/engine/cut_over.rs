@@ -38,6 +38,9 @@ const CALM_TIMEOUT: Duration = Duration::from_secs(10);
 const CALM_POLL: Duration = Duration::from_millis(20);
 /// What a pause may take beyond its waits, before it is given up: servers that hang.
 const SLACK: Duration = Duration::from_secs(5);
+/// Where the journal keeps the target's position at which it had everything of the source's, and
+/// nothing of its own: the way back begins there.
+pub(super) const BACK_FROM: &str = "back_from";
 /// Where the journal keeps the parts of the write pause.
 const PAUSE: &str = "write_pause";
 
@@ -116,6 +119,13 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Sessions for what is waited for while others are at work.
+struct Waiters {
+    proxies: Proxies,
+    /// On the follower.
+    watcher: Session,
+}
+
 /// How a pause came out.
 enum Tried {
     /// Everything is ready for the commit.
@@ -156,13 +166,17 @@ pub(super) async fn cut_over(
     the_move: &mut Move,
     turn: Turn<'_>,
 ) -> Result<(), Error> {
-    let mut proxies = Proxies::open(engine).await?;
+    let watcher = match turn.way {
+        Direction::Forward => turn.sides.more_target().await?,
+        Direction::Back => turn.sides.more_source().await?,
+    };
+    let mut waiters = Waiters { proxies: Proxies::open(engine).await?, watcher };
     let mut rest = PAUSE_REST_MIN;
     let mut reason = String::new();
     for try_number in 1..=engine.limits().cutover_tries {
         near(engine, the_move, turn).await?;
         calm(engine, the_move, turn).await?;
-        match one_pause(engine, the_move, turn, &mut proxies).await? {
+        match one_pause(engine, the_move, turn, &mut waiters).await? {
             None => return Ok(()),
             Some(why) => reason = why,
         }
@@ -186,6 +200,8 @@ async fn near(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<(), Er
         if turn.way == Direction::Forward {
             replicate::advance(&turn.sides.target, id, Direction::Back).await?;
         }
+        // A second time within the pause, when little is left to do.
+        sequences::carry(turn.leader(), turn.follower(), turn.leader_scope()).await?;
         let asked = Instant::now();
         let number = replicate::mark(turn.leader(), id, turn.way).await?;
         let limit = Duration::from_secs(1);
@@ -225,12 +241,12 @@ async fn one_pause(
     engine: &Engine,
     the_move: &mut Move,
     turn: Turn<'_>,
-    proxies: &mut Proxies,
+    waiters: &mut Waiters,
 ) -> Result<Option<String>, Error> {
     let journal = &engine.journal;
     let (id, state) = (id(the_move)?, the_move.state);
     let map = journal.map().await?;
-    proxies.look(map.epoch).await?;
+    waiters.proxies.look(map.epoch).await?;
     let wait = |map: &ShardMap| map.pause(id, true);
     let paused =
         journal.advance_from(&map, the_move, state, wait, "writes to the keys wait").await?;
@@ -241,7 +257,7 @@ async fn one_pause(
     let locks = (limits.lock_timeout + LOCK_REST) * limits.lock_tries * 2;
     let limit = limits.pause_timeout * 2 + locks + SLACK;
     let mut pending = None;
-    let work = within_pause(engine, the_move, turn, &map, proxies, &mut pending, &mut parts);
+    let work = within_pause(engine, the_move, turn, &map, waiters, &mut pending, &mut parts);
     let tried = within(limit, "the pause", work).await;
     let tried = match (tried, pending) {
         (Ok(Tried::Ready), Some(pending)) => match journal.commit(the_move, pending).await {
@@ -289,17 +305,18 @@ async fn note(engine: &Engine, the_move: &mut Move, parts: &Parts) -> Result<(),
 /// meanwhile.
 async fn within_pause(
     engine: &Engine,
-    the_move: &Move,
+    the_move: &mut Move,
     turn: Turn<'_>,
     map: &ShardMap,
-    proxies: &Proxies,
+    waiters: &Waiters,
     pending: &mut Option<Pending>,
     parts: &mut Parts,
 ) -> Result<Tried, Error> {
     let (sides, way, id) = (turn.sides, turn.way, turn.sides.id);
+    let Waiters { proxies, watcher } = waiters;
     let move_id = self::id(the_move)?;
-    let new_owner = turn.pick(&the_move.target, &the_move.source);
-    let hand_over = |map: &ShardMap| map.hand_over(move_id, new_owner);
+    let new_owner = turn.pick(&the_move.target, &the_move.source).clone();
+    let hand_over = |map: &ShardMap| map.hand_over(move_id, &new_owner);
     let note = format!("the keys are {new_owner}'s");
     let (prepared, late) = tokio::join!(
         engine.journal.prepare(map, the_move, turn.next(), hand_over, &note),
@@ -321,7 +338,7 @@ async fn within_pause(
     let limit = engine.limits().pause_timeout;
     let number = replicate::mark(turn.leader(), id, way).await?;
     let (drained, carried) = tokio::join!(
-        replicate::wait_marker(turn.follower(), id, way, number, limit),
+        replicate::wait_marker(watcher, id, way, number, limit),
         sequences::carry(turn.leader(), turn.follower(), turn.leader_scope())
     );
     carried?;
@@ -339,9 +356,11 @@ async fn within_pause(
     checkpoint(turn.pick("ready.settled", "rolling_back.settled")).await;
     match way {
         Direction::Forward => {
-            replicate::advance(&sides.target, id, Direction::Back).await?;
-            parts.over("back_advanced");
-            checkpoint("ready.back_advanced").await;
+            // Part of the transaction that names the target.
+            let position = replicate::position(&sides.target).await?;
+            engine.journal.remember(the_move, BACK_FROM, json!(position)).await?;
+            parts.over("positioned");
+            checkpoint("ready.positioned").await;
         }
         Direction::Back => {
             if let Some(why) = open(engine, the_move, turn).await? {
@@ -355,11 +374,7 @@ async fn within_pause(
 }
 
 /// The leader refuses writes to the keys; or why it does not.
-async fn close(
-    engine: &Engine,
-    the_move: &Move,
-    turn: Turn<'_>,
-) -> Result<Option<String>, Error> {
+async fn close(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<Option<String>, Error> {
     let wait = engine.limits().lock_timeout;
     tries(engine, the_move, turn.leader(), async || {
         fence::fence(turn.leader(), turn.leader_scope(), wait).await

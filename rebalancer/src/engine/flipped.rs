@@ -1,6 +1,8 @@
 //! Owns the state `flipped`: the map names the target. What has changed since flows back, so that
 //! the source could have the keys again.
 
+use super::catching_up::remembered;
+use super::cut_over::BACK_FROM;
 use super::{Engine, Sides};
 use crate::checkpoint::checkpoint;
 use crate::error::Error;
@@ -14,7 +16,9 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
         Mode::Online => {
             let sides = Sides::open(&engine.journal, the_move).await?;
             let target = &sides.target_config()?.subscription;
-            replicate::follow_back(&sides.source, &sides.target, sides.id, target).await?;
+            let from = remembered(the_move, BACK_FROM)?;
+            let (source, id) = (&sides.source, sides.id);
+            replicate::follow_back(source, &sides.target, id, target, from).await?;
             "the source follows"
         }
         Mode::Offline => "there is no way back but another move",

@@ -18,7 +18,10 @@ pub(super) async fn begin(engine: &Engine, the_move: &mut Move) -> Result<(), Er
         Mode::Online => lost(&Sides::open(&engine.journal, the_move).await?).await?,
     };
     let Some(no_way) = no_way else {
-        return engine.journal.advance(the_move, State::RollingBack, "rollback was asked for").await;
+        return engine
+            .journal
+            .advance(the_move, State::RollingBack, "rollback was asked for")
+            .await;
     };
     engine.journal.ask(the_move.id, None).await?;
     Err(Error::Refused(format!(
