@@ -47,7 +47,7 @@ unit:
 
 # Process-level tests start the built binary: cargo test alone does not build another package's.
 e2e:
-	$(CARGO) build --locked -p pgmanifold
+	$(CARGO) build --locked -p pgmanifold -p pgmanifold-rebalancer
 	$(CARGO) test --locked -p pgmanifold-tests -- --test-threads=$(TEST_THREADS)
 
 bench:
@@ -63,15 +63,18 @@ test-drivers:
 
 # The long forms of tests that `make test` runs for seconds, on the binary that users get.
 soak: export PGM_BINARY = target/release/pgmanifold
+soak: export PGM_REBALANCER_BINARY = target/release/pgmanifold-rebalancer
 soak:
 	tests/setup.sh test $(PG)
-	$(CARGO) build --locked --release -p pgmanifold
+	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-rebalancer
 	PGM_STORM_S=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e storm:: -- --nocapture
 	PGM_MEMORY_CLIENTS=10000 $(CARGO) test --locked -p pgmanifold-tests --test e2e memory:: -- \
 		--nocapture
 	PGM_FAILOVERS=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e rounds -- --nocapture
 	PGM_LEAK_STEPS=20000 $(CARGO) test --locked -p pgmanifold-tests --test e2e leak:: -- --nocapture
 	PGM_CHAOS_KILLS=500 $(CARGO) test --locked -p pgmanifold-tests --test e2e chaos:: -- --nocapture
+	PGM_MOVES=50 PGM_MOVE_KILLS=200 $(CARGO) test --locked -p pgmanifold-tests --test e2e moves:: -- \
+		--nocapture --test-threads=1
 	PGM_SOAK_S=$(SOAK_S) $(CARGO) test --locked -p pgmanifold-tests --test e2e soak:: -- --nocapture
 
 test-docker:
