@@ -40,6 +40,8 @@ pub struct ShardedDatabase {
     source: OnceLock<String>,
     /// The first attempt to have a map has ended.
     tried: watch::Sender<bool>,
+    /// Epoch of the newest map, for those who wait for another one.
+    newest: watch::Sender<u64>,
 }
 
 impl ShardedDatabase {
@@ -55,7 +57,8 @@ impl ShardedDatabase {
         let name = database.name.clone();
         let tried = watch::Sender::new(false);
         let source = OnceLock::new();
-        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, source, tried }))
+        let newest = watch::Sender::new(0);
+        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, source, tried, newest }))
     }
 
     /// The newest map. Whoever works by it keeps it until his statement or transaction has ended,
@@ -96,14 +99,28 @@ impl ShardedDatabase {
     /// Takes a map into use if it is newer than the one in use; false when it is not.
     pub fn take(&self, map: Arc<ShardMap>) -> bool {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.epoch() >= map.epoch {
+        let epoch = map.epoch;
+        if self.epoch() >= epoch {
             return false;
         }
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|old| old.strong_count() > 0);
             replaced.push(Arc::downgrade(&old));
         }
+        self.newest.send_replace(epoch);
         true
+    }
+
+    /// Completes when there is a map of a later epoch. Cancel safe.
+    pub async fn newer_than(&self, epoch: u64) {
+        let mut newest = self.newest.subscribe();
+        // The sender lives in `self`.
+        let _ = newest.wait_for(|newest| *newest > epoch).await;
+    }
+
+    /// Keys of the newest map are about to change hands.
+    pub fn is_paused(&self) -> bool {
+        self.map.load().as_ref().is_some_and(|map| map.is_paused())
     }
 
     /// Takes the map of a configuration into use: under a new epoch, when it says something else
