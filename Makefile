@@ -12,10 +12,11 @@ endif
 TEST_THREADS ?= 4
 SOAK_S ?= 1800
 
-.PHONY: help demo test check unit e2e bench soak test-drivers test-docker docs
+.PHONY: help demo demo-move test check unit e2e bench soak test-drivers test-docker docs
 
 help:
 	@echo "make demo         show the main job on throw-away PostgreSQL servers (FOR=seconds)"
+	@echo "make demo-move    show how keys are moved between two shards under load"
 	@echo "make test         everything: check, then end-to-end tests on real servers and drivers"
 	@echo "                  (PG=18: on PostgreSQL 18)"
 	@echo "make check        format, lints, tidy, unit tests"
@@ -29,6 +30,11 @@ demo:
 	tests/setup.sh demo $(PG)
 	$(CARGO) build --locked --release -p pgmanifold
 	target/release/pgmanifold demo $(if $(FOR),--for $(FOR))
+
+demo-move:
+	tests/setup.sh demo $(PG)
+	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-rebalancer
+	target/release/pgmanifold demo --moving
 
 test:
 	tests/setup.sh test $(PG)
