@@ -3,8 +3,10 @@
 
 mod back_and_forth;
 mod corruption;
+mod forms;
 mod harness;
 mod kills;
+mod long;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
 /// not answer.
