@@ -1,4 +1,21 @@
 //! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
 //! misplaced, whatever is killed on the way.
 
+mod back_and_forth;
+mod corruption;
+mod forms;
 mod harness;
+mod kills;
+mod long;
+
+/// Limits for a machine that does everything at once, and for tests that do not wait for who does
+/// not answer.
+fn quick_limits() -> Vec<String> {
+    let limits = [
+        "acknowledge_timeout_ms = 1500",
+        "primary_latency_ms = 2000",
+        "free_disk_bytes = 1000000",
+        "cleanup_batch_rows = 500",
+    ];
+    limits.map(str::to_owned).into()
+}
