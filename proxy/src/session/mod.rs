@@ -385,21 +385,35 @@ impl Session {
         })
         .await;
         loop {
-            match poll_fn(|cx| self.poll_relay(cx)).await {
+            let event = poll_fn(|cx| self.poll_relay(cx)).await;
+            if matches!(event, Event::Acquire(_) | Event::AwaitResume | Event::AwaitServer) {
+                // The request is looked at anew after the wait.
+                self.leave_unused_map();
+            }
+            match event {
                 Event::Acquire(host) => {
+                    // What waits is placed by the map there is then.
+                    self.let_map_go();
                     Box::pin(self.acquire(host)).await;
+                    Box::pin(self.await_newer_map()).await;
                     if let Some(error) = self.ended_waiting() {
                         Box::pin(self.close(Some(error))).await;
                         return;
                     }
+                    if let Some(Event::Close(error)) = Box::pin(self.after_too_old()).await {
+                        Box::pin(self.close(error)).await;
+                        return;
+                    }
                 }
                 Event::AwaitResume => {
+                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
                         Box::pin(self.close(error)).await;
                         return;
                     }
                 }
                 Event::AwaitServer => {
+                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
                         Box::pin(self.close(error)).await;
                         return;
@@ -475,6 +489,7 @@ impl Session {
                 }
             }
             if !progressed {
+                self.let_map_go();
                 return match self.stop_requested() {
                     Some(event) => Poll::Ready(event),
                     None => Poll::Pending,
@@ -537,7 +552,7 @@ impl Session {
             self.draining = false;
             return true;
         };
-        if self.draining && !lease.expect.is_empty() {
+        if (self.draining || lease.repeating) && !lease.expect.is_empty() {
             return false;
         }
         self.draining = false;
@@ -550,7 +565,9 @@ impl Session {
         if self.draining || self.copy_in == CopyIn::Asked {
             return self.input.is_empty();
         }
-        let takes = |lease: &Lease| lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX;
+        let takes = |lease: &Lease| {
+            lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX && !lease.repeating
+        };
         self.output.is_empty() && self.lease.as_ref().is_none_or(takes)
     }
 

@@ -1,6 +1,9 @@
-//! Keys that are moved between shards: the parts of the rebalancer on real servers.
+//! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
+//! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
+//! too.
 
 mod barrier;
+mod harness;
 mod sides;
 mod verify;
 mod verify_live;
