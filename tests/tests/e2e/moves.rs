@@ -1,5 +1,6 @@
 //! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
-//! misplaced, whatever is killed on the way.
+//! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
+//! too.
 
 mod back_and_forth;
 mod corruption;
@@ -19,3 +20,7 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
+mod barrier;
+mod sides;
+mod verify;
+mod verify_live;
