@@ -22,7 +22,7 @@ help:
 	@echo "make bench        compare with PgBouncer and a bare relay"
 	@echo "make test-drivers suites of others, directly and through poolers (SUITE=name TARGET=name)"
 	@echo "make soak         half an hour of clients and faults, a login storm, many clients (SOAK_S=seconds)"
-	@echo "make test-docker  smoke test of the image and the compose file"
+	@echo "make test-docker  smoke test of the image and the compose files"
 	@echo "make docs         write the documents that are made from code"
 
 demo:
@@ -76,6 +76,7 @@ soak:
 
 test-docker:
 	docker/test.sh
+	docker/test-shards.sh
 
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --locked -p pgmanifold --lib documentation_matches

@@ -1,61 +1,20 @@
 #!/bin/bash
-# Smoke test of the image and the compose file: builds, starts, checks, removes everything.
+# Smoke test of the image and of compose.yml: builds, starts, checks, removes everything.
 # `make test-docker` runs it. Needs docker with compose, and a running daemon (DOCKER_HOST).
-#
-# Where no image registry is reachable the base images come from build-base.sh (needs root and
-# debootstrap), and the binary from `cargo build --release` on this machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+project=pgmanifold-test file=docker/compose.yml
+. docker/test-common.sh
 
-project=pgmanifold-test
-export PGMANIFOLD_PORT=0 PGMANIFOLD_HTTP_PORT=0 PGMANIFOLD_IMAGE=pgmanifold-test
-ready_timeout_s=90
-
-if docker compose version >/dev/null 2>&1; then
-    compose() { docker compose -p "$project" -f docker/compose.yml "$@"; }
-else
-    compose() { docker-compose -p "$project" -f docker/compose.yml "$@"; }
-fi
-
-clean_up() {
-    status=$?
-    [ "$status" = 0 ] || compose logs --tail=40 >&2 || true
-    compose down --volumes --timeout 5 >/dev/null 2>&1 || true
-    exit "$status"
-}
-fail() { echo "FAILED: $*" >&2; exit 1; }
-step() { echo "== $* (${SECONDS} s)"; }
-
-docker info >/dev/null 2>&1 || fail "no docker daemon answers (set DOCKER_HOST, or start dockerd)"
-trap clean_up EXIT
-
-step build
-if ! timeout 60 docker pull --quiet debian:bookworm-slim >/dev/null 2>&1; then
-    echo "no registry: base images from Debian's packages, binary from this machine"
-    docker/build-base.sh
-    cargo build --release --locked -p pgmanifold
-    export BASE_IMAGE=pgmanifold-base POSTGRES_IMAGE=pgmanifold-postgres PGMANIFOLD_TARGET=prebuilt
-fi
-compose build pgmanifold >/dev/null
-docker image ls --format '{{.Repository}} {{.Size}}' "$PGMANIFOLD_IMAGE"
+build pgmanifold
 docker run --rm --network none -v "$PWD/docker/pgmanifold.toml:/c.toml:ro" \
     -e APP_PASSWORD=a -e MONITOR_PASSWORD=m "$PGMANIFOLD_IMAGE" check --config /c.toml
 
 step start
 compose up --detach
-http=$(compose port pgmanifold 9127)
-answer() { # status code of GET $1
-    exec 3<>"/dev/tcp/${http%:*}/${http##*:}" || return 1
-    printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$1" >&3
-    read -r _ status _ <&3 && echo "$status"
-    exec 3>&-
-}
+wait_ready pgmanifold
+[ "$(answer pgmanifold /health)" = 200 ] || fail "/health is not 200"
 deadline=$((SECONDS + ready_timeout_s))
-until [ "$(answer /ready 2>/dev/null)" = 200 ]; do
-    [ "$SECONDS" -lt "$deadline" ] || fail "/ready is not 200 after $ready_timeout_s s"
-    sleep 0.5
-done
-[ "$(answer /health)" = 200 ] || fail "/health is not 200"
 streaming="select count(*) from pg_stat_replication where state = 'streaming'"
 until [ "$(compose exec -T primary psql -h /tmp -U postgres -Atc "$streaming")" = 2 ]; do
     [ "$SECONDS" -lt "$deadline" ] || fail "the replicas do not stream after $ready_timeout_s s"

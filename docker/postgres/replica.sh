@@ -19,4 +19,5 @@ if [ ! -d "$PGDATA" ]; then
 fi
 
 exec postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/tmp \
-    -c hot_standby=on -c max_connections=200 -c cluster_name="$REPLICA_NAME" -c compose.server="$REPLICA_NAME"
+    -c hot_standby=on -c max_connections=200 -c max_prepared_transactions=100 -c wal_level=logical \
+    -c cluster_name="$REPLICA_NAME" -c compose.server="$REPLICA_NAME"

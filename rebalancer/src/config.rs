@@ -1,7 +1,35 @@
 //! Owns the rebalancer's own configuration file: who it is at the catalog and at the shards, and
 //! its limits. Everything wrong with a file is told at once, with its line.
 
+mod keys;
+mod login;
+mod read;
+
+pub use keys::{Form, KEYS, Key};
+pub(crate) use login::host_text;
+pub use read::parse;
+
+use crate::error::Error;
+use std::fmt;
+use std::path::Path;
 use std::time::Duration;
+
+/// Largest configuration file, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it, one line each: `file:line: key: message`.
+pub fn load(path: &Path) -> Result<Config, Error> {
+    let unreadable = |cause: String| Error::Usage(format!("{}: {cause}", path.display()));
+    let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(unreadable(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    parse(&text, path, &|name| std::env::var(name).ok())
+}
 
 /// What the file says.
 #[derive(Debug, Clone)]
@@ -26,15 +54,36 @@ pub struct Server {
 }
 
 /// A shard.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ShardConfig {
     /// The name it has in the map.
     pub name: String,
     /// Its primary and replicas: all of them are among the hosts.
     pub server: Server,
     /// How another shard's server reaches its primary for logical replication, as libpq's
-    /// connection string.
+    /// connection string. It may hold a password.
     pub subscription: String,
+}
+
+impl fmt::Debug for ShardConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardConfig")
+            .field("name", &self.name)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The shard of this name.
+    ///
+    /// # Errors
+    /// The file does not name it.
+    pub fn shard(&self, name: &str) -> Result<&ShardConfig, Error> {
+        self.shards.iter().find(|shard| shard.name == name).ok_or_else(|| {
+            Error::Usage(format!("the configuration file has no [[shard]] with name = {name:?}"))
+        })
+    }
 }
 
 /// How far the rebalancer may go. A limit of `None` is none.

@@ -1,1 +1,549 @@
-//! Owns the catalog: the map, moves and their states, and the lease of who moves.
+//! Owns the catalog: the map, moves and their states, and the lease of who moves. It must not know
+//! what a state's step does.
+
+mod lease;
+mod rows;
+
+pub use rows::{border, key_value};
+
+use crate::config::Config;
+use crate::connect::{self, Session};
+use crate::error::Error;
+use crate::plan::PlannedMove;
+use crate::state::State;
+use pgmanifold_router::catalog::{self, Command, Parameter};
+use pgmanifold_router::shard_map::{Keys, MapError, ShardMap};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio_postgres::types::ToSql;
+
+/// Tries to change a map that others change too.
+const MAP_TRIES: u32 = 20;
+
+/// A move, as its row in the catalog says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Move {
+    /// Its number; names of objects on the shards are made of it.
+    pub id: i64,
+    /// Name of the distribution.
+    pub distribution: String,
+    /// Which keys.
+    pub keys: Keys,
+    /// Who had them when it was planned.
+    pub source: String,
+    /// Who is to have them.
+    pub target: String,
+    /// How they are moved.
+    pub mode: Mode,
+    /// Where it stands.
+    pub state: State,
+    /// What somebody has asked for.
+    pub wish: Option<Wish>,
+    /// What its state needs to go on after a crash: a JSON object.
+    pub journal: Value,
+    /// Rows to copy, as estimated.
+    pub rows_total: Option<i64>,
+    /// Rows copied.
+    pub rows_copied: i64,
+    /// Bytes copied.
+    pub bytes_copied: i64,
+    /// As fast as that.
+    pub rows_per_s: Option<f64>,
+    /// How far the follower is behind.
+    pub lag_bytes: Option<i64>,
+    /// How long writes to the keys waited.
+    pub write_pause_ms: Option<f64>,
+    /// What went wrong in this state, most recently.
+    pub last_error: Option<String>,
+    /// How often that was.
+    pub attempts: i32,
+    /// When it was planned, begun, last changed, ended: as the catalog's text in UTC.
+    pub times: Times,
+}
+
+/// Moments of a move.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Times {
+    /// It was planned.
+    pub created_at: String,
+    /// Its first step began.
+    pub started_at: Option<String>,
+    /// The state changed.
+    pub changed_at: String,
+    /// It ended.
+    pub ended_at: Option<String>,
+}
+
+/// How keys are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Writes go on meanwhile: changes follow by logical replication.
+    Online,
+    /// Writes to the keys wait or are refused meanwhile.
+    Offline,
+}
+
+impl Mode {
+    /// The word in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// What somebody asks of a move that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wish {
+    /// Stop at the next safe place.
+    Pause,
+    /// Give it up.
+    Abort,
+    /// Give the keys back.
+    Rollback,
+    /// End it.
+    Cleanup,
+}
+
+impl Wish {
+    /// The word in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            Self::Cleanup => "cleanup",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Pause, Self::Abort, Self::Rollback, Self::Cleanup]
+            .into_iter()
+            .find(|wish| wish.as_str() == name)
+    }
+}
+
+/// What was noted of a move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, as the catalog's text in UTC.
+    pub at: String,
+    /// Its state then.
+    pub state: String,
+    /// What happened.
+    pub note: String,
+}
+
+/// A session on the catalog. Who moves something holds the lease in it.
+#[derive(Debug)]
+pub struct Journal {
+    /// The session; nothing but the journal writes over it.
+    pub session: Session,
+    config: Arc<Config>,
+}
+
+impl Journal {
+    /// Opens the catalog, without the lease: to look, and to leave wishes.
+    ///
+    /// # Errors
+    /// It is not reached, or it is not installed.
+    pub async fn open(config: Arc<Config>) -> Result<Self, Error> {
+        let session = connect::primary(&config.catalog, "catalog").await?;
+        // Who only looks is no mover, and is not ended by one.
+        session.run(lease::LOOKING_SQL).await?;
+        let journal = Self { session, config };
+        journal.map().await?;
+        Ok(journal)
+    }
+
+    /// Takes the lease: from now on nobody else moves keys of this database, for as long as the
+    /// session lives.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] tells who has it.
+    pub async fn take_lease(&self) -> Result<(), Error> {
+        lease::take(&self.session, &self.config.database).await
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The map of the database as it is now.
+    ///
+    /// # Errors
+    /// What the catalog says, or that it has no such map.
+    pub async fn map(&self) -> Result<ShardMap, Error> {
+        let rows = self.query(catalog::LOAD_SQL, &[]).await?;
+        let mut read = Vec::with_capacity(rows.len());
+        for row in rows {
+            read.push(catalog::Row {
+                what: self.get(&row, 0)?,
+                database: self.get(&row, 1)?,
+                fields: self.get(&row, 2)?,
+            });
+        }
+        let loaded = catalog::read_rows(read).map_err(|error| self.stopped(&error))?;
+        let database = &self.config.database;
+        let found = loaded.maps.into_iter().find(|(name, _)| name == database);
+        let (_, parts) = found.ok_or_else(|| {
+            Error::Usage(format!("the catalog has no map of the database {database:?}"))
+        })?;
+        ShardMap::build(parts).map_err(|errors| map_errors("the map in the catalog", &errors))
+    }
+
+    /// All moves of the database, the oldest first.
+    ///
+    /// # Errors
+    /// What the catalog says, or that a row means nothing.
+    pub async fn moves(&self) -> Result<Vec<Move>, Error> {
+        let map = self.map().await?;
+        let rows = self.query(rows::MOVES_SQL, &[&self.config.database]).await?;
+        rows.iter().map(|row| rows::read(row, &map)).collect()
+    }
+
+    /// One move.
+    ///
+    /// # Errors
+    /// What the catalog says, or that there is no such move.
+    pub async fn one(&self, id: i64) -> Result<Move, Error> {
+        let found = self.moves().await?.into_iter().find(|one| one.id == id);
+        found.ok_or_else(|| Error::Usage(format!("there is no move {id}")))
+    }
+
+    /// Writes down moves that are to be done, and returns their numbers.
+    ///
+    /// # Errors
+    /// What the catalog says, or that keys of one are on their way already.
+    pub async fn create(&self, planned: &[PlannedMove], mode: Mode) -> Result<Vec<i64>, Error> {
+        let known = self.moves().await?;
+        for (at, one) in planned.iter().enumerate() {
+            let meets = |distribution: &str, keys: &Keys| {
+                distribution == one.distribution && keys.meet(&one.keys)
+            };
+            let under_way = known.iter().filter(|known| !known.state.is_end());
+            if let Some(other) = under_way.into_iter().find(|m| meets(&m.distribution, &m.keys)) {
+                return Err(Error::Refused(format!(
+                    "keys {} of {} meet those of move {}, which is {}",
+                    one.keys, one.distribution, other.id, other.state
+                )));
+            }
+            if planned.iter().take(at).any(|other| meets(&other.distribution, &other.keys)) {
+                return Err(Error::Refused(format!(
+                    "keys {} of {} stand in two moves",
+                    one.keys, one.distribution
+                )));
+            }
+        }
+        let mut ids = Vec::with_capacity(planned.len());
+        self.session.run("begin").await?;
+        for one in planned {
+            match self.insert(one, mode).await {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    // The first error is the one to tell.
+                    let _ = self.session.run("rollback").await;
+                    return Err(error);
+                }
+            }
+        }
+        self.session.run("commit").await?;
+        Ok(ids)
+    }
+
+    async fn insert(&self, one: &PlannedMove, mode: Mode) -> Result<i64, Error> {
+        let (starts, ends, values) = rows::keys_to_columns(&one.keys);
+        let (database, mode) = (&self.config.database, mode.as_str());
+        let rows = self
+            .query(
+                "insert into pgm.move (database, distribution, mode, starts, ends, list_values, \
+                 source, target, state) values ($1, $2, $3, $4, $5, $6, $7, $8, 'planned') \
+                 returning id",
+                &[
+                    database,
+                    &one.distribution,
+                    &mode,
+                    &starts,
+                    &ends,
+                    &values,
+                    &one.source,
+                    &one.target,
+                ],
+            )
+            .await?;
+        let row = rows.first().ok_or_else(|| self.stopped(&"no row was inserted"))?;
+        let id: i64 = self.get(row, 0)?;
+        self.note(id, State::Planned, "planned").await?;
+        Ok(id)
+    }
+
+    /// Goes on to the next state.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the row is not in the state that `the_move` says.
+    pub async fn advance(&self, the_move: &mut Move, next: State, note: &str) -> Result<(), Error> {
+        self.session.run("begin").await?;
+        let done = self.set_state(the_move, next, note).await;
+        self.end_transaction(done).await?;
+        became(the_move, next);
+        Ok(())
+    }
+
+    /// Changes the map and goes on to the next state, both or neither. `change` is asked again when
+    /// somebody else has changed the map meanwhile. A move may stay in its state. Returns the new
+    /// map, which all proxies are told of.
+    ///
+    /// # Errors
+    /// What `change` says as [`Error::Stopped`]; [`Error::Conflict`] when the row is not in the
+    /// state that `the_move` says.
+    pub async fn advance_with_map(
+        &self,
+        the_move: &mut Move,
+        next: State,
+        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
+        note: &str,
+    ) -> Result<ShardMap, Error> {
+        for _ in 0..MAP_TRIES {
+            let map = self.map().await?;
+            if let Some(map) = self.advance_from(&map, the_move, next, &change, note).await? {
+                return Ok(map);
+            }
+        }
+        Err(Error::Conflict("the map changes all the time; try again".to_owned()))
+    }
+
+    /// One try of [`Journal::advance_with_map`], from a map that was read before: `None` when it is
+    /// not the current one any more. Everything slow can be done before this.
+    ///
+    /// # Errors
+    /// As [`Journal::advance_with_map`].
+    pub async fn advance_from(
+        &self,
+        map: &ShardMap,
+        the_move: &mut Move,
+        next: State,
+        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
+        note: &str,
+    ) -> Result<Option<ShardMap>, Error> {
+        let new = change(map).map_err(|errors| map_errors("the map", &errors))?;
+        let note_of_map = format!("move {}: {note}", the_move.id);
+        let commands =
+            catalog::change_map(&self.config.database, map.epoch, &new.parts(), &note_of_map);
+        self.session.run("begin").await?;
+        match self.run_commands(&commands).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.session.run("rollback").await?;
+                return Ok(None);
+            }
+            Err(error) => {
+                let _ = self.session.run("rollback").await;
+                return Err(error);
+            }
+        }
+        let done = self.set_state(the_move, next, note).await;
+        self.end_transaction(done).await?;
+        became(the_move, next);
+        Ok(Some(new))
+    }
+
+    /// Whether all commands were run; false when the first one decides otherwise.
+    async fn run_commands(&self, commands: &[Command]) -> Result<bool, Error> {
+        for command in commands {
+            let parameters: Vec<&(dyn ToSql + Sync)> = command
+                .parameters
+                .iter()
+                .map(|parameter| match parameter {
+                    Parameter::Text(text) => text as &(dyn ToSql + Sync),
+                    Parameter::Integer(number) => number,
+                    Parameter::Texts(texts) => texts,
+                })
+                .collect();
+            let rows = self.query(command.sql, &parameters).await?;
+            if command.decides && rows.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn set_state(&self, the_move: &Move, next: State, note: &str) -> Result<(), Error> {
+        let old = the_move.state;
+        if old != next && !old.may_become(next) {
+            let message = format!("move {} cannot go from {old} to {next}", the_move.id);
+            return Err(Error::Stopped(message));
+        }
+        let rows = self
+            .query(
+                rows::ADVANCE_SQL,
+                &[&the_move.id, &old.as_str(), &next.as_str(), &next.is_end(), &(old != next)],
+            )
+            .await?;
+        if rows.is_empty() {
+            return Err(Error::Conflict(format!(
+                "move {} is not {old} any more: somebody else works on it",
+                the_move.id
+            )));
+        }
+        self.note(the_move.id, next, note).await
+    }
+
+    async fn end_transaction(&self, done: Result<(), Error>) -> Result<(), Error> {
+        if done.is_err() {
+            // The first error is the one to tell.
+            let _ = self.session.run("rollback").await;
+            return done;
+        }
+        self.session.run("commit").await
+    }
+
+    /// Notes how far the copy, or what follows, has come.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn progress(
+        &self,
+        the_move: &Move,
+        rows: i64,
+        bytes: i64,
+        rows_per_s: Option<f64>,
+        lag_bytes: Option<i64>,
+    ) -> Result<(), Error> {
+        let sql = "update pgm.move set rows_copied = $2, bytes_copied = $3, rows_per_s = $4, \
+                   lag_bytes = $5 where id = $1";
+        self.query(sql, &[&the_move.id, &rows, &bytes, &rows_per_s, &lag_bytes]).await.map(drop)
+    }
+
+    /// Notes how many rows there are to copy.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn expect_rows(&self, the_move: &mut Move, rows: i64) -> Result<(), Error> {
+        let sql = "update pgm.move set rows_total = $2 where id = $1";
+        self.query(sql, &[&the_move.id, &rows]).await?;
+        the_move.rows_total = Some(rows);
+        Ok(())
+    }
+
+    /// Notes how long writes to the keys waited.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn paused_for(&self, the_move: &mut Move, ms: f64) -> Result<(), Error> {
+        let sql = "update pgm.move set write_pause_ms = $2 where id = $1";
+        self.query(sql, &[&the_move.id, &ms]).await?;
+        the_move.write_pause_ms = Some(ms);
+        Ok(())
+    }
+
+    /// Puts something into the move's journal; null takes it away.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn remember(
+        &self,
+        the_move: &mut Move,
+        key: &str,
+        value: Value,
+    ) -> Result<(), Error> {
+        let sql = "update pgm.move set journal = pg_catalog.jsonb_strip_nulls(\
+                   journal || pg_catalog.jsonb_build_object($2::text, $3::jsonb)) \
+                   where id = $1 returning journal";
+        let rows = self.query(sql, &[&the_move.id, &key, &value]).await?;
+        let row = rows.first().ok_or_else(|| self.stopped(&"the move's row is gone"))?;
+        the_move.journal = self.get(row, 0)?;
+        Ok(())
+    }
+
+    /// Notes what happened.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn event(&self, the_move: &Move, note: &str) -> Result<(), Error> {
+        self.note(the_move.id, the_move.state, note).await
+    }
+
+    async fn note(&self, id: i64, state: State, note: &str) -> Result<(), Error> {
+        let sql = "insert into pgm.move_event (move, state, note) values ($1, $2, $3)";
+        self.query(sql, &[&id, &state.as_str(), &note]).await.map(drop)
+    }
+
+    /// What was noted of a move, the oldest first.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn events(&self, id: i64) -> Result<Vec<Event>, Error> {
+        let sql = "select at::text, state, note from pgm.move_event where move = $1 order by id";
+        let rows = self.query(sql, &[&id]).await?;
+        let event = |row: &tokio_postgres::Row| {
+            Ok(Event { at: self.get(row, 0)?, state: self.get(row, 1)?, note: self.get(row, 2)? })
+        };
+        rows.iter().map(event).collect()
+    }
+
+    /// What somebody has asked of the move meanwhile.
+    ///
+    /// # Errors
+    /// What the catalog says; it is also how a mover finds out that it has lost the lease.
+    pub async fn wish(&self, id: i64) -> Result<Option<Wish>, Error> {
+        let rows = self.query("select wish from pgm.move where id = $1", &[&id]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let wish: Option<String> = self.get(row, 0)?;
+        Ok(wish.as_deref().and_then(Wish::from_name))
+    }
+
+    /// Asks something of a move, or takes the wish back.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn ask(&self, id: i64, wish: Option<Wish>) -> Result<(), Error> {
+        let sql = "update pgm.move set wish = $2 where id = $1";
+        self.query(sql, &[&id, &wish.map(Wish::as_str)]).await.map(drop)
+    }
+
+    /// Notes that the state's step did not come to its end.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn fail(&self, the_move: &Move, error: &Error) -> Result<(), Error> {
+        let text = error.to_string();
+        let sql = "update pgm.move set last_error = $2, attempts = attempts + 1 where id = $1";
+        self.query(sql, &[&the_move.id, &text]).await?;
+        self.event(the_move, &format!("stopped: {text}")).await
+    }
+
+    async fn query(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let rows = self.session.client.query(sql, parameters).await;
+        rows.map_err(|error| self.session.error(&error))
+    }
+
+    fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+        &self,
+        row: &'a tokio_postgres::Row,
+        column: usize,
+    ) -> Result<T, Error> {
+        row.try_get(column).map_err(|error| self.session.error(&error))
+    }
+
+    fn stopped(&self, cause: &dyn std::fmt::Display) -> Error {
+        Error::Stopped(format!("{}: {cause}", self.session.place))
+    }
+}
+
+fn became(the_move: &mut Move, next: State) {
+    the_move.state = next;
+    the_move.last_error = None;
+    the_move.attempts = 0;
+}
+
+/// What is wrong with a map.
+pub fn map_errors(what: &str, errors: &[MapError]) -> Error {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Error::Stopped(format!("{what}: {}", errors.join("; ")))
+}

@@ -10,6 +10,7 @@
 //! know the proxies: it meets them in the catalog and on the shards only.
 
 pub mod barrier;
+pub mod blockers;
 pub mod checkpoint;
 pub mod cleanup;
 pub mod cli;
@@ -24,6 +25,8 @@ pub mod plan;
 pub mod precheck;
 pub mod progress;
 pub mod replicate;
+pub mod sequences;
+pub mod snapshot;
 pub mod state;
 pub mod status;
 pub mod tables;

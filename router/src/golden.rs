@@ -14,7 +14,7 @@ use std::fmt::Write;
 
 mod shards;
 
-pub use shards::{SHARDS_FACTS, SHARDS_SCHEMA, shards_facts, shards_map};
+pub use shards::{SHARDS_FACTS, SHARDS_SCHEMA, shards_facts, shards_map, shards_moving_map};
 
 /// The cases: `golden/effects.txt`.
 pub const EFFECTS: &str = include_str!("../golden/effects.txt");

@@ -26,6 +26,7 @@ mod ddl;
 mod emit;
 mod expression;
 mod finish;
+mod hidden;
 mod insert;
 mod insert_select;
 mod integrity;

@@ -3,7 +3,7 @@
 use super::add_dump;
 use crate::facts::{Facts, FactsBuilder, FactsError};
 use crate::key::{KeyType, KeyValue};
-use crate::shard_map::{MapError, MapParts, ShardMap};
+use crate::shard_map::{Bound, Keys, MapError, MapParts, ShardMap};
 
 /// The schema of the cases, as SQL for psql.
 pub const SHARDS_SCHEMA: &str = include_str!("../../golden/shards.sql");
@@ -67,4 +67,24 @@ pub fn shards_map() -> Result<ShardMap, Vec<MapError>> {
         parts = parts.table("public", name, "customer", &["customer_id"]);
     }
     ShardMap::build(parts.table("public", "notes", "customer", &["customer_id"]).unchecked_unique())
+}
+
+/// The same with keys on their way: hashes from -2^62 to -2^61 of `customer`, all of them of s1,
+/// to s2; of `tenant`, `coil`, which was of s1 and is of s2; of `day`, March and April 2026, which
+/// were of s1 and are of s0; of `pair`, all of s3, to s2.
+///
+/// # Errors
+/// The parts do not make a map.
+pub fn shards_moving_map() -> Result<ShardMap, Vec<MapError>> {
+    let hash = |at: i64| Some(Bound::Hash(at));
+    let day = |day: &str| KeyValue::from_text(KeyType::Date, day).map(Bound::Value);
+    let coil = Keys::Values(vec![KeyValue::Text("coil".into())]);
+    let spring = Keys::Between(day("2026-03-01"), day("2026-05-01"));
+    shards_map()?
+        .announce(0, 1, &Keys::Between(hash(-(1 << 62)), hash(-(1 << 61))), "s2")?
+        .announce(1, 2, &coil, "s2")?
+        .hand_over(2, "s2")?
+        .announce(2, 3, &spring, "s0")?
+        .hand_over(3, "s0")?
+        .announce(3, 4, &Keys::Between(hash(1 << 62), None), "s2")
 }

@@ -62,6 +62,12 @@ fn read(text: &Text<'_>, at: Range<usize>) -> Option<CopyOut> {
     Some(copy)
 }
 
+/// The query or the name of the table, whether it is a query, and the word TO.
+pub(super) fn source(text: &Text<'_>, at: Range<usize>) -> Option<(Range<usize>, bool, usize)> {
+    let to = query::find(text, at.start + 1..at.end, |word, _| word == "to")?;
+    read(text, at).map(|copy| (copy.source, copy.is_query, to))
+}
+
 /// Where a COPY … TO goes.
 pub(super) fn place(
     text: &Text<'_>,

@@ -134,6 +134,23 @@ pub(super) fn query_rows(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>
     }
 }
 
+/// The query that an INSERT takes its rows from.
+pub(super) fn query_at(
+    text: &Text<'_>,
+    at: Range<usize>,
+    catalog: Catalog<'_>,
+) -> Refused<Range<usize>> {
+    let name = read_name(text, at.start + 2)?;
+    let named = name.find(catalog)?;
+    let (Kind::Sharded(table), Some(relation)) = (named.kind, named.relation) else {
+        return Err(misread("INSERT"));
+    };
+    match read(text, at.clone(), name.end, table, relation)? {
+        Source::Query { at: start, .. } => Ok(start..insert_select::query_end(text, start..at.end)),
+        Source::Rows(_) => Err(misread("INSERT")),
+    }
+}
+
 /// Checks what stands after the query of an INSERT.
 pub(super) fn conflict_and_returning(
     text: &Text<'_>,

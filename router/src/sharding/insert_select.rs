@@ -97,7 +97,7 @@ fn read(text: &Text<'_>, at: Range<usize>) -> Refused<Query> {
 }
 
 /// Where ON CONFLICT or RETURNING begins.
-fn query_end(text: &Text<'_>, at: Range<usize>) -> usize {
+pub(super) fn query_end(text: &Text<'_>, at: Range<usize>) -> usize {
     let mut here = at.start;
     while let Some(found) = find_word(text, here..at.end, &["on", "returning"]) {
         if text.is(found, "returning") || text.is(found + 1, "conflict") {

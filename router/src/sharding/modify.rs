@@ -152,6 +152,16 @@ fn meaning(text: &Text<'_>, modify: &Modify, catalog: Catalog<'_>) -> Refused<Me
     tables(text, &from, modify.filter.clone(), &others, catalog)
 }
 
+/// The tables and the condition of an UPDATE or DELETE as a level of a query, and the token before
+/// which a condition would end if it had none.
+pub(super) fn as_level(text: &Text<'_>, at: Range<usize>) -> Refused<(Query, usize)> {
+    let modify = read(text, at.clone())?;
+    let end = modify.returning.as_ref().map_or(at.end, |returning| returning.start - 1);
+    let others: Vec<_> = [modify.set, modify.returning].into_iter().flatten().collect();
+    let from: Vec<_> = [Some(modify.target), modify.from].into_iter().flatten().collect();
+    Ok((as_query(text, &from, modify.filter, &others)?, end))
+}
+
 /// What tables in the places of FROM mean, under a condition, with expressions beside it.
 pub(super) fn tables(
     text: &Text<'_>,

@@ -2,12 +2,22 @@
 
 use super::named::Refused;
 use super::place::Form;
-use super::{Catalog, Merge, Placing, Refusal, Spread, Values, copy_out, select, writes};
+use super::{Catalog, Merge, Placing, Refusal, Spread, Values, copy_out, hidden, select, writes};
 use crate::planner::{Text, split};
 use crate::shard_map::ShardId;
 
 /// What each of these shards is sent, and how their answers become one.
 pub(super) fn spread(
+    placing: &Placing,
+    shards: &[ShardId],
+    catalog: Catalog<'_>,
+    values: &Values<'_>,
+) -> Refused<Spread> {
+    hidden::hide(with_hidden(placing, shards, catalog, values)?, placing, catalog, values)
+}
+
+/// The same with the rows that a shard has besides their owner.
+fn with_hidden(
     placing: &Placing,
     shards: &[ShardId],
     catalog: Catalog<'_>,

@@ -35,6 +35,8 @@ pub(in crate::session) enum Work {
     All { replay: Replay, plan: Arc<Plan>, tag: &'static str },
     /// This shard must show what the session has committed; the statement comes again.
     Finish(ShardId),
+    /// This shard's server has sent something meanwhile; the statement comes again.
+    Hear(ShardId),
     /// The catalog must be known first; the statement comes again.
     Facts,
     /// There must be another map first; the statement comes again.
@@ -183,6 +185,7 @@ impl Session {
                 self.run_on_others(&replay, &plan).await;
                 None
             }
+            Work::Hear(shard) => self.hear(shard),
             Work::Facts => {
                 self.wait_for_facts().await;
                 None
@@ -411,6 +414,7 @@ impl Session {
             }
             Begins::Joins => {
                 self.fail_transaction().await;
+                self.leave_unused_map();
                 self.rest_in_transaction();
                 None
             }

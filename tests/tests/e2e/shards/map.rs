@@ -108,7 +108,8 @@ impl Mapped {
 
     /// Name, seen and acknowledged epoch of each process.
     pub(super) fn reports(&self) -> Vec<Vec<Option<String>>> {
-        let sql = "select name, seen_epoch, acked_epoch from pgm.proxy order by name";
+        let sql = "select split_part(name, ':', 1), seen_epoch, acked_epoch from pgm.proxy \
+                   order by name";
         self.server.primary.query_in(&self.catalog, sql).expect("the catalog answers")
     }
 }

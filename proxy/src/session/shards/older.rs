@@ -1,0 +1,110 @@
+//! Owns what a session does about maps that are out of date: it lets go of one as soon as nothing
+//! of its own depends on it, and waits for a newer one where a shard asks for that. Whether a map
+//! is too old is the shard's word (see `pool::attach`).
+
+use super::super::place::cancelled;
+use super::super::{Event, Session, pausing};
+use crate::metrics::ClientState;
+use crate::timer::timeout;
+use crate::wire::error::SqlError;
+use pgmanifold_router::shard_map::ShardId;
+use pgmanifold_router::shard_schema::TOO_OLD;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Shortest and longest pause before a server is asked for again.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+impl Session {
+    /// Lets go of the map when nothing depends on it: no server works for a statement or takes part
+    /// in a transaction, and no portal is left that was bound by it. A transaction has one map from
+    /// its first statement on; before that, and after its servers are lost, it needs none, and who
+    /// is idle in it must not hold up those who wait for an old map to be gone.
+    pub(in crate::session) fn leave_unused_map(&mut self) {
+        if self.lease.is_some() || self.has_parked_participant() {
+            return;
+        }
+        if let Some(shards) = &mut self.shards
+            && shards.portals.is_empty()
+        {
+            shards.map = None;
+        }
+    }
+
+    /// After a wait for a server: when a shard has refused it because maps of this process are too
+    /// old, waits a moment for newer ones, and the statement then looks for a server anew. When it
+    /// goes by an old map itself it fails, as it does when `checkout_timeout_ms` is over.
+    pub(in crate::session) async fn await_newer_map(&mut self) {
+        let too_old = |error: &mut Box<SqlError>| error.sqlstate == TOO_OLD;
+        let Some(error) = self.refused.take_if(too_old) else { return };
+        let Some(shards) = &self.shards else { return };
+        let deadline = self.free_since() + self.pools.database.checkout_timeout;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let own_is_old = shards.map.as_ref().is_some_and(|map| map.epoch < shards.sharded.epoch());
+        if own_is_old || left.is_zero() {
+            self.refused = Some(Box::new(self.not_sent(*error)));
+            return;
+        }
+        let mut newest = shards.sharded.newest();
+        let pause = (self.started.elapsed() / 4).clamp(PAUSE_MIN, PAUSE_MAX).min(left);
+        let (handle, waiting) = (Arc::clone(&self.handle), Instant::now());
+        self.set_state(ClientState::Waiting);
+        let refused = tokio::select! {
+            biased;
+            () = handle.wait_cancelled() => Some(cancelled()),
+            () = pausing::ends_now(&handle) => Some(pausing::terminated()),
+            () = poll_fn(|cx| self.client.poll_gone(cx)) => {
+                Some(SqlError::error("57014", "the client has left"))
+            }
+            _ = timeout(pause, newest.changed()) => None,
+        };
+        self.account.waited(waiting.elapsed());
+        self.rest();
+        self.refused = refused.map(Box::new);
+    }
+
+    fn not_sent(&self, error: SqlError) -> SqlError {
+        let (shard, waited) = (self.pools.shard, self.started.elapsed());
+        let shard = self.shards.as_ref().map_or("?", |shards| shards.name(shard));
+        let said = error.detail.as_deref().unwrap_or_default();
+        let detail = format!(
+            "{said} Shard \"{shard}\". The statement waited {} ms and was not sent.",
+            waited.as_millis()
+        );
+        let hint = match self.in_transaction() {
+            true => "Repeat the transaction. It began before keys were moved to another shard.",
+            false => {
+                "Repeat the statement. If that does not help, see whether pgmanifold can read the \
+                 catalog (SHOW RANGES, its log)."
+            }
+        };
+        error.detail(detail.trim_start().to_owned()).hint(hint)
+    }
+
+    /// Whether the server that the session holds on another shard has sent something since, or was
+    /// closed. Costs no system call.
+    pub(super) fn has_spoken(&mut self, shard: ShardId) -> bool {
+        let shards = self.shards.as_mut();
+        let bench = shards.and_then(|shards| shards.parked.get_mut(usize::from(shard.0))?.as_mut());
+        let lease = bench.and_then(|bench| bench.lease.as_mut());
+        lease.is_some_and(|lease| lease.stream.may_have_bytes())
+    }
+
+    /// Reads what it has sent. A server that was closed meanwhile is found out before anything is
+    /// sent there, so that it is certain that nothing of it was carried out.
+    pub(super) fn hear(&mut self, shard: ShardId) -> Option<Event> {
+        self.exchange(shard);
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.lease.is_some() {
+            match self.poll_server(&mut cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(lost)) => return self.server_lost(lost),
+                Poll::Pending => break,
+            }
+        }
+        None
+    }
+}
