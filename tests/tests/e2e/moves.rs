@@ -1,0 +1,5 @@
+//! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
+//! misplaced, whatever is killed on the way.
+
+mod by_hand;
+mod hold;
