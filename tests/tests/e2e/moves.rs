@@ -24,3 +24,6 @@ mod barrier;
 mod sides;
 mod verify;
 mod verify_live;
+//! misplaced, whatever is killed on the way.
+mod by_hand;
+mod hold;
