@@ -66,10 +66,17 @@ impl Session {
         self.refused = refused.map(Box::new);
     }
 
+    /// Why nothing is read from replicas: the catalog does not know of this process, so that nobody
+    /// could end its connections there when its map has become too old.
+    pub(in crate::session) fn away_from_replicas(&self) -> Option<&'static str> {
+        let unknown = self.shards.as_ref().is_some_and(|shards| shards.sharded.is_unknown());
+        unknown.then_some("the catalog of shard maps was not reached since the start")
+    }
+
     fn not_sent(&self, error: SqlError) -> SqlError {
         let (shard, waited) = (self.pools.shard, self.started.elapsed());
         let shard = self.shards.as_ref().map_or("?", |shards| shards.name(shard));
-        let said = error.detail.as_deref().unwrap_or_default();
+        let said = error.detail.as_deref().unwrap_or_default().replace('\n', " ");
         let detail = format!(
             "{said} Shard \"{shard}\". The statement waited {} ms and was not sent.",
             waited.as_millis()
