@@ -125,13 +125,20 @@ impl ShardedDatabase {
             replaced.retain(|old| old.strong_count() > 0);
             replaced.push(Arc::downgrade(&old));
         }
-        drop(replaced);
-        self.newest.send_if_modified(|newest| {
-            let newer = epoch > *newest;
-            *newest = epoch.max(*newest);
-            newer
-        });
+        self.newest.send_replace(epoch);
         true
+    }
+
+    /// Completes when there is a map of a later epoch. Cancel safe.
+    pub async fn newer_than(&self, epoch: u64) {
+        let mut newest = self.newest.subscribe();
+        // The sender lives in `self`.
+        let _ = newest.wait_for(|newest| *newest > epoch).await;
+    }
+
+    /// Keys of the newest map are about to change hands.
+    pub fn is_paused(&self) -> bool {
+        self.map.load().as_ref().is_some_and(|map| map.is_paused())
     }
 
     /// Epochs of maps as they are taken into use.

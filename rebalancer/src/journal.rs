@@ -135,6 +135,14 @@ pub struct Event {
     pub note: String,
 }
 
+/// A change of the map and of a move's state that is about to be committed.
+#[derive(Debug)]
+#[must_use]
+pub struct Pending {
+    map: ShardMap,
+    next: State,
+}
+
 /// A session on the catalog. Who moves something holds the lease in it.
 #[derive(Debug)]
 pub struct Journal {
@@ -150,8 +158,7 @@ impl Journal {
     /// It is not reached, or it is not installed.
     pub async fn open(config: Arc<Config>) -> Result<Self, Error> {
         let session = connect::primary(&config.catalog, "catalog").await?;
-        // Who only looks is no mover, and is not ended by one.
-        session.run(lease::LOOKING_SQL).await?;
+        lease::look(&session).await?;
         let journal = Self { session, config };
         journal.map().await?;
         Ok(journal)
@@ -315,7 +322,7 @@ impl Journal {
     }
 
     /// One try of [`Journal::advance_with_map`], from a map that was read before: `None` when it is
-    /// not the current one any more. Everything slow can be done before this.
+    /// not the current one any more.
     ///
     /// # Errors
     /// As [`Journal::advance_with_map`].
@@ -327,26 +334,73 @@ impl Journal {
         change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
         note: &str,
     ) -> Result<Option<ShardMap>, Error> {
+        match self.prepare(map, the_move, next, change, note).await? {
+            Some(pending) => self.commit(the_move, pending).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Does everything of [`Journal::advance_from`] but the commit: nobody sees anything of it, and
+    /// nobody else can change the map until it is committed or given up. Nothing else may be
+    /// written over this journal meanwhile.
+    ///
+    /// # Errors
+    /// As [`Journal::advance_with_map`].
+    pub async fn prepare(
+        &self,
+        map: &ShardMap,
+        the_move: &Move,
+        next: State,
+        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
+        note: &str,
+    ) -> Result<Option<Pending>, Error> {
         let new = change(map).map_err(|errors| map_errors("the map", &errors))?;
         let note_of_map = format!("move {}: {note}", the_move.id);
         let commands =
             catalog::change_map(&self.config.database, map.epoch, &new.parts(), &note_of_map);
         self.session.run("begin").await?;
-        match self.run_commands(&commands).await {
-            Ok(true) => {}
+        let done = async {
+            if !self.run_commands(&commands).await? {
+                return Ok(false);
+            }
+            self.set_state(the_move, next, note).await?;
+            Ok(true)
+        };
+        match done.await {
+            Ok(true) => Ok(Some(Pending { map: new, next })),
             Ok(false) => {
                 self.session.run("rollback").await?;
-                return Ok(None);
+                Ok(None)
             }
             Err(error) => {
+                // The first error is the one to tell.
                 let _ = self.session.run("rollback").await;
-                return Err(error);
+                Err(error)
             }
         }
-        let done = self.set_state(the_move, next, note).await;
-        self.end_transaction(done).await?;
-        became(the_move, next);
-        Ok(Some(new))
+    }
+
+    /// Commits what was prepared. After an error of the connection nobody knows whether it is
+    /// committed: the move's row has to be read again.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn commit(
+        &self,
+        the_move: &mut Move,
+        pending: Pending,
+    ) -> Result<ShardMap, Error> {
+        self.session.run("commit").await?;
+        became(the_move, pending.next);
+        Ok(pending.map)
+    }
+
+    /// Gives up what was prepared.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn give_up(&self, _pending: Pending) -> Result<(), Error> {
+        self.session.run("rollback").await
     }
 
     /// Whether all commands were run; false when the first one decides otherwise.

@@ -385,13 +385,10 @@ impl Session {
         })
         .await;
         loop {
-            let event = poll_fn(|cx| self.poll_relay(cx)).await;
-            if matches!(event, Event::Acquire(_) | Event::AwaitResume | Event::AwaitServer) {
-                // The request is looked at anew after the wait.
-                self.leave_unused_map();
-            }
-            match event {
+            match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => {
+                    // What waits is placed by the map there is then.
+                    self.let_map_go();
                     Box::pin(self.acquire(host)).await;
                     Box::pin(self.await_newer_map()).await;
                     if let Some(error) = self.ended_waiting() {
@@ -400,12 +397,14 @@ impl Session {
                     }
                 }
                 Event::AwaitResume => {
+                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
                         Box::pin(self.close(error)).await;
                         return;
                     }
                 }
                 Event::AwaitServer => {
+                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
                         Box::pin(self.close(error)).await;
                         return;
@@ -481,6 +480,7 @@ impl Session {
                 }
             }
             if !progressed {
+                self.let_map_go();
                 return match self.stop_requested() {
                     Some(event) => Poll::Ready(event),
                     None => Poll::Pending,
@@ -543,7 +543,7 @@ impl Session {
             self.draining = false;
             return true;
         };
-        if self.draining && !lease.expect.is_empty() {
+        if (self.draining || lease.repeating) && !lease.expect.is_empty() {
             return false;
         }
         self.draining = false;
@@ -556,7 +556,9 @@ impl Session {
         if self.draining || self.copy_in == CopyIn::Asked {
             return self.input.is_empty();
         }
-        let takes = |lease: &Lease| lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX;
+        let takes = |lease: &Lease| {
+            lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX && !lease.repeating
+        };
         self.output.is_empty() && self.lease.as_ref().is_none_or(takes)
     }
 

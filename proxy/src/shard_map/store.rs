@@ -26,6 +26,8 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Period of looking whether older maps are still in use, while one is.
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(20);
+/// The same while keys are about to change hands: writes to them wait meanwhile.
+const PAUSED_ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Keeps the maps of all sharded databases of a process.
 pub(crate) struct MapStore {
@@ -113,7 +115,7 @@ impl MapStore {
             let now = self.in_use();
             let waits = memory.reported != now || now.iter().any(|(seen, old)| old < seen);
             let rest = self.catalog.poll_interval.saturating_sub(looked.elapsed());
-            let pause = if waits { rest.min(ACKNOWLEDGE_INTERVAL) } else { rest };
+            let pause = if waits { rest.min(self.acknowledge_interval()) } else { rest };
             let heard = timeout(pause, link.heard.notified()).await.is_ok();
             let due = heard || looked.elapsed() >= self.catalog.poll_interval;
             let step = async {
@@ -133,6 +135,13 @@ impl MapStore {
             if due {
                 looked = Instant::now();
             }
+        }
+    }
+
+    fn acknowledge_interval(&self) -> Duration {
+        match self.databases.iter().any(|database| database.is_paused()) {
+            true => PAUSED_ACKNOWLEDGE_INTERVAL,
+            false => ACKNOWLEDGE_INTERVAL,
         }
     }
 

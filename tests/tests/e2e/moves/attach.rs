@@ -171,9 +171,15 @@ fn who_is_refused_for_an_old_map_waits_for_the_new_one() {
         assert!(began.elapsed() >= PATIENCE && began.elapsed() < 3 * PATIENCE);
 
         // The new map comes while they wait.
-        let later = [(scene.client().await, read), (scene.client().await, write)];
-        let answers = later.map(|(client, sql)| async move {
-            client.batch_execute(&sql).await.map(|()| Instant::now())
+        let later = [read, write, all.to_owned()];
+        let later = [0, 1, 2].map(|which| (later[which].clone(), scene.proxy.address.clone()));
+        let database = scene.mapped.shards.database.clone();
+        let answers = later.map(|(sql, address)| {
+            let database = database.clone();
+            async move {
+                let client = client::connect(&address, USER, &database).await;
+                client.batch_execute(&sql).await.map(|()| Instant::now())
+            }
         });
         let served = tokio::spawn(futures_util::future::join_all(answers));
         tokio::time::sleep(Duration::from_millis(700)).await;
