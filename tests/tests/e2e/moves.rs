@@ -5,6 +5,7 @@
 mod back_and_forth;
 mod corruption;
 mod forms;
+mod attach;
 mod harness;
 mod kills;
 mod long;
