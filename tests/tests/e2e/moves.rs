@@ -2,3 +2,4 @@
 //! misplaced, whatever is killed on the way.
 
 mod harness;
+mod pieces;
