@@ -27,3 +27,4 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
+mod pieces;
