@@ -385,11 +385,7 @@ impl Journal {
     ///
     /// # Errors
     /// What the catalog says.
-    pub async fn commit(
-        &self,
-        the_move: &mut Move,
-        pending: Pending,
-    ) -> Result<ShardMap, Error> {
+    pub async fn commit(&self, the_move: &mut Move, pending: Pending) -> Result<ShardMap, Error> {
         self.session.run("commit").await?;
         became(the_move, pending.next);
         Ok(pending.map)
