@@ -19,6 +19,7 @@ mod hostile;
 mod leak;
 mod limits;
 mod memory;
+mod moves;
 mod notify;
 mod notify_storm;
 mod operation;

@@ -1,0 +1,4 @@
+//! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
+//! misplaced, whatever is killed on the way.
+
+mod plan;
