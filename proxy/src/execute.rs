@@ -123,6 +123,8 @@ pub struct Failure {
     pub error: Box<SqlError>,
     /// The client itself is gone.
     pub client_gone: bool,
+    /// The client was sent a part of the answer.
+    pub answered: bool,
     /// The server's ErrorResponse, when a server said it and goes on living.
     response: Option<Box<Response>>,
 }
@@ -134,7 +136,7 @@ struct Response(Vec<u8>);
 impl Failure {
     /// For this reason.
     pub fn new(error: SqlError) -> Self {
-        Self { error: Box::new(error), client_gone: false, response: None }
+        Self { error: Box::new(error), client_gone: false, answered: false, response: None }
     }
 
     /// The client cannot be written to any more.
@@ -193,8 +195,12 @@ pub async fn run(
     limits: &Limits,
 ) -> Result<Done, Failure> {
     let mut desk = Desk::new(client, *limits, matches!(spread.merge, Merge::Same));
-    let tag = run_at(&mut desk, parts, spread, call).await?;
-    Ok(Done { tag, written_bytes: desk.written_bytes })
+    let result = run_at(&mut desk, parts, spread, call).await;
+    let written_bytes = desk.written_bytes;
+    match result {
+        Ok(tag) => Ok(Done { tag, written_bytes }),
+        Err(failure) => Err(Failure { answered: written_bytes > 0, ..failure }),
+    }
 }
 
 /// Runs a statement. Gives the command tag.

@@ -2,6 +2,7 @@
 //! knows neither pools nor sessions: they hold its counters, or register a source.
 
 mod host;
+mod moves;
 pub mod periods;
 mod reading;
 mod samples;

@@ -7,6 +7,7 @@ use std::fmt;
 
 mod build;
 mod change;
+mod gained;
 mod index;
 mod moving;
 mod text;
@@ -16,6 +17,7 @@ pub use build::{
     MapError, MapParts, TableParts,
 };
 use index::TableIndex;
+use moving::Moves;
 pub use moving::{Keys, Moving};
 pub use text::{StoredMapError, from_stored, to_stored};
 
@@ -53,7 +55,7 @@ pub struct Distribution {
     pub values: Vec<(KeyValue, ShardId)>,
     /// `Single`: where it lives.
     pub home: ShardId,
-    /// Keys on their way to another shard.
+    /// Keys on their way to another shard, by the number of their move.
     pub moving: Vec<Moving>,
 }
 
@@ -104,6 +106,8 @@ pub struct ShardMap {
     /// All tables that belong to one.
     pub tables: Vec<Table>,
     index: TableIndex,
+    /// What its distributions say, looked up once: it is asked for with every statement.
+    moves: Moves,
 }
 
 /// What a name without certainty about its schema finds.

@@ -35,6 +35,7 @@ mod merge;
 mod modify;
 mod named;
 mod operand;
+mod paused;
 mod place;
 mod print;
 pub(crate) mod query;
@@ -316,6 +317,12 @@ pub fn choose(
     values: &Values<'_>,
 ) -> Result<Choice, Box<Refusal>> {
     choose::choose(placing, map, values)
+}
+
+/// Whether a statement may meet keys that are about to change hands (`Moving::paused`): one whose
+/// keys are known, only when they are among them; any other, when it goes to their owner.
+pub fn meets_paused(placing: &Placing, map: &ShardMap, values: &Values<'_>) -> bool {
+    paused::meets_paused(placing, map, values)
 }
 
 /// What each of these shards is sent, and how their answers become one.

@@ -87,6 +87,8 @@ pub enum Hidden {
     Called,
     /// Wipes the values of sequences that other sessions have used.
     Sequences,
+    /// Rolls back a transaction whose first statement is to be repeated.
+    Undo,
 }
 
 /// Who has used something, as far as it matters: nobody, one, or more.

@@ -380,4 +380,6 @@ pub struct Database {
     pub timeouts: SessionTimeouts,
     /// How long commits over several shards may be in doubt.
     pub two_phase: TwoPhaseTimes,
+    /// Longest wait of a statement for keys that change hands.
+    pub move_wait: Duration,
 }

@@ -345,6 +345,7 @@ fn database(
             recovery_interval: reader.duration_ms("two_phase_recovery_interval_ms"),
             resolve_timeout: reader.duration_ms("two_phase_resolve_timeout_ms"),
         },
+        move_wait: reader.duration_ms("move_wait_ms"),
     })
 }
 

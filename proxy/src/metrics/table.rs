@@ -118,6 +118,12 @@ families! {
         "Epoch of the shard map in use; 0 while none is known.";
     SHARD_MAP_ACKNOWLEDGED Gauge "pgmanifold_shard_map_acknowledged_epoch" ["database"]
         "Epoch below which no statement or transaction runs any more.";
+    HELD_STATEMENTS Counter "pgmanifold_held_statements_total" ["database"]
+        "Statements that waited because their keys were about to be handed over to another shard.";
+    MOVED_REPEATS Counter "pgmanifold_moved_repeats_total" ["database"]
+        "Statements that were sent again because a shard had to give their keys away.";
+    HELD_SECONDS Histogram "pgmanifold_held_seconds" ["database"]
+        "Each wait of a statement for the shard map that says who has its keys.";
     CLIENT_RECEIVED Counter "pgmanifold_client_received_bytes_total" ["database"]
         "Bytes received from clients after login.";
     CLIENT_SENT Counter "pgmanifold_client_sent_bytes_total" ["database"]

@@ -2,6 +2,7 @@
 //! every query, so they cost an uncontended atomic addition, or an uncontended lock for latencies;
 //! the only other reader is a scrape.
 
+use super::moves::Moves;
 use super::samples::Samples;
 use super::stages::Latencies;
 use super::table;
@@ -179,6 +180,8 @@ pub struct WorkerMetrics {
     errors: [[AtomicU64; CLASSES.len()]; ORIGINS.len()],
     /// What PgBouncer's statistics count beside.
     pub traffic: Traffic,
+    /// What met keys on their way.
+    pub moves: Moves,
     /// Locked by the worker that owns this, and by a scrape while it copies.
     latencies: Mutex<Latencies>,
     /// What was counted of statements.
@@ -200,6 +203,7 @@ impl Default for WorkerMetrics {
             timeouts: Default::default(),
             errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             traffic: Traffic::default(),
+            moves: Moves::default(),
             latencies: Mutex::default(),
             digests: Digests::default(),
         }
@@ -322,6 +326,7 @@ impl WorkerMetrics {
             samples.counter(family, &[database], count.load(Relaxed));
         }
         self.traffic.collect(database, samples);
+        self.moves.collect(database, samples);
         for (count, reason) in self.pins.iter().zip(PIN_REASONS) {
             samples.counter(&table::PINS, &[database, reason], count.load(Relaxed));
         }

@@ -114,6 +114,7 @@ impl Session {
         match self.place(target, &plan) {
             Ok(()) => {
                 self.keep_for_repeat(&rest[..repeatable], plan.effect);
+                self.keep_for_move(&rest[..repeatable], &plan);
                 self.batch_open = true;
                 Ok(None)
             }

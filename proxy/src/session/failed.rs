@@ -2,6 +2,7 @@
 //! sees them.
 
 use super::reply::{Fate, Outgoing, fate, lost};
+use super::shards::moved as moved_away;
 use super::{Prepared, Session};
 use crate::backend::connection::{Expect, Hidden};
 use crate::backend::error::ServerError;
@@ -10,14 +11,6 @@ use crate::metrics::Origin;
 use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame::{self, HEADER_BYTES};
 use std::sync::Arc;
-
-/// Keys were moved to another shard since the map was read that the statement went by.
-fn moved(body: &[u8]) -> SqlError {
-    let said = frame::error_field(body, b'M').unwrap_or_default();
-    SqlError::error("40001", "rows of the statement were moved to another shard")
-        .detail(format!("{said} (PGM01)."))
-        .hint("Repeat the transaction.")
-}
 
 impl Session {
     /// An error: what stands before the next Sync will not be answered.
@@ -54,7 +47,8 @@ impl Session {
             Some(expect) => {
                 let in_batch = !matches!(expect, Expect::Query);
                 let outdated = sqlstate == "0A000" && self.repeats_outdated(body);
-                let repeats = outdated || self.repeats_after(sqlstate);
+                let moved = sqlstate == "PGM01" && self.repeats_moved(sqlstate);
+                let repeats = outdated || moved || self.repeats_after(sqlstate);
                 if repeats {
                     // What came of the answer so far is thrown away with the error.
                     outgoing.from = start;
@@ -65,7 +59,10 @@ impl Session {
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),
-                    false if sqlstate == "PGM01" && self.shards.is_some() => Some(moved(body)),
+                    false if sqlstate == "PGM01" && self.shards.is_some() => Some(moved_away(
+                        frame::error_field(body, b'M').unwrap_or_default(),
+                        sqlstate,
+                    )),
                     false => self.lost_value(sqlstate, frame::error_field(body, b'R')),
                 };
                 if let Some(error) = &instead {

@@ -163,6 +163,10 @@ impl Session {
                 }
             }
             Hidden::Begin | Hidden::Restore => return error.map_or(Ok(()), Err),
+            Hidden::Undo => match error {
+                None => self.moved_undone(true),
+                Some(error) => return Err(error),
+            },
             Hidden::Sync | Hidden::Called | Hidden::Sequences | Hidden::Fail => {}
         }
         Ok(())
@@ -240,7 +244,7 @@ impl Session {
         let error = self.explain_loss(lease.dying.take().unwrap_or(error), said, fate, &host);
         tracing::warn!(client = self.handle.id, %host, %error, "server connection lost");
         let mut expect = std::mem::take(&mut lease.expect);
-        let repeatable = std::mem::take(&mut lease.repeatable);
+        let mut repeatable = std::mem::take(&mut lease.repeatable);
         self.copy_in = CopyIn::No;
         self.listening_ends(false);
         self.restore_sql = None;
@@ -259,6 +263,9 @@ impl Session {
         if mid_message || violation || self.pins.is_lost_with_server() {
             let fatal = SqlError { severity: Severity::Fatal, ..error };
             return Some(Event::Close((!mid_message).then_some(fatal)));
+        }
+        if self.undone_by_loss(&mut repeatable, in_transaction) {
+            return None;
         }
         if !repeatable.is_empty() && !std::mem::replace(&mut self.repeated, true) {
             self.repeat(repeatable);
@@ -305,7 +312,11 @@ impl Session {
                     self.refused = Some(Box::new(error.clone()));
                 }
                 Expect::Hidden(
-                    Hidden::ReadSettings | Hidden::Sync | Hidden::Called | Hidden::Sequences,
+                    Hidden::ReadSettings
+                    | Hidden::Sync
+                    | Hidden::Called
+                    | Hidden::Sequences
+                    | Hidden::Undo,
                 ) => {}
                 Expect::Query
                 | Expect::Sync

@@ -388,6 +388,7 @@ impl Session {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => {
                     Box::pin(self.acquire(host)).await;
+                    Box::pin(self.await_newer_map()).await;
                     if let Some(error) = self.ended_waiting() {
                         Box::pin(self.close(Some(error))).await;
                         return;
@@ -475,6 +476,7 @@ impl Session {
                 }
             }
             if !progressed {
+                self.let_map_go();
                 return match self.stop_requested() {
                     Some(event) => Poll::Ready(event),
                     None => Poll::Pending,
@@ -537,7 +539,7 @@ impl Session {
             self.draining = false;
             return true;
         };
-        if self.draining && !lease.expect.is_empty() {
+        if (self.draining || lease.repeating) && !lease.expect.is_empty() {
             return false;
         }
         self.draining = false;
@@ -550,7 +552,9 @@ impl Session {
         if self.draining || self.copy_in == CopyIn::Asked {
             return self.input.is_empty();
         }
-        let takes = |lease: &Lease| lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX;
+        let takes = |lease: &Lease| {
+            lease.out.is_empty() && lease.expect.len() < OWED_ANSWERS_MAX && !lease.repeating
+        };
         self.output.is_empty() && self.lease.as_ref().is_none_or(takes)
     }
 

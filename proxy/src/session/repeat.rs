@@ -34,6 +34,9 @@ impl Session {
         if let Some(lease) = &mut self.lease {
             lease.repeatable.clear();
         }
+        if let Some(shards) = &mut self.shards {
+            shards.forget_sent();
+        }
     }
 
     /// Decides whether an error of the server leads to a second try. On the primary the same codes
@@ -51,6 +54,11 @@ impl Session {
     /// Puts the request back in front of what the client sent since.
     pub(super) fn repeat(&mut self, request: BytesMut) {
         tracing::debug!(client = self.handle.id, "read repeated on another server");
+        self.put_back(request);
+    }
+
+    /// Has the request taken again.
+    pub(super) fn put_back(&mut self, request: BytesMut) {
         let mut input = request;
         input.extend_from_slice(&self.input);
         self.input = input;

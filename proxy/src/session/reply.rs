@@ -333,6 +333,10 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
         match owed {
             Some(Expect::Query | Expect::Sync) if lease.repeating => {
+                if self.undoes_moved() {
+                    return Ok(Fate::Swallow);
+                }
+                let Some(lease) = &mut self.lease else { return Ok(Fate::Swallow) };
                 lease.repeating = false;
                 lease.owed.answered = None;
                 let request = std::mem::take(&mut lease.repeatable);

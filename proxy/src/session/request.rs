@@ -210,6 +210,7 @@ impl Session {
         match call {
             None => {
                 self.keep_for_repeat(message, plan.effect);
+                self.keep_for_move(message, &plan);
                 self.send_expecting(message, Expect::Query);
             }
             Some(call) => self.send_call(&call),

@@ -19,7 +19,10 @@ mod control;
 mod copy;
 mod ends;
 mod follow;
+mod hold;
 mod log;
+mod moved;
+mod older;
 mod own;
 mod portals;
 mod run;
@@ -29,6 +32,7 @@ mod values;
 mod watch;
 
 pub(super) use ends::Answer;
+pub(super) use moved::moved;
 pub(super) use run::Work;
 pub(super) use values::BindValues;
 
@@ -37,6 +41,7 @@ use crate::pool::manager::ShardPools;
 use crate::routing::refused;
 use crate::shard_map::ShardedDatabase;
 use bench::Bench;
+use bytes::BytesMut;
 use log::Log;
 use pgmanifold_router::facts::Facts;
 use pgmanifold_router::lexer::Dialect;
@@ -74,6 +79,14 @@ pub(super) struct Shards {
     lost_participant: bool,
     /// Commits that are decided, and that their shards do not show yet.
     unfinished: Vec<crate::two_phase::Unfinished>,
+    /// What the statement at hand is to do first, when it comes again.
+    owed: Option<hold::Owed>,
+    /// The request under way, if it is repeated when a shard refuses it for its map.
+    sent: BytesMut,
+    /// A request that was refused so is being undone on its server.
+    undoing: bool,
+    /// How often the statement at hand was refused so.
+    refusals: u32,
 }
 
 impl Shards {
@@ -98,7 +111,16 @@ impl Shards {
             others_did: false,
             lost_participant: false,
             unfinished: Vec::new(),
+            owed: None,
+            sent: BytesMut::new(),
+            undoing: false,
+            refusals: 0,
         }))
+    }
+
+    /// The request under way is not repeated any more.
+    pub(super) fn forget_sent(&mut self) {
+        self.sent.clear();
     }
 
     /// The shard at hand.
@@ -160,6 +182,7 @@ impl Session {
             shards.map = None;
             shards.portals.clear();
             shards.others_did = false;
+            shards.refusals = 0;
         }
     }
 

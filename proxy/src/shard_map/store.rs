@@ -26,6 +26,8 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Period of looking whether older maps are still in use, while one is.
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(20);
+/// The same while keys are about to change hands: writes to them wait meanwhile.
+const PAUSED_ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Keeps the maps of all sharded databases of a process.
 pub(crate) struct MapStore {
@@ -91,13 +93,17 @@ impl MapStore {
     async fn begin(&self, memory: &mut Memory) -> Result<Link, ControlError> {
         let link = Link::to_catalog(&self.connector, &self.catalog, APPLICATION_NAME).await?;
         rows::listen(&link.client).await?;
+        // The row first, then the map: whoever changes the map after this one was read finds a row
+        // of this process, be it the first one or one anew after a mover has cut the process off.
+        self.report(&link, memory, true).await?;
         self.load(&link, memory).await?;
+        self.report(&link, memory, false).await?;
         memory.restored = true;
         self.databases.iter().for_each(|database| database.set_tried());
         if memory.last_error.take().is_some() {
             tracing::info!("the catalog is read again");
         }
-        memory.reported.clear();
+        self.databases.iter().for_each(|database| database.set_ear(&link.heard));
         Ok(link)
     }
 
@@ -109,7 +115,7 @@ impl MapStore {
             let now = self.in_use();
             let waits = memory.reported != now || now.iter().any(|(seen, old)| old < seen);
             let rest = self.catalog.poll_interval.saturating_sub(looked.elapsed());
-            let pause = if waits { rest.min(ACKNOWLEDGE_INTERVAL) } else { rest };
+            let pause = if waits { rest.min(self.acknowledge_interval()) } else { rest };
             let heard = timeout(pause, link.heard.notified()).await.is_ok();
             let due = heard || looked.elapsed() >= self.catalog.poll_interval;
             let step = async {
@@ -129,6 +135,13 @@ impl MapStore {
             if due {
                 looked = Instant::now();
             }
+        }
+    }
+
+    fn acknowledge_interval(&self) -> Duration {
+        match self.databases.iter().any(|database| database.is_paused()) {
+            true => PAUSED_ACKNOWLEDGE_INTERVAL,
+            false => ACKNOWLEDGE_INTERVAL,
         }
     }
 
@@ -220,6 +233,7 @@ impl MapStore {
         for (database, (seen, acknowledged)) in self.databases.iter().zip(&now) {
             let name = database.name();
             rows::report(&link.client, &self.process, name, *seen, *acknowledged).await?;
+            database.set_reported(*acknowledged);
         }
         memory.reported = now;
         Ok(())
@@ -246,6 +260,7 @@ impl MapStore {
         match read {
             Ok(Ok(Some(copy))) => {
                 tracing::warn!(file = shown, "shard maps are taken from the copy on disk");
+                self.databases.iter().for_each(|database| database.set_unknown());
                 let maps = copy.maps.into_iter().map(|(name, map)| (name, map.parts())).collect();
                 self.take(&Loaded { catalog: copy.catalog, maps }, memory);
                 // What the catalog says is looked at when it can be asked again.

@@ -196,7 +196,8 @@ impl ShardMap {
         let (home, distributions, tables) = checked(&parts)?;
         let index = TableIndex::of(&tables);
         let (epoch, shards) = (parts.epoch, parts.shards);
-        Ok(Self { epoch, shards, home, distributions, tables, index })
+        let moves = moving::Moves::of(&distributions);
+        Ok(Self { epoch, shards, home, distributions, tables, index, moves })
     }
 
     /// A map of parts that know their places already, checked as by [`ShardMap::build`].
@@ -211,7 +212,8 @@ impl ShardMap {
         tables: Vec<Table>,
     ) -> Result<Self, Vec<MapError>> {
         let index = TableIndex::default();
-        let loose = Self { epoch, shards, home, distributions, tables, index };
+        let moves = moving::Moves::default();
+        let loose = Self { epoch, shards, home, distributions, tables, index, moves };
         Self::build(loose.parts())
     }
 
@@ -420,7 +422,10 @@ impl Check<'_> {
     /// Whether the keys can be on their way is looked at when all else is right.
     fn moving(&mut self, place: &str, parts: &DistributionParts) -> Vec<Moving> {
         let moves = parts.moving.iter();
-        moves.map(|moving| moving.with_shards(|name| self.shard(place, name))).collect()
+        let mut moves: Vec<Moving> =
+            moves.map(|moving| moving.with_shards(|name| self.shard(place, name))).collect();
+        moves.sort_by_key(|moving| moving.id);
+        moves
     }
 
     fn tables(&mut self, parts: &[TableParts], distributions: &[DistributionParts]) -> Vec<Table> {

@@ -35,6 +35,30 @@ pub struct Moving<S = ShardId> {
     pub paused: bool,
 }
 
+/// How far the moves of a map have come, the one that has come farthest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// There are none.
+    #[default]
+    None,
+    /// There are, and none is paused.
+    Open,
+    /// One at least is paused.
+    Paused,
+}
+
+impl Moves {
+    /// Of these distributions.
+    pub(super) fn of(distributions: &[Distribution]) -> Self {
+        let mut moves = distributions.iter().flat_map(|one| &one.moving).peekable();
+        match (moves.peek().is_some(), moves.any(|moving| moving.paused)) {
+            (false, _) => Self::None,
+            (true, false) => Self::Open,
+            (true, true) => Self::Paused,
+        }
+    }
+}
+
 impl<S> Moving<S> {
     /// The same, with shards given in another way.
     pub fn with_shards<T>(&self, mut shard: impl FnMut(&S) -> T) -> Moving<T> {
@@ -44,13 +68,14 @@ impl<S> Moving<S> {
 }
 
 impl Keys {
-    /// Whether the hash is that of one of these keys; false for those that are not by hash.
+    /// Whether the hash is that of one of these keys; false where borders or values say that they
+    /// are not by hash.
     pub fn have_hash(&self, hash: i64) -> bool {
         self.have_bound(&Bound::Hash(hash))
     }
 
-    /// Whether the key, which must be one of the distribution's, is one of these; false for those
-    /// by hash.
+    /// Whether the key, which must be one of the distribution's, is one of these; false where a
+    /// border says that they are by hash.
     pub fn have_value(&self, value: &KeyValue) -> bool {
         match self {
             Self::Between(..) => self.have_bound(&Bound::Value(value.clone())),
@@ -59,18 +84,13 @@ impl Keys {
     }
 
     fn have_bound(&self, bound: &Bound) -> bool {
-        match self {
-            Self::Between(Some(Bound::Hash(_)), _) | Self::Between(_, Some(Bound::Hash(_)))
-                if matches!(bound, Bound::Value(_)) =>
-            {
-                false
-            }
-            Self::Between(from, to) => {
-                from.as_ref().is_none_or(|from| from <= bound)
-                    && to.as_ref().is_none_or(|to| bound < to)
-            }
-            Self::Values(_) => false,
+        let Self::Between(from, to) = self else { return false };
+        let is_other =
+            |border: &Bound| matches!(border, Bound::Hash(_)) != matches!(bound, Bound::Hash(_));
+        if from.iter().chain(to).any(is_other) {
+            return false;
         }
+        from.as_ref().is_none_or(|from| from <= bound) && to.as_ref().is_none_or(|to| bound < to)
     }
 
     /// Whether a key may be in both.
@@ -150,12 +170,31 @@ impl Distribution {
                 && self.owner_of(&moving.keys) != Some(shard)
         })
     }
+
+    /// Moves whose keys are about to change hands.
+    pub fn paused(&self) -> impl Iterator<Item = &Moving> {
+        self.moving.iter().filter(|moving| moving.paused)
+    }
 }
 
 impl ShardMap {
     /// Something of this map is on its way.
+    #[inline]
     pub fn is_moving(&self) -> bool {
-        self.distributions.iter().any(|one| !one.moving.is_empty())
+        self.moves != Moves::None
+    }
+
+    /// Keys of this map are about to change hands.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.moves == Moves::Paused
+    }
+
+    /// A shard has keys that are about to change hands.
+    pub fn has_paused(&self, shard: ShardId) -> bool {
+        let owner = |one: &Distribution, moving: &Moving| one.owner_of(&moving.keys);
+        let owns = |one: &Distribution, moving| owner(one, moving).is_none_or(|has| has == shard);
+        self.distributions.iter().any(|one| one.paused().any(|moving| owns(one, moving)))
     }
 
     /// The move of this number: index of its distribution, and what it is.
@@ -308,3 +347,6 @@ impl MapParts {
         self.distributions.iter().any(|one| !one.moving.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

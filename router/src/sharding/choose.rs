@@ -69,7 +69,7 @@ fn single(filter: &KeyFilter, map: &ShardMap, values: &Values<'_>) -> Option<Cho
 }
 
 /// The shards with rows that meet all conditions.
-fn shards_of(filter: &KeyFilter, map: &ShardMap, values: &Values<'_>) -> Vec<ShardId> {
+pub(super) fn shards_of(filter: &KeyFilter, map: &ShardMap, values: &Values<'_>) -> Vec<ShardId> {
     let Some(distribution) = map.distributions.get(filter.distribution) else {
         return map.all().collect();
     };
@@ -151,6 +151,17 @@ fn combined(
     map: &ShardMap,
     values: &Values<'_>,
 ) -> Option<Vec<ShardId>> {
+    let keys = keys_of(filter, types, values)?;
+    Some(keys.iter().filter_map(|key| map.shard_of(filter.distribution, key)).collect())
+}
+
+/// Keys among which all are that rows can have which meet all conditions; `None` when they are not
+/// known, or too many.
+pub(super) fn keys_of(
+    filter: &KeyFilter,
+    types: &[KeyType],
+    values: &Values<'_>,
+) -> Option<Vec<Vec<KeyValue>>> {
     let mut keys: Vec<Vec<KeyValue>> = vec![Vec::new()];
     for (column, ty) in types.iter().enumerate() {
         let of_column = filter.conditions.iter().filter(|(at, _)| usize::from(*at) == column);
@@ -173,7 +184,7 @@ fn combined(
         };
         keys = keys.iter().flat_map(with).collect();
     }
-    Some(keys.iter().filter_map(|key| map.shard_of(filter.distribution, key)).collect())
+    Some(keys)
 }
 
 /// Shards in ascending order, without repetition.

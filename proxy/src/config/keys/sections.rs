@@ -10,7 +10,7 @@ use super::catalog::CATALOG;
 use super::console::CONSOLE;
 use super::failover::{FAILOVER_KEYS, HOST_OPTIONS};
 use super::notify::NOTIFY_KEYS;
-use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, TABLE};
+use super::sharding::{DATABASE_SHARD_KEYS, DISTRIBUTION, MOVE_KEYS, TABLE};
 use super::state::STATE_KEYS;
 use super::traces::TRACING;
 use super::two_phase::{RECOVERY_KEYS, TWO_PHASE_KEYS};
@@ -370,6 +370,7 @@ pub const DATABASE: Section = Section {
         STATE_KEYS,
         NOTIFY_KEYS,
         TWO_PHASE_KEYS,
+        MOVE_KEYS,
     ],
     nested: &[],
 };
@@ -379,7 +380,7 @@ pub const POOL: Section = Section {
     name: "pool",
     repeats: false,
     help: "Defaults for every `[[database]]`. Each of these keys may also stand there.",
-    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS, TWO_PHASE_KEYS],
+    groups: &[POOL_KEYS, STATE_KEYS, NOTIFY_KEYS, TWO_PHASE_KEYS, MOVE_KEYS],
     nested: &[],
 };
 

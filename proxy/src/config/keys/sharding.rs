@@ -2,9 +2,9 @@
 //! are spread over them, and which tables are spread.
 
 use super::Absent::{Required, Value, Words};
-use super::Kind::{Boolean, Choice, Literal, Literals, Names, Text};
+use super::Kind::{Boolean, Choice, Integer, Literal, Literals, Names, Text};
 use super::Reload::{Live, NewConnections};
-use super::sections::key;
+use super::sections::{HOUR_MS, key};
 use super::{Key, Section};
 
 /// Part of `[[database]]`.
@@ -42,6 +42,18 @@ pub(super) const DATABASE_SHARD_KEYS: &[Key] = &[
         "Names of the shards that `observe_only` thinks of; two at least. They need not exist.",
     ),
 ];
+
+/// Of `[pool]` and `[[database]]`.
+pub(super) const MOVE_KEYS: &[Key] = &[key(
+    "move_wait_ms",
+    Integer(0, HOUR_MS),
+    Value("10000"),
+    Live,
+    "Longest time a statement waits for keys that are being handed over to another shard: new \
+     writes to them wait until the new owner is known, and what a shard has refused because it had \
+     to give them away is repeated. After it the statement fails with SQLSTATE 40001 and has done \
+     nothing. 0 refuses it at once. Only used for databases with `shards`.",
+)];
 
 /// `[[distribution]]`
 pub const DISTRIBUTION: Section = Section {

@@ -52,8 +52,12 @@ impl Session {
         let Some(values) = bind_ahead(name, rest)? else { return Ok(None) };
         let definition = &prepared.statement.body;
         let bound = BindValues::read(values, declared(definition))?;
-        let way = self.way(prepared.statement.text(), &prepared.plan, None, Some(&bound.bound()));
-        match way {
+        let (text, values) = (prepared.statement.text(), bound.bound());
+        if let Some(held) = self.held_back(text, &prepared.plan, None, Some(&values)) {
+            let step = held.map_or_else(|error| self.refuse_batch(error), Step::from);
+            return Ok(Some(step));
+        }
+        match self.way(text, &prepared.plan, None, Some(&values)) {
             // What is wrong with the values is said of the Bind.
             Err(_) | Ok(Way::Here | Way::Several(_) | Way::CopyIn | Way::Session) => Ok(None),
             Ok(Way::To(shard)) => Ok(match self.turn(shard) {
@@ -100,6 +104,9 @@ impl Session {
         let definition = &prepared.statement.body;
         let read = BindValues::read(values, declared(definition))?;
         let bound = read.bound();
+        if let Some(held) = self.held_back(text, plan, None, Some(&bound)) {
+            return Ok(Some(held.map_or_else(|error| self.refuse_batch(error), Step::from)));
+        }
         let way = match self.way(text, plan, None, Some(&bound)) {
             Ok(way) => way,
             Err(error) => return Ok(Some(self.refuse_batch(error))),

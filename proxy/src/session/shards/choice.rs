@@ -122,7 +122,11 @@ impl Session {
     ///
     /// # Errors
     /// There is none.
-    fn asked_shard(&self, plan: &Plan, map: &ShardMap) -> Result<Option<ShardId>, SqlError> {
+    pub(super) fn asked_shard(
+        &self,
+        plan: &Plan,
+        map: &ShardMap,
+    ) -> Result<Option<ShardId>, SqlError> {
         let (hints, knobs) = (&plan.hints, &self.knobs);
         let hinted = hints.shard.is_some() || hints.key.is_some();
         let shard = if hinted { hints.shard.as_deref() } else { knobs.shard() };
@@ -181,6 +185,9 @@ impl Session {
         }
         if let Some(stop) = self.before_facts(plan) {
             return Some(stop.into());
+        }
+        if let Some(held) = self.held_back(text, plan, lifted, None) {
+            return Some(held.map_or_else(|error| self.refuse_query(error), Step::from));
         }
         let way = match self.way(text, plan, lifted, None) {
             Ok(way) => way,
@@ -243,6 +250,26 @@ impl Session {
                 call: Call::Simple,
             }))),
             Err(error) => self.refuse_query(error),
+        }
+    }
+
+    /// The shards a statement goes to that went to several by an older map.
+    ///
+    /// # Errors
+    /// It must not run, or not in the same way.
+    pub(super) fn shards_again(
+        &self,
+        text: &[u8],
+        plan: &Plan,
+        bound: Option<&Bound<'_>>,
+    ) -> Result<Vec<ShardId>, SqlError> {
+        match self.way(text, plan, None, bound)? {
+            Way::Several(shards) => Ok(shards),
+            Way::To(shard) => Ok(vec![shard]),
+            Way::Here => Ok(self.shards.iter().map(|shards| shards.here).collect()),
+            Way::CopyIn | Way::Session => {
+                Err(SqlError::error("40001", "the shard map has changed").hint("Repeat it."))
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::{Event, Session};
 use super::ends::Answer;
-use super::run::Task;
+use super::run::{Attempt, Task};
 use super::{refused, run::Failed};
 use crate::execute::Failure;
 use crate::metrics::RouteKind;
@@ -38,7 +38,10 @@ impl Session {
             false => map.shards_with(copy.distribution),
         };
         let task = Task::Copy { text, plan: &copy, map };
-        self.run_task(&task, plan, &shards, Answer::Query).await
+        match self.run_task(&task, plan, &shards, Answer::Query).await {
+            Attempt::Ended(event) => event,
+            Attempt::Refused => None,
+        }
     }
 
     fn copy_plan<'m>(

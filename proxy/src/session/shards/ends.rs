@@ -232,6 +232,7 @@ impl Session {
             shards.own_transaction = false;
             shards.batch_wrote = false;
             shards.map = None;
+            shards.refusals = 0;
         }
         if !self.batch_open {
             self.rest();

@@ -45,6 +45,10 @@ impl Portals {
         fits
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.known.clear();
     }

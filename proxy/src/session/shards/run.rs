@@ -4,7 +4,9 @@
 use super::super::account::{SpreadRoute, spread_route};
 use super::super::{Event, Session};
 use super::ends::Answer;
+use super::hold::Hold;
 use super::log::Replay;
+use super::moved::moved;
 use super::seat::{Begins, Unseated, is_unreachable};
 use super::watch::{Cut, cancel, watched};
 use crate::backend::connection::ServerInfo;
@@ -15,6 +17,7 @@ use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use pgmanifold_router::plan::Plan;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::shard_schema::MOVED;
 use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +36,12 @@ pub(in crate::session) enum Work {
     All { replay: Replay, plan: Arc<Plan>, tag: &'static str },
     /// This shard must show what the session has committed; the statement comes again.
     Finish(ShardId),
+    /// This shard's server has sent something meanwhile; the statement comes again.
+    Hear(ShardId),
     /// The catalog must be known first; the statement comes again.
     Facts,
+    /// There must be another map first; the statement comes again.
+    Hold(Hold),
     /// Ends a transaction of several shards.
     End {
         /// COMMIT, not ROLLBACK.
@@ -56,7 +63,7 @@ pub(in crate::session) struct Spread {
 }
 
 /// How it came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Call {
     Simple,
     Portal { bind: Box<[u8]>, types: Vec<u32> },
@@ -78,6 +85,27 @@ pub(super) enum Failed {
     Answer(Failure),
     /// The session ends.
     Close(Option<SqlError>),
+}
+
+impl Failed {
+    /// As the client is told of it.
+    fn told(self) -> Self {
+        match self {
+            Self::Answer(failure) if failure.error.sqlstate == MOVED => {
+                let error = moved(&failure.error.message, MOVED);
+                Self::Answer(Failure::new(error))
+            }
+            failed => failed,
+        }
+    }
+}
+
+/// What became of one try.
+pub(super) enum Attempt {
+    /// It was answered; the session may end.
+    Ended(Option<Event>),
+    /// Shards have refused it for the map it went by, and it was undone.
+    Refused,
 }
 
 impl From<Unseated> for Failed {
@@ -141,9 +169,16 @@ impl Session {
         if let Some(event) = self.flush_output().await {
             return Some(event);
         }
+        let work = match work {
+            Work::Hold(hold) => return self.wait_held(hold).await,
+            work => work,
+        };
         self.set_state(ClientState::Active);
         // The map in use is that of the statement until it has ended.
-        let map = self.shards.as_ref().and_then(|shards| shards.map.clone());
+        let map = match work {
+            Work::Spread(_) => None,
+            _ => self.shards.as_ref().and_then(|shards| shards.map.clone()),
+        };
         let ddl = self.pools.facts.ddl_version();
         let event = match work {
             Work::Join(shard) => self.join(shard).await,
@@ -151,6 +186,7 @@ impl Session {
                 self.run_on_others(&replay, &plan).await;
                 None
             }
+            Work::Hear(shard) => self.hear(shard),
             Work::Facts => {
                 self.wait_for_facts().await;
                 None
@@ -164,6 +200,7 @@ impl Session {
             }
             Work::End { commit, answer } => self.end(commit, answer).await,
             Work::Spread(work) => self.run_spread(&work).await,
+            Work::Hold(hold) => self.wait_held(hold).await,
             Work::CopyIn { text, plan } => self.copy_in(&text, &plan, map.as_deref()).await,
         };
         drop(map);
@@ -183,19 +220,19 @@ impl Session {
         if is_apart && !self.in_transaction() {
             return self.run_apart(work).await;
         }
-        let shards: Vec<ShardId> = work.spread.parts.iter().map(|part| part.shard).collect();
-        let task = Task::Spread { spread: &work.spread, call: &work.call };
-        self.run_task(&task, &work.plan, &shards, work.answer()).await
+        self.run_repeatedly(work).await
     }
 
-    /// Runs something on several shards, in the transaction it needs, and answers.
+    /// Runs something on several shards, in the transaction it needs, and answers; unless shards
+    /// have refused it for the map it went by, and it can be repeated.
     pub(super) async fn run_task(
         &mut self,
         task: &Task<'_>,
         plan: &Plan,
         shards: &[ShardId],
         answer: Answer,
-    ) -> Option<Event> {
+    ) -> Attempt {
+        let fresh = self.participants().is_empty();
         let begins = match (self.in_transaction(), task.writes()) {
             (true, _) => Begins::Joins,
             (false, true) => Begins::Own,
@@ -213,10 +250,17 @@ impl Session {
             }
             result => result,
         };
-        if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
-            return Some(event);
+        if self.repeats_task(task, &result, fresh) {
+            return match self.undo_task(shards, begins == Begins::Joins).await {
+                Some(event) => Attempt::Ended(Some(event)),
+                None => Attempt::Refused,
+            };
         }
-        self.answer_result(result, (task.route(plan), shards.len()), answer)
+        let result = result.map_err(Failed::told);
+        if let Some(event) = self.leave_statement(shards, begins, result.is_ok()).await {
+            return Attempt::Ended(Some(event));
+        }
+        Attempt::Ended(self.answer_result(result, (task.route(plan), shards.len()), answer))
     }
 
     pub(super) fn answer_result(

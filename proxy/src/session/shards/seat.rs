@@ -4,6 +4,7 @@
 use super::super::place::Placed;
 use super::super::{DeferredBegin, Event, Session, Stop, Virtual};
 use super::log::Replay;
+use super::moved::is_moved;
 use crate::backend::exec;
 use crate::pool::Lease;
 use crate::timer::timeout;
@@ -112,9 +113,14 @@ impl Session {
         match event {
             Event::Acquire(host) => {
                 Box::pin(self.acquire(host)).await;
+                Box::pin(self.await_newer_map()).await;
                 self.draining = false;
                 if let Some(error) = self.ended_waiting() {
                     return Err(Unseated::Close(Some(error)));
+                }
+                // The whole statement is to go by another map.
+                if let Some(error) = self.refused.take_if(|error| is_moved(&error.sqlstate)) {
+                    return Err(Unseated::Refused(*error));
                 }
             }
             Event::AwaitResume => {
