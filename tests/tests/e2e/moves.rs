@@ -12,6 +12,7 @@ mod harness;
 mod hold;
 mod kills;
 mod long;
+mod plan;
 mod sides;
 mod verify;
 mod verify_live;
