@@ -13,8 +13,10 @@ use hashbrown::HashMap;
 use std::fmt;
 
 mod change;
+mod moves;
 
 pub use change::{Command, Parameter, change_map, create_map};
+pub use moves::{MOVES_SQL, MoveSeen};
 
 /// Version of the schema that this program knows.
 pub const VERSION: u32 = 2;
