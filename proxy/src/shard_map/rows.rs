@@ -2,8 +2,8 @@
 
 use crate::cluster::control::ControlError;
 use pgmanifold_router::catalog::{
-    Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, Parameter, REPORT_SQL, Row, RowsError,
-    VERSION_SQL, read_rows,
+    Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, MOVES_SQL, MoveSeen, Parameter, REPORT_SQL,
+    Row, RowsError, VERSION_SQL, read_rows,
 };
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -42,6 +42,17 @@ pub(super) async fn load(client: &Client) -> Result<Loaded, ControlError> {
         rows.push(Row { what, database, fields: row.try_get(2)? });
     }
     read_rows(rows).map_err(|error| ControlError(error.to_string()))
+}
+
+/// Moves of keys, each with the name of its database; the newest one first.
+pub(super) async fn moves(client: &Client) -> Result<Vec<(String, MoveSeen)>, ControlError> {
+    let mut moves = Vec::new();
+    for row in client.query(MOVES_SQL, &[]).await? {
+        let fields: Vec<Option<String>> = row.try_get(1)?;
+        // What a newer mover may write is not worth losing the others for.
+        moves.extend(MoveSeen::read(&fields).map(|read| Ok((row.try_get(0)?, read))));
+    }
+    moves.into_iter().collect()
 }
 
 /// Says which epochs a process uses.
