@@ -7,6 +7,7 @@ mod forms;
 mod harness;
 mod kills;
 mod long;
+mod whole;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
 /// not answer.
