@@ -67,6 +67,17 @@ pub struct Pair {
     pub tries: u32,
 }
 
+impl Pair {
+    /// Ends both snapshots before the sessions: whoever wants to lock the tables, or to remove old
+    /// versions of their rows, waits for nothing any more.
+    ///
+    /// # Errors
+    /// What the servers say.
+    pub async fn end(self) -> Result<(), Error> {
+        tokio::try_join!(self.leader.run("rollback"), self.follower.run("rollback")).map(drop)
+    }
+}
+
 /// What values must look like to be compared as text, whatever the defaults of server, database and
 /// role are; and no policy may leave rows out.
 const SETTINGS: &str = "\

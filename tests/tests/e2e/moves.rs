@@ -1,12 +1,21 @@
 //! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
-//! misplaced, whatever is killed on the way.
+//! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
+//! too.
 
+mod attach;
 mod back_and_forth;
+mod barrier;
+mod by_hand;
 mod corruption;
 mod forms;
 mod harness;
+mod hold;
 mod kills;
 mod long;
+mod plan;
+mod sides;
+mod verify;
+mod verify_live;
 mod whole;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
@@ -20,3 +29,4 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
+mod pieces;
