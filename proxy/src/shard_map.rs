@@ -13,9 +13,10 @@ use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwapOption, Guard};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Longest wait for the catalog, or a shard, to answer a question about the map.
 const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,8 +41,15 @@ pub struct ShardedDatabase {
     source: OnceLock<String>,
     /// The first attempt to have a map has ended.
     tried: watch::Sender<bool>,
-    /// Epoch of the newest map, for those who wait for another one.
+    /// Epoch of the newest map, for who waits for it.
     newest: watch::Sender<u64>,
+    /// The acknowledged epoch that the catalog was told last; the largest number before the first
+    /// time.
+    reported: AtomicU64,
+    /// It works by a copy of a map, and the catalog does not know that it is there.
+    unknown: AtomicBool,
+    /// Whoever reads the catalog listens here.
+    ear: ArcSwapOption<Notify>,
 }
 
 impl ShardedDatabase {
@@ -56,9 +64,19 @@ impl ShardedDatabase {
         let (map, replaced) = (ArcSwapOption::empty(), Mutex::default());
         let name = database.name.clone();
         let tried = watch::Sender::new(false);
-        let source = OnceLock::new();
-        let newest = watch::Sender::new(0);
-        Some(Arc::new(Self { name, sharding, last_epoch, map, replaced, source, tried, newest }))
+        Some(Arc::new(Self {
+            name,
+            sharding,
+            last_epoch,
+            map,
+            replaced,
+            source: OnceLock::new(),
+            tried,
+            newest: watch::Sender::new(0),
+            reported: AtomicU64::new(u64::MAX),
+            unknown: AtomicBool::new(false),
+            ear: ArcSwapOption::empty(),
+        }))
     }
 
     /// The newest map. Whoever works by it keeps it until his statement or transaction has ended,
@@ -107,20 +125,65 @@ impl ShardedDatabase {
             replaced.retain(|old| old.strong_count() > 0);
             replaced.push(Arc::downgrade(&old));
         }
-        self.newest.send_replace(epoch);
+        drop(replaced);
+        self.newest.send_if_modified(|newest| {
+            let newer = epoch > *newest;
+            *newest = epoch.max(*newest);
+            newer
+        });
         true
     }
 
     /// Completes when there is a map of a later epoch. Cancel safe.
     pub async fn newer_than(&self, epoch: u64) {
-        let mut newest = self.newest.subscribe();
         // The sender lives in `self`.
-        let _ = newest.wait_for(|newest| *newest > epoch).await;
+        let _ = self.newest.subscribe().wait_for(|newest| *newest > epoch).await;
     }
 
     /// Keys of the newest map are about to change hands.
     pub fn is_paused(&self) -> bool {
         self.map.load().as_ref().is_some_and(|map| map.is_paused())
+    }
+
+    /// Epochs of maps as they are taken into use.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// Below which epoch no statement runs in this process, as a shard may be told: nothing that
+    /// the catalog has not been told before, once it was told anything. So whoever is let in by a
+    /// shard has its row in the catalog, also when a mover had deleted it.
+    pub fn epoch_for_shards(&self) -> u64 {
+        self.acknowledged_epoch().min(self.reported.load(Ordering::Acquire))
+    }
+
+    /// The catalog was told of this epoch as acknowledged.
+    fn set_reported(&self, acknowledged: u64) {
+        self.reported.store(acknowledged, Ordering::Release);
+        self.unknown.store(false, Ordering::Release);
+    }
+
+    /// It works by a copy of a map, and the catalog does not know that it is there. A mover that
+    /// cuts off whoever has an old map knows it by its connections to primaries; replicas have no
+    /// list of those.
+    #[inline]
+    pub fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed)
+    }
+
+    fn set_unknown(&self) {
+        self.unknown.store(true, Ordering::Release);
+    }
+
+    /// Has the catalog looked at as soon as possible: somebody has seen signs of a newer map.
+    pub fn look_at_catalog(&self) {
+        if let Some(ear) = self.ear.load().as_ref() {
+            ear.notify_one();
+        }
+    }
+
+    fn set_ear(&self, ear: &Arc<Notify>) {
+        self.ear.store(Some(Arc::clone(ear)));
     }
 
     /// Takes the map of a configuration into use: under a new epoch, when it says something else

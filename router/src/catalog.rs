@@ -13,8 +13,10 @@ use hashbrown::HashMap;
 use std::fmt;
 
 mod change;
+mod load;
 
 pub use change::{Command, Parameter, change_map, create_map};
+pub use load::{FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, WRITE_LOAD_SQL, load_part};
 
 /// Version of the schema that this program knows.
 pub const VERSION: u32 = 2;

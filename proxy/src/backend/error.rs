@@ -30,6 +30,14 @@ pub enum ConnectError {
     /// The server refused.
     #[error("{0}")]
     Server(Box<ServerError>),
+    /// A shard without the schema `pgm`, or with one of an older version.
+    #[error("shard {shard:?}: the schema \"pgm\" is missing or too old: {said}")]
+    NotInstalled {
+        /// Name of the shard.
+        shard: String,
+        /// What the server says.
+        said: String,
+    },
     /// The server does not speak the protocol.
     #[error("protocol violation: {0}")]
     Protocol(String),
@@ -87,7 +95,7 @@ impl ConnectError {
     pub fn is_host_down(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Timeout(_) | Self::Tls(_) | Self::Protocol(_) => true,
-            Self::Auth(_) => false,
+            Self::Auth(_) | Self::NotInstalled { .. } => false,
             // 57P0x: shutting down, crashed, starting up. 58: the server's own system fails.
             Self::Server(error) => {
                 error.sqlstate.starts_with("57P0") || error.sqlstate.starts_with("58")
@@ -105,6 +113,15 @@ impl ConnectError {
         match self {
             Self::Io { .. } | Self::Timeout(_) | Self::Tls(_) => failed("08001"),
             Self::Protocol(_) => failed("08P01"),
+            Self::NotInstalled { shard, said } => {
+                let message = format!("shard \"{shard}\" is not prepared for its map");
+                SqlError::error("55000", message)
+                    .detail(format!(
+                        "The schema \"pgm\" is missing on server \"{host_display}\", or too old \
+                         ({said})."
+                    ))
+                    .hint("Install it: pgmanifold map init.")
+            }
             Self::Auth(_) => failed("28000")
                 .hint("Check the user's server_user and server_password in the configuration."),
             Self::Server(server) => {

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::pool::budget::{Budget, BudgetKind, Budgets};
 use crate::pool::servers::Servers;
-use crate::pool::{Lever, Levers, Pool, PoolNumbers};
+use crate::pool::{Attach, Lever, Levers, Pool, PoolNumbers};
 use crate::session::settings::Settings;
 use crate::shard_map::ShardedDatabase;
 use crate::two_phase::TwoPhase;
@@ -144,6 +144,8 @@ pub struct State {
     /// All connections of all pools.
     pub servers: Arc<Servers>,
     levers: Arc<Levers>,
+    /// Name of this process in the catalog.
+    process: Arc<str>,
 }
 
 /// What building a `State` needs beside the configuration.
@@ -223,6 +225,7 @@ impl State {
             budgets: old.map(|old| Arc::clone(&old.budgets)).unwrap_or_default(),
             servers: old.map(|old| Arc::clone(&old.servers)).unwrap_or_default(),
             levers: old.map(|old| Arc::clone(&old.levers)).unwrap_or_default(),
+            process: Arc::clone(around.process_name),
         };
         if let Some(old) = old {
             next.take_over_pools(old);
@@ -259,6 +262,9 @@ impl State {
                 .databases
                 .get(&key.0)
                 .is_some_and(|entry| Arc::ptr_eq(&entry.facts, &pools.facts));
+            // Connections say whose they are only where there is a catalog.
+            let same_catalog = self.config.catalog.is_some() == old.config.catalog.is_some();
+            let same_database = same_database && (same_catalog || pools.sharded.is_none());
             let same_user = self.known_user(&pools.user).is_some_and(|user| user == pools.user);
             if same_database && same_user {
                 lock(&self.pools).insert(key.clone(), Arc::clone(shards));
@@ -337,7 +343,7 @@ impl State {
             let means = (Arc::clone(&self.connector), traffic, Arc::clone(&self.servers));
             let budgets = self.budgets_of(&database, &user, &address);
             let cluster = Arc::clone(&shard.cluster);
-            let lever = Arc::clone(&lever);
+            let lever = (Arc::clone(&lever), self.attach_to(entry, id));
             Pool::new(database, user, cluster, index, means, budgets, lever)
         });
         Arc::new(UserPools {
@@ -359,6 +365,12 @@ impl State {
             outdated: AtomicBool::new(false),
             greetings: Mutex::default(),
         })
+    }
+
+    /// What connections to a shard say first: only where the map is a catalog's can keys move.
+    fn attach_to(&self, entry: &DatabaseEntry, shard: ShardId) -> Option<Attach> {
+        let database = entry.sharded.clone().filter(|_| self.config.catalog.is_some())?;
+        Some(Attach { database, shard, process: Arc::clone(&self.process) })
     }
 
     /// What the pools of this database and user may have together with others on the host.

@@ -5,6 +5,7 @@
 //! who wait (64 tasks on 8 connections: some were served once in three seconds), and a connect
 //! error is only seen when the checkout times out. bb8 carries the control connections.
 
+mod attach;
 pub mod budget;
 pub mod lease;
 pub mod lever;
@@ -13,6 +14,7 @@ pub mod manager;
 mod pool_core;
 pub mod servers;
 
+pub use attach::Attach;
 pub use lease::Lease;
 pub use lever::{Claim, Lever, Levers};
 pub use limits::{PoolLimits, PoolNumbers};

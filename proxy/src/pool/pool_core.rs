@@ -16,7 +16,7 @@ use crate::metrics::HostMetrics;
 use crate::pool::budget::{Budget, Permit};
 use crate::pool::lever::{Claim, Lever, held_back};
 use crate::pool::servers::Servers;
-use crate::pool::{Lease, PoolLimits, PoolNumbers};
+use crate::pool::{Attach, Lease, PoolLimits, PoolNumbers};
 use crate::timer::timeout_at;
 use crate::wire::error::SqlError;
 use crate::wire::stream::IdleState;
@@ -55,6 +55,8 @@ pub struct Pool {
     budgets: [Arc<Budget>; 2],
     /// What an administrator has said of the database.
     lever: Arc<Lever>,
+    /// What each connection says first, where it belongs to a database with moving keys.
+    attach: Option<Attach>,
     /// Times that all connections were asked to be made anew; changes under the lock.
     generation: AtomicU32,
 }
@@ -131,7 +133,7 @@ impl Pool {
         host_index: usize,
         (connector, traffic, servers): (Arc<Connector>, Box<[Arc<HostMetrics>]>, Arc<Servers>),
         budgets: [Arc<Budget>; 2],
-        lever: Arc<Lever>,
+        (lever, attach): (Arc<Lever>, Option<Attach>),
     ) -> Arc<Self> {
         static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -161,6 +163,7 @@ impl Pool {
             inner: Mutex::new(inner),
             jitter: AtomicU32::new(0x9e37_79b9),
             lever,
+            attach,
             generation: AtomicU32::new(0),
         });
         for budget in &pool.budgets {

@@ -104,8 +104,10 @@ pub struct Shared {
     draining: AtomicBool,
     workers: usize,
     next_database_id: AtomicUsize,
-    /// Name of this process in the catalog.
+    /// Name of this process, as people are shown it.
     process_name: Arc<str>,
+    /// The same with what tells it from every other process, for the catalog and for shards.
+    unique_name: Arc<str>,
     /// Told when something that runs on a host is lost.
     host_lost: Arc<Notify>,
     /// Where monitors and catalog reads run.
@@ -159,7 +161,7 @@ impl Shared {
             control: &self.control,
             workers: self.workers,
             next_database_id: &self.next_database_id,
-            process_name: &self.process_name,
+            process_name: &self.unique_name,
             host_lost: &self.host_lost,
         };
         let next = State::build(config, Some(&old), &around)?;
@@ -241,13 +243,13 @@ impl Proxy {
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let (entrance, login_thread) = worker::start_login(running.subscribe())?;
         let (console, console_thread) = worker::start_console(running.subscribe())?;
-        let (workers, process_name) = (config.general.workers, process_name(&config));
+        let (workers, (process_name, unique_name)) = (config.general.workers, names(&config));
         let (next_database_id, host_lost) = (AtomicUsize::new(0), Arc::default());
         let around = Surroundings {
             control: &control,
             workers,
             next_database_id: &next_database_id,
-            process_name: &process_name,
+            process_name: &unique_name,
             host_lost: &host_lost,
         };
         let state = State::build(config, None, &around)?;
@@ -271,6 +273,7 @@ impl Proxy {
             workers,
             next_database_id,
             process_name,
+            unique_name,
             host_lost,
             control: control.clone(),
             reloading: Mutex::default(),
@@ -415,14 +418,19 @@ fn keep_watch(shared: &Arc<Shared>, first: Option<&Arc<Worker>>) {
     control.spawn(history::keep(Arc::clone(&shared.history), Arc::clone(&shared.metrics)));
 }
 
-/// Name of this process among all that use the same catalog.
-fn process_name(config: &Config) -> Arc<str> {
-    if let Some(name) = &config.general.name {
-        return name.as_str().into();
-    }
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy();
-    format!("{host}:{}:{:08x}", std::process::id(), rand::random::<u32>()).into()
+/// Name of this process for people, and among all that use the same catalog. The second one is
+/// never another process's: one that ends may have statements under way while the next one of the
+/// same configuration is there. It is ASCII, which is the same in all encodings of servers.
+fn names(config: &Config) -> (Arc<str>, Arc<str>) {
+    let (process, number) = (std::process::id(), rand::random::<u32>());
+    let own = config.general.name.clone();
+    let name = own
+        .clone()
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let plain = |letter: char| if letter.is_ascii_graphic() { letter } else { '_' };
+    let unique: String = name.chars().map(plain).collect();
+    let unique: Arc<str> = format!("{unique}:{process}:{number:08x}").into();
+    (own.map_or_else(|| Arc::clone(&unique), Arc::from), unique)
 }
 
 fn start_http(

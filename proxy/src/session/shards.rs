@@ -22,6 +22,7 @@ mod follow;
 mod hold;
 mod log;
 mod moved;
+mod older;
 mod own;
 mod portals;
 mod run;

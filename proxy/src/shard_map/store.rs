@@ -93,13 +93,17 @@ impl MapStore {
     async fn begin(&self, memory: &mut Memory) -> Result<Link, ControlError> {
         let link = Link::to_catalog(&self.connector, &self.catalog, APPLICATION_NAME).await?;
         rows::listen(&link.client).await?;
+        // The row first, then the map: whoever changes the map after this one was read finds a row
+        // of this process, be it the first one or one anew after a mover has cut the process off.
+        self.report(&link, memory, true).await?;
         self.load(&link, memory).await?;
+        self.report(&link, memory, false).await?;
         memory.restored = true;
         self.databases.iter().for_each(|database| database.set_tried());
         if memory.last_error.take().is_some() {
             tracing::info!("the catalog is read again");
         }
-        memory.reported.clear();
+        self.databases.iter().for_each(|database| database.set_ear(&link.heard));
         Ok(link)
     }
 
@@ -229,6 +233,7 @@ impl MapStore {
         for (database, (seen, acknowledged)) in self.databases.iter().zip(&now) {
             let name = database.name();
             rows::report(&link.client, &self.process, name, *seen, *acknowledged).await?;
+            database.set_reported(*acknowledged);
         }
         memory.reported = now;
         Ok(())
@@ -255,6 +260,7 @@ impl MapStore {
         match read {
             Ok(Ok(Some(copy))) => {
                 tracing::warn!(file = shown, "shard maps are taken from the copy on disk");
+                self.databases.iter().for_each(|database| database.set_unknown());
                 let maps = copy.maps.into_iter().map(|(name, map)| (name, map.parts())).collect();
                 self.take(&Loaded { catalog: copy.catalog, maps }, memory);
                 // What the catalog says is looked at when it can be asked again.

@@ -90,6 +90,12 @@ impl Socket {
         }
     }
 
+    /// Whether there may be something to read, as far as the event loop knows.
+    fn may_have_bytes(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        dispatch!(self, Socket { Tcp, Unix }, io => io.poll_read_ready(&mut cx)).is_ready()
+    }
+
     fn into_this_loop(self) -> io::Result<Self> {
         Ok(match self {
             Socket::Tcp(tcp) => Socket::Tcp(TcpStream::from_std(tcp.into_std()?)?),
@@ -156,6 +162,12 @@ impl Stream {
     /// What happened to a connection nobody reads from (see `Socket::idle_state`).
     pub fn idle_state(&mut self) -> IdleState {
         self.socket().idle_state()
+    }
+
+    /// Whether there may be something to read, or the end. Costs no system call; who was told that
+    /// there is nothing is not woken when something comes.
+    pub fn may_have_bytes(&mut self) -> bool {
+        self.socket().may_have_bytes()
     }
 
     /// True when nothing came while the connection lay idle.

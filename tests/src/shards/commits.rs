@@ -70,7 +70,7 @@ impl Commits {
             let (of, who) = (&relayed.databases[0], &relayed.users[0]);
             assert_eq!(who.name, USER);
             let (of, who, lever) = (Arc::clone(of), Arc::clone(who), levers.of(""));
-            Pool::new(of, who, cluster, 0, means, [database, user], lever)
+            Pool::new(of, who, cluster, 0, means, [database, user], (lever, None))
         };
         let pools = relayed.shards.iter().map(pool).collect();
         let connector = Arc::new(Connector::new(&direct).expect("a connector"));

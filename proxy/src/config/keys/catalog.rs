@@ -64,5 +64,6 @@ pub(super) const NAME_KEYS: &[Key] = &[key(
     Text,
     Words("host name, process id and a random number"),
     Restart,
-    "Name of this process in the catalog. No two processes may have the same.",
+    "Name of this process. In the catalog (`pgm.proxy`) and on shards (`pgm.attached`) the process \
+     id and a random number follow, so that a process and the one that replaces it are told apart.",
 )];

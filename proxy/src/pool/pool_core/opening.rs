@@ -3,11 +3,14 @@
 use super::{Inner, Pool, Slot};
 use crate::backend::connection::Server;
 use crate::backend::error::{self, ConnectError};
+use crate::cluster::Role;
+use crate::cluster::circuit::Attempt;
 use crate::pool::budget::Permit;
 use crate::wire::error::SqlError;
+use pgmanifold_router::shard_schema::TOO_OLD;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 impl Pool {
@@ -32,10 +35,6 @@ impl Pool {
             self.connector.connect_as(&self.host, &self.user, &self.database.server_database).await;
         match login {
             Ok(login) => {
-                attempt.succeeded();
-                self.lock().connecting -= 1;
-                self.metrics.connected();
-                self.cluster.report_success(self.host_index);
                 let pool = Arc::downgrade(&self);
                 let slot = Slot { pool, worker, permit: Some(permit), generation };
                 let limits = (self.limits.prepared_statements, self.lifetime());
@@ -44,18 +43,37 @@ impl Pool {
                 let mut server =
                     Server::new(login, (host, self.host_index), connector, limits, slot);
                 server.host_losses = host_losses;
+                if let Err(error) = self.attach(&mut server).await {
+                    // Its place is given back below, with the cause for those who wait.
+                    server.slot.pool = Weak::new();
+                    drop(server);
+                    return self.not_opened(attempt, &error, generation);
+                }
+                attempt.succeeded();
+                self.lock().connecting -= 1;
+                self.metrics.connected();
+                self.cluster.report_success(self.host_index);
                 self.servers.add(&server.info, &self);
                 self.put(Box::new(server), worker, Instant::now());
             }
-            Err(error) => {
-                if error.is_host_down() {
-                    attempt.failed(&error.to_string(), &self.cluster.shard().health);
-                } else {
-                    attempt.succeeded();
-                }
-                self.connect_failed(&error, generation);
-            }
+            Err(error) => self.not_opened(attempt, &error, generation),
         }
+    }
+
+    /// Says to a shard whose the connection is.
+    async fn attach(&self, server: &mut Server) -> Result<(), ConnectError> {
+        let Some(attach) = &self.attach else { return Ok(()) };
+        let role = self.cluster.hosts()[self.host_index].role();
+        attach.say(server, role == Role::Replica, self.host.connect_timeout).await
+    }
+
+    fn not_opened(&self, attempt: Attempt<'_>, error: &ConnectError, generation: u32) {
+        if error.is_host_down() {
+            attempt.failed(&error.to_string(), &self.cluster.shard().health);
+        } else {
+            attempt.succeeded();
+        }
+        self.connect_failed(error, generation);
     }
 
     pub(super) fn connect_failed(&self, error: &ConnectError, generation: u32) {
@@ -72,11 +90,16 @@ impl Pool {
     /// Frees the place of a failed attempt. Nobody is left waiting for a server that cannot be
     /// had: with no connection at all, all who wait get the cause.
     pub(super) fn attempt_failed(&self, cause: Option<SqlError>, generation: u32) {
+        // Who waits may be the one that has the old map in use.
+        let all = cause.as_ref().is_some_and(|cause| cause.sqlstate == TOO_OLD);
         let waiters = {
             let mut inner = self.lock();
             inner.connecting -= 1;
             self.leave(&mut inner, generation);
-            if inner.open > 0 { VecDeque::new() } else { std::mem::take(&mut inner.waiters) }
+            match inner.open > 0 && !all {
+                true => VecDeque::new(),
+                false => std::mem::take(&mut inner.waiters),
+            }
         };
         if !waiters.is_empty() {
             self.leave_lines();

@@ -148,8 +148,12 @@ impl Session {
         let Some(shards) = &mut self.shards else { return Hold { why: Why::Refused(1), epoch: 0 } };
         shards.refusals += 1;
         let hold = Hold { why: Why::Refused(shards.refusals), epoch: shards.epoch() };
-        tracing::debug!(client = self.handle.id, epoch = hold.epoch, times = shards.refusals,
-            "statement refused by a shard that keys were moved away from: it is repeated");
+        tracing::debug!(
+            client = self.handle.id,
+            epoch = hold.epoch,
+            times = shards.refusals,
+            "statement refused by a shard that keys were moved away from: it is repeated"
+        );
         hold
     }
 
@@ -158,31 +162,6 @@ impl Session {
         (self.wrote, self.wrote_async, self.did_ddl) = (false, false, false);
         self.written_key = None;
         self.may_end_transaction = false;
-    }
-
-    /// A connection was refused for the map at hand. Waits for another one; `Some` when the
-    /// session ends.
-    pub(in crate::session) async fn after_too_old(&mut self) -> Option<Event> {
-        let error = self.refused.take_if(|error| error.sqlstate == TOO_OLD)?;
-        if self.shards.is_none() || self.in_transaction_on_servers() {
-            self.refused = Some(Box::new(moved(&error.message, TOO_OLD)));
-            return None;
-        }
-        let hold = self.count_moved();
-        self.let_map_go();
-        match self.wait_for_map(&hold).await {
-            Waited::Again => None,
-            Waited::Refused(error) => {
-                self.refused = Some(Box::new(error));
-                None
-            }
-            Waited::Close(error) => Some(Event::Close(error)),
-        }
-    }
-
-    fn in_transaction_on_servers(&self) -> bool {
-        let here = self.lease.as_ref().is_some_and(|lease| lease.status != b'I');
-        here || self.has_parked_participant()
     }
 
     /// Whether a statement of several shards that has failed so may be run again. `before` is how
@@ -198,6 +177,7 @@ impl Session {
             && fresh
             && !failure.answered
             && matches!(task, Task::Spread { .. })
+            && (failure.error.sqlstate != TOO_OLD || self.may_await_newer_map())
             && self.may_wait_for_map()
     }
 
@@ -280,9 +260,10 @@ impl Session {
         };
         let read = match &call {
             Call::Simple => None,
-            Call::Portal { bind, .. } => Some(BindValues::read(bind, &types).map_err(|error| {
-                SqlError::error("08P01", error.to_string())
-            })?),
+            Call::Portal { bind, .. } => Some(
+                BindValues::read(bind, &types)
+                    .map_err(|error| SqlError::error("08P01", error.to_string()))?,
+            ),
         };
         let bound = read.as_ref().map(BindValues::bound);
         if self.meets_paused(text, &plan, None, bound.as_ref()) {

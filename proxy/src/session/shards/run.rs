@@ -6,7 +6,7 @@ use super::super::{Event, Session};
 use super::ends::Answer;
 use super::hold::Hold;
 use super::log::Replay;
-use super::moved::{is_moved, moved};
+use super::moved::moved;
 use super::seat::{Begins, Unseated, is_unreachable};
 use super::watch::{Cut, cancel, watched};
 use crate::backend::connection::ServerInfo;
@@ -17,6 +17,7 @@ use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use pgmanifold_router::plan::Plan;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::shard_schema::MOVED;
 use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(in crate::session) enum Work {
     All { replay: Replay, plan: Arc<Plan>, tag: &'static str },
     /// This shard must show what the session has committed; the statement comes again.
     Finish(ShardId),
+    /// This shard's server has sent something meanwhile; the statement comes again.
+    Hear(ShardId),
     /// The catalog must be known first; the statement comes again.
     Facts,
     /// There must be another map first; the statement comes again.
@@ -88,8 +91,8 @@ impl Failed {
     /// As the client is told of it.
     fn told(self) -> Self {
         match self {
-            Self::Answer(failure) if is_moved(&failure.error.sqlstate) => {
-                let error = moved(&failure.error.message, &failure.error.sqlstate);
+            Self::Answer(failure) if failure.error.sqlstate == MOVED => {
+                let error = moved(&failure.error.message, MOVED);
                 Self::Answer(Failure::new(error))
             }
             failed => failed,
@@ -183,6 +186,7 @@ impl Session {
                 self.run_on_others(&replay, &plan).await;
                 None
             }
+            Work::Hear(shard) => self.hear(shard),
             Work::Facts => {
                 self.wait_for_facts().await;
                 None

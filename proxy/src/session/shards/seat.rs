@@ -113,6 +113,7 @@ impl Session {
         match event {
             Event::Acquire(host) => {
                 Box::pin(self.acquire(host)).await;
+                Box::pin(self.await_newer_map()).await;
                 self.draining = false;
                 if let Some(error) = self.ended_waiting() {
                     return Err(Unseated::Close(Some(error)));

@@ -43,6 +43,9 @@ impl Session {
         self.leave_here()?;
         let participants = self.participants();
         if participants.is_empty() || participants.contains(&to) {
+            if self.has_spoken(to) {
+                return Err(Ok(work(Work::Hear(to))));
+            }
             self.exchange(to);
             return self.look_at_host();
         }
