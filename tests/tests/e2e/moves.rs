@@ -12,6 +12,7 @@ mod harness;
 mod hold;
 mod kills;
 mod long;
+mod pieces;
 mod plan;
 mod sides;
 mod verify;
@@ -29,4 +30,3 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
-mod pieces;
