@@ -12,10 +12,12 @@ mod harness;
 mod hold;
 mod kills;
 mod long;
+mod pieces;
 mod plan;
 mod sides;
 mod verify;
 mod verify_live;
+mod whole;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
 /// not answer.
@@ -28,4 +30,3 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
-mod pieces;
