@@ -136,15 +136,19 @@ impl ShardedDatabase {
             replaced.retain(|(old, _)| old.strong_count() > 0);
             replaced.push((Arc::downgrade(&old), Instant::now()));
         }
-        self.newest.send_replace(epoch);
+        drop(replaced);
+        self.newest.send_if_modified(|newest| {
+            let newer = epoch > *newest;
+            *newest = epoch.max(*newest);
+            newer
+        });
         true
     }
 
     /// Completes when there is a map of a later epoch. Cancel safe.
     pub async fn newer_than(&self, epoch: u64) {
-        let mut newest = self.newest.subscribe();
         // The sender lives in `self`.
-        let _ = newest.wait_for(|newest| *newest > epoch).await;
+        let _ = self.newest.subscribe().wait_for(|newest| *newest > epoch).await;
     }
 
     /// Keys of the newest map are about to change hands.

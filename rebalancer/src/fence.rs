@@ -48,11 +48,7 @@ pub async fn fence(
 }
 
 /// Runs what belongs into one transaction, the first part of which has begun it.
-async fn attempt(
-    on: &Session,
-    scope: Scope<'_>,
-    parts: &[&str],
-) -> Result<Attempt<()>, Error> {
+async fn attempt(on: &Session, scope: Scope<'_>, parts: &[&str]) -> Result<Attempt<()>, Error> {
     for part in parts {
         let Err(error) = on.run(part).await else { continue };
         on.run("rollback").await?;
@@ -77,11 +73,8 @@ fn forget(scope: Scope<'_>) -> String {
 fn triggers(scope: Scope<'_>) -> String {
     let [write, delete] = fence_names(scope.id);
     let each = scope.tables.iter().map(|table| {
-        let (name, new, old) = (
-            table.sql(),
-            scope.condition(table, "new."),
-            scope.condition(table, "old."),
-        );
+        let (name, new, old) =
+            (table.sql(), scope.condition(table, "new."), scope.condition(table, "old."));
         let rows = "for each row when";
         let act = "execute function pgm.reject_moved();";
         format!(

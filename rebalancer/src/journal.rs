@@ -61,6 +61,32 @@ pub struct Move {
     pub times: Times,
 }
 
+impl Move {
+    /// One that is not in the catalog.
+    pub fn not_begun(planned: &PlannedMove, mode: Mode) -> Self {
+        Self {
+            id: 0,
+            distribution: planned.distribution.clone(),
+            keys: planned.keys.clone(),
+            source: planned.source.clone(),
+            target: planned.target.clone(),
+            mode,
+            state: State::Planned,
+            wish: None,
+            journal: Value::Object(serde_json::Map::new()),
+            rows_total: None,
+            rows_copied: 0,
+            bytes_copied: 0,
+            rows_per_s: None,
+            lag_bytes: None,
+            write_pause_ms: None,
+            last_error: None,
+            attempts: 0,
+            times: Times::default(),
+        }
+    }
+}
+
 /// Moments of a move.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Times {
@@ -385,22 +411,43 @@ impl Journal {
     ///
     /// # Errors
     /// What the catalog says.
-    pub async fn commit(
-        &self,
-        the_move: &mut Move,
-        pending: Pending,
-    ) -> Result<ShardMap, Error> {
+    pub async fn commit(&self, the_move: &mut Move, pending: Pending) -> Result<ShardMap, Error> {
         self.session.run("commit").await?;
         became(the_move, pending.next);
         Ok(pending.map)
     }
 
-    /// Gives up what was prepared.
+    /// Gives up whatever was prepared, or was about to be.
     ///
     /// # Errors
     /// What the catalog says.
-    pub async fn give_up(&self, _pending: Pending) -> Result<(), Error> {
+    pub async fn roll_back(&self) -> Result<(), Error> {
         self.session.run("rollback").await
+    }
+
+    /// Changes the map where no move is concerned; nothing is done where `change` has no other map.
+    ///
+    /// # Errors
+    /// What `change` says, and the catalog.
+    pub async fn change_map(
+        &self,
+        change: impl Fn(&ShardMap) -> Result<Option<ShardMap>, Error>,
+        note: &str,
+    ) -> Result<(), Error> {
+        for _ in 0..MAP_TRIES {
+            let map = self.map().await?;
+            let Some(new) = change(&map)? else { return Ok(()) };
+            let database = &self.config.database;
+            let commands = catalog::change_map(database, map.epoch, &new.parts(), note);
+            self.session.run("begin").await?;
+            let done = self.run_commands(&commands).await;
+            if matches!(done, Ok(true)) {
+                return self.session.run("commit").await;
+            }
+            self.session.run("rollback").await?;
+            done?;
+        }
+        Err(Error::Conflict("the map changes all the time; try again".to_owned()))
     }
 
     /// Whether all commands were run; false when the first one decides otherwise.

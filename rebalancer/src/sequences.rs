@@ -49,7 +49,8 @@ async fn carry_one(from: &Session, to: &Session, sequence: &Sequence) -> Result<
     };
     let steps = steps(source.given, target);
     let reached = target.given + steps * target.increment;
-    let too_far = if target.increment > 0 { reached > target.limit } else { reached < target.limit };
+    let too_far =
+        if target.increment > 0 { reached > target.limit } else { reached < target.limit };
     if too_far {
         let name = &sequence.name;
         return Err(Error::Stopped(format!("{}: sequence {name} has no numbers left", to.place)));

@@ -387,8 +387,6 @@ impl Session {
         loop {
             match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => {
-                    // What waits is placed by the map there is then.
-                    self.let_map_go();
                     Box::pin(self.acquire(host)).await;
                     Box::pin(self.await_newer_map()).await;
                     if let Some(error) = self.ended_waiting() {
@@ -397,14 +395,12 @@ impl Session {
                     }
                 }
                 Event::AwaitResume => {
-                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
                         Box::pin(self.close(error)).await;
                         return;
                     }
                 }
                 Event::AwaitServer => {
-                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
                         Box::pin(self.close(error)).await;
                         return;

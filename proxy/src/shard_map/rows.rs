@@ -2,8 +2,8 @@
 
 use crate::cluster::control::ControlError;
 use pgmanifold_router::catalog::{
-    Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, MOVES_SQL, MoveSeen, Parameter, REPORT_SQL, Row,
-    read_rows,
+    Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, MOVES_SQL, MoveSeen, Parameter, REPORT_SQL,
+    Row, read_rows,
 };
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};

@@ -55,7 +55,8 @@ pub async fn set_guards(
     );
     let mut events = String::new();
     for (trigger, event) in event_triggers(id) {
-        let known = format!("select 1 from pg_catalog.pg_event_trigger where evtname = '{trigger}'");
+        let known =
+            format!("select 1 from pg_catalog.pg_event_trigger where evtname = '{trigger}'");
         if on.value(&known).await?.is_none() {
             events.push_str(&format!(
                 "create event trigger {trigger} on {event} execute function pgm.reject_ddl(); "

@@ -19,11 +19,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// What the server says.
-pub async fn unfence(
-    on: &Session,
-    id: i64,
-    lock_timeout: Duration,
-) -> Result<Attempt<()>, Error> {
+pub async fn unfence(on: &Session, id: i64, lock_timeout: Duration) -> Result<Attempt<()>, Error> {
     let names = fence_names(id);
     let there = triggers_named(on, &names).await?;
     let up: Vec<&Trigger> = there.iter().filter(|one| one.enabled).collect();

@@ -22,9 +22,8 @@ const HERE: &str = "s.subdbid = (select oid from pg_catalog.pg_database where da
 /// What the server says.
 pub async fn unsubscribe(on: &Session, id: i64, way: Direction) -> Result<(), Error> {
     let name = way.name(id);
-    let there = format!(
-        "select 1 from pg_catalog.pg_subscription s where s.subname = '{name}' and {HERE}"
-    );
+    let there =
+        format!("select 1 from pg_catalog.pg_subscription s where s.subname = '{name}' and {HERE}");
     if on.value(&there).await?.is_none() {
         return Ok(());
     }
@@ -44,8 +43,9 @@ pub async fn withdraw(on: &Session, id: i64, way: Direction) -> Result<(), Error
 }
 
 async fn drop_slot(on: &Session, name: &str) -> Result<(), Error> {
-    let reader =
-        format!("select active_pid from pg_catalog.pg_replication_slots where slot_name = '{name}'");
+    let reader = format!(
+        "select active_pid from pg_catalog.pg_replication_slots where slot_name = '{name}'"
+    );
     let begun = Instant::now();
     loop {
         let rows = on.rows(&reader).await?;

@@ -35,15 +35,14 @@ pub(super) async fn keys(
         // Each cut by a hash of its own.
         let class = format!("(pg_catalog.hashtextextended({identity}, {cut}) & 63)::text");
         let found = sums(pair, compared, &class, &restriction).await?;
-        let mut classes = differing(&found, |one, other| one != other);
-        more |= classes.len() > 1;
-        if classes.is_empty() {
+        let classes = differing(&found, |one, other| one != other);
+        let (taken, of_them) = listed(&classes, &found);
+        if taken.is_empty() {
             break;
         }
-        let first = classes.swap_remove(0);
-        let of = |side: &Sums| side.get(&first).map_or(0, |sum| sum.rows);
-        rows = found.iter().map(of).max().unwrap_or(0);
-        restriction = format!("{restriction} and {class} = {}", quote_text(&first));
+        more |= taken.len() < classes.len();
+        rows = of_them;
+        restriction = format!("{restriction} and {class} in ({})", constants(taken));
     }
     let found = sums(pair, compared, &identity, &restriction).await?;
     let mut keys = differing(&found, |one, other| one != other);
@@ -56,6 +55,26 @@ pub(super) async fn keys(
         DifferingKey { key: name(compared, &key), difference }
     });
     Ok((named.collect(), more))
+}
+
+/// The first of the classes, and those after it that can be listed together with it; and how many
+/// rows they have on the side that has more.
+fn listed<'a>(classes: &'a [String], found: &[Sums; 2]) -> (&'a [String], u64) {
+    let (mut taken, mut rows) = (0, [0, 0]);
+    for class in classes {
+        let more = found.each_ref().map(|side| side.get(class).map_or(0, |sum| sum.rows));
+        let sum = [rows[0] + more[0], rows[1] + more[1]];
+        if taken > 0 && sum.iter().any(|rows| *rows > LISTED_ROWS) {
+            break;
+        }
+        (taken, rows) = (taken + 1, sum);
+    }
+    (&classes[..taken], rows.into_iter().max().unwrap_or(0))
+}
+
+fn constants(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quote_text(text)).collect();
+    texts.join(", ")
 }
 
 fn difference(
@@ -95,13 +114,12 @@ async fn columns(
     let hashes = names.iter().map(|name| {
         format!("pg_catalog.hashtextextended({}, 0)", row_text(std::slice::from_ref(name)))
     });
-    let keys: Vec<String> = keys.iter().map(|key| quote_text(key)).collect();
     let sql = format!(
         "select {identity}, {} from {} where {} and {restriction} and {identity} in ({})",
         hashes.collect::<Vec<_>>().join(", "),
         compared.table,
         compared.condition,
-        keys.join(", ")
+        constants(keys)
     );
     let one = hashes_of(&pair.leader, &sql).await?;
     let other = hashes_of(&pair.follower, &sql).await?;

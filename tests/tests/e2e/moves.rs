@@ -1,5 +1,30 @@
 //! Keys move between shards while clients work over two proxies: nothing is lost, doubled or
-//! misplaced, whatever is killed on the way.
+//! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
+//! too.
 
+mod back_and_forth;
+mod corruption;
+mod forms;
 mod attach;
 mod harness;
+mod kills;
+mod long;
+
+/// Limits for a machine that does everything at once, and for tests that do not wait for who does
+/// not answer.
+fn quick_limits() -> Vec<String> {
+    let limits = [
+        "acknowledge_timeout_ms = 1500",
+        "primary_latency_ms = 2000",
+        "free_disk_bytes = 1000000",
+        "cleanup_batch_rows = 500",
+    ];
+    limits.map(str::to_owned).into()
+}
+mod barrier;
+mod sides;
+mod verify;
+mod verify_live;
+//! misplaced, whatever is killed on the way.
+mod by_hand;
+mod hold;
