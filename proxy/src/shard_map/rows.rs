@@ -3,9 +3,10 @@
 use crate::cluster::control::ControlError;
 use pgmanifold_router::catalog::{
     Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, MOVES_SQL, MoveSeen, Parameter, REPORT_SQL,
-    Row, read_rows,
+    Row, RowsError, VERSION_SQL, read_rows,
 };
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 /// Hears of changes from now on.
@@ -26,7 +27,17 @@ pub(super) async fn epochs(client: &Client) -> Result<Vec<(String, u64)>, Contro
 /// All maps.
 pub(super) async fn load(client: &Client) -> Result<Loaded, ControlError> {
     let mut rows = Vec::new();
-    for row in client.query(LOAD_SQL, &[]).await? {
+    let found = match client.query(LOAD_SQL, &[]).await {
+        // A catalog of an older version lacks a table.
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
+            let Ok(row) = client.query_one(VERSION_SQL, &[]).await else {
+                return Err(error.into());
+            };
+            return Err(ControlError(RowsError::Version(row.try_get(0)?).to_string()));
+        }
+        found => found?,
+    };
+    for row in found {
         let (what, database) = (row.try_get(0)?, row.try_get(1)?);
         rows.push(Row { what, database, fields: row.try_get(2)? });
     }

@@ -2,13 +2,21 @@
 //! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
 //! too.
 
+mod attach;
 mod back_and_forth;
+mod barrier;
+mod by_hand;
 mod corruption;
 mod forms;
-mod attach;
 mod harness;
+mod hold;
 mod kills;
 mod long;
+mod plan;
+mod seen;
+mod sides;
+mod verify;
+mod verify_live;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
 /// not answer.
@@ -21,10 +29,4 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
-mod barrier;
-mod sides;
-mod verify;
-mod verify_live;
-//! misplaced, whatever is killed on the way.
-mod by_hand;
-mod hold;
+mod pieces;

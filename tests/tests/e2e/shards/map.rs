@@ -34,11 +34,16 @@ pub(crate) struct Mapped {
 impl Mapped {
     /// The schemas are installed and the map is written, by the commands that operators use.
     pub(crate) async fn start(test: &str, server: Option<Arc<PgCluster>>) -> Mapped {
+        Mapped::start_with(Options::new(test), server).await
+    }
+
+    /// The same with shards of these kinds.
+    pub(crate) async fn start_with(options: Options, server: Option<Arc<PgCluster>>) -> Mapped {
         let layout = Layout::new()
             .hash("customer", &["bigint"])
             .table("orders", &["customer"])
             .table("notes", &["customer"]);
-        let mapped = Mapped::unapplied(Options::new(test).tables(layout, SCHEMA), server, "").await;
+        let mapped = Mapped::unapplied(options.tables(layout, SCHEMA), server, "").await;
         let output = mapped.succeeds(&["apply"]).await;
         assert!(output.contains("+ table public.orders: customer (customer)"), "{output}");
         assert!(output.ends_with("the map has epoch 1\n"), "{output}");
@@ -92,6 +97,16 @@ impl Mapped {
         output
     }
 
+    /// Writes the configuration file that commands read.
+    pub(crate) fn write(&self, config: &ConfigText) {
+        std::fs::write(&self.file, config.text()).expect("the configuration file");
+    }
+
+    /// The configuration with one more key of `[catalog]`.
+    pub(crate) fn with_catalog_key(&self, line: &str) -> ConfigText {
+        self.shards.config.clone().section(&(self.section.clone() + line))
+    }
+
     pub(crate) fn proxy(&self, config: &ConfigText) -> Fixture {
         let home = self.shards.servers.shards[0].clone();
         Fixture::with_config(home, self.shards.database.clone(), config)
@@ -118,6 +133,19 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.file);
     }
+}
+
+#[test]
+fn an_older_catalog_is_brought_up_to_date() {
+    run(120, async {
+        let mapped = Mapped::start("map_older", None).await;
+        let sql = "drop table pgm.moving; update pgm.catalog set version = 1";
+        mapped.server.primary.query_in(&mapped.catalog, sql).expect("an older catalog");
+        let output = mapped.fails(&["show"]).await;
+        assert!(output.contains("version 1, this program knows 2; \"pgmanifold map init\""));
+        mapped.succeeds(&["init", "--user", "postgres"]).await;
+        assert!(mapped.succeeds(&["show"]).await.contains("orders"));
+    });
 }
 
 #[test]
@@ -162,8 +190,7 @@ fn the_copy_on_disk_serves_while_the_catalog_is_down() {
         let copy = scratch_file("maps");
         let _ = std::fs::remove_file(&copy);
         let state_file = format!("state_file = {:?}\n", copy.display().to_string());
-        let section = mapped.section.clone() + &state_file;
-        let with_copy = mapped.shards.config.clone().section(&section);
+        let with_copy = mapped.with_catalog_key(&state_file);
         let proxy = mapped.proxy(&with_copy);
         mapped.wait_epoch(&proxy, 1.0).await;
         eventually("the copy is there", LIMIT, async || copy.exists()).await;
