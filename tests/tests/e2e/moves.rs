@@ -14,6 +14,7 @@ mod kills;
 mod long;
 mod pieces;
 mod plan;
+mod seen;
 mod sides;
 mod verify;
 mod verify_live;
