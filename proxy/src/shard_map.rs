@@ -3,15 +3,18 @@
 
 pub mod admin;
 mod copy;
+mod gains;
 mod link;
 mod rows;
 mod store;
 
 pub(crate) use store::MapStore;
 
+use crate::cluster::Cluster;
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwapOption, Guard};
+use gains::Gains;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -50,6 +53,7 @@ pub struct ShardedDatabase {
     unknown: AtomicBool,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
+    gains: Gains,
 }
 
 impl ShardedDatabase {
@@ -76,6 +80,7 @@ impl ShardedDatabase {
             reported: AtomicU64::new(u64::MAX),
             unknown: AtomicBool::new(false),
             ear: ArcSwapOption::empty(),
+            gains: Gains::default(),
         }))
     }
 
@@ -121,6 +126,8 @@ impl ShardedDatabase {
         if self.epoch() >= epoch {
             return false;
         }
+        // Before anybody reads by it.
+        self.gains.note(self.map.load().as_deref(), &map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|old| old.strong_count() > 0);
             replaced.push(Arc::downgrade(&old));
@@ -143,6 +150,11 @@ impl ShardedDatabase {
     /// Keys of the newest map are about to change hands.
     pub fn is_paused(&self) -> bool {
         self.map.load().as_ref().is_some_and(|map| map.is_paused())
+    }
+
+    /// The servers of each shard from now on; those before may still be in use.
+    pub fn set_clusters<'a>(&self, clusters: impl Iterator<Item = &'a Arc<Cluster>>) {
+        self.gains.add(clusters);
     }
 
     /// Epochs of maps as they are taken into use.
