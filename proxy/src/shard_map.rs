@@ -3,15 +3,18 @@
 
 pub mod admin;
 mod copy;
+mod gains;
 mod link;
 mod rows;
 mod store;
 
 pub(crate) use store::MapStore;
 
+use crate::cluster::Cluster;
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use gains::Gains;
 use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,6 +56,7 @@ pub struct ShardedDatabase {
     moves: ArcSwap<Vec<MoveSeen>>,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
+    gains: Gains,
 }
 
 impl ShardedDatabase {
@@ -80,6 +84,7 @@ impl ShardedDatabase {
             unknown: AtomicBool::new(false),
             moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
+            gains: Gains::default(),
         }))
     }
 
@@ -132,6 +137,8 @@ impl ShardedDatabase {
         if self.epoch() >= epoch {
             return false;
         }
+        // Before anybody reads by it.
+        self.gains.note(self.map.load().as_deref(), &map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|(old, _)| old.strong_count() > 0);
             replaced.push((Arc::downgrade(&old), Instant::now()));
@@ -154,6 +161,11 @@ impl ShardedDatabase {
     /// Keys of the newest map are about to change hands.
     pub fn is_paused(&self) -> bool {
         self.map.load().as_ref().is_some_and(|map| map.is_paused())
+    }
+
+    /// The servers of each shard from now on; those before may still be in use.
+    pub fn set_clusters<'a>(&self, clusters: impl Iterator<Item = &'a Arc<Cluster>>) {
+        self.gains.add(clusters);
     }
 
     /// Epochs of maps as they are taken into use.

@@ -31,3 +31,6 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
+mod batches;
+mod handed_over;
+mod refused;
