@@ -192,8 +192,11 @@ fn who_is_refused_for_an_old_map_waits_for_the_new_one() {
             assert!(at.saturating_duration_since(began) < Duration::from_secs(2));
         }
         assert_eq!(value(&client, all).await, "60", "over all shards too");
-        let epoch = scene.one(0, "select min(epoch) from pgm.attached a join pg_stat_activity s \
-                                  on s.pid = a.pid and s.backend_start = a.started");
+        let epoch = scene.one(
+            0,
+            "select min(epoch) from pgm.attached a join pg_stat_activity s \
+                                  on s.pid = a.pid and s.backend_start = a.started",
+        );
         assert_eq!(epoch, "2");
     });
 }

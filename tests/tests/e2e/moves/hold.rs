@@ -166,9 +166,8 @@ fn a_pause_without_a_hand_over_ends_as_well() {
 #[test]
 fn a_wait_ends_with_its_limit_a_cancel_request_or_its_client() {
     run(120, async {
-        let adjust = |config: pgmanifold_tests::config::ConfigText| {
-            config.pool("move_wait_ms = 1200")
-        };
+        let adjust =
+            |config: pgmanifold_tests::config::ConfigText| config.pool("move_wait_ms = 1200");
         let mut moves = ByHand::start("hold_limit", 0, adjust).await;
         let (moving, stays, _) = keys(0);
         moves.pause().await;

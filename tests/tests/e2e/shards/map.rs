@@ -121,6 +121,19 @@ impl Drop for Mapped {
 }
 
 #[test]
+fn an_older_catalog_is_brought_up_to_date() {
+    run(120, async {
+        let mapped = Mapped::start("map_older", None).await;
+        let sql = "drop table pgm.moving; update pgm.catalog set version = 1";
+        mapped.server.primary.query_in(&mapped.catalog, sql).expect("an older catalog");
+        let output = mapped.fails(&["show"]).await;
+        assert!(output.contains("version 1, this program knows 2; \"pgmanifold map init\""));
+        mapped.succeeds(&["init", "--user", "postgres"]).await;
+        assert!(mapped.succeeds(&["show"]).await.contains("orders"));
+    });
+}
+
+#[test]
 fn two_proxies_see_a_change_within_a_second() {
     run(120, async {
         let mapped = Mapped::start("map_seen", None).await;
