@@ -74,41 +74,35 @@ impl Report {
 /// What the servers say when they cannot be asked. What is in the way is no error.
 pub async fn check(question: Question<'_>) -> Result<Report, Error> {
     let mut report = Report::default();
-    servers::check(&question, &mut report).await?;
+    let may_look = servers::check(&question, &mut report).await?;
     roles::check(&question, &mut report).await?;
+    if !may_look {
+        return Ok(report);
+    }
     let Scope { map, distribution, tables: here, .. } = question.scope;
     let (there, missing) = load_present(question.target, map, distribution).await?;
-    for table in here {
-        tables::check(&question, question.source, table, &mut report);
-    }
-    for table in &there {
-        tables::check(&question, question.target, table, &mut report);
-    }
-    compare::check(&question, &there, &missing, &mut report).await?;
-    references::check(&question, &mut report).await?;
-    let compared = verify::Scope { map, distribution, keys: question.scope.keys };
-    if missing.is_empty() {
-        for column in verify::unverifiable_columns(question.source, &compared).await? {
-            let verify::Unverifiable { table, column, type_name, reason } = column;
-            report.refuse(
-                format!("column {column} ({type_name}) of {table} cannot be compared: {reason}"),
-                "a move whose result cannot be proven is not made",
-            );
+    let mut have_keys = true;
+    for (on, tables) in [(question.source, here), (question.target, &there)] {
+        for table in tables {
+            have_keys &= tables::check(&question, on, table, &mut report);
         }
     }
-    // Conditions on columns that are not there would be errors.
-    if sound(here) && sound(&there) {
+    compare::check(&question, &there, &missing, &mut report).await?;
+    // Where there are no keys, questions for rows of them would be errors.
+    if have_keys {
+        references::check(&question, &mut report).await?;
         leftovers(&question, &there, &mut report).await?;
         space::check(&question, &mut report).await?;
     }
+    let compared = verify::Scope { map, distribution, keys: question.scope.keys };
+    for column in verify::unverifiable_columns(question.source, &compared).await? {
+        let verify::Unverifiable { table, column, type_name, reason } = column;
+        report.refuse(
+            format!("column {column} ({type_name}) of {table} cannot be compared: {reason}"),
+            "a move whose result cannot be proven is not made",
+        );
+    }
     Ok(report)
-}
-
-/// All of them have the columns of their keys.
-fn sound(tables: &[MovedTable]) -> bool {
-    tables.iter().all(|table| {
-        table.key_columns.iter().all(|key| table.columns.iter().any(|column| column.name == *key))
-    })
 }
 
 /// Rows on the target that have these keys already are somebody else's mistake; they are not for

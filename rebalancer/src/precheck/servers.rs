@@ -25,11 +25,11 @@ fn is(facts: &Facts, name: &str, value: &str) -> bool {
     facts.get(name).is_some_and(|known| known == value)
 }
 
-/// Looks at both.
+/// Looks at both; false where the login may not look any further.
 ///
 /// # Errors
 /// What the servers say.
-pub(super) async fn check(question: &Question<'_>, report: &mut Report) -> Result<(), Error> {
+pub(super) async fn check(question: &Question<'_>, report: &mut Report) -> Result<bool, Error> {
     let (source, target) = (facts(question.source).await?, facts(question.target).await?);
     let sides = [
         (question.source, &source, &question.source_config.name),
@@ -58,7 +58,7 @@ pub(super) async fn check(question: &Question<'_>, report: &mut Report) -> Resul
             _ => {}
         }
     }
-    Ok(())
+    Ok([source, target].iter().all(|facts| is(facts, "superuser", "true")))
 }
 
 /// Text of this type is read by another rule where the setting is another.
@@ -135,7 +135,7 @@ async fn shard(
     if there.await?.as_deref() != Some("t") {
         report.refuse(
             format!("{place}: the schema pgm is missing, or older than this version"),
-            "`pgmanifold map install` brings it up",
+            "`pgmanifold map init` brings it up",
         );
         return Ok(());
     }
@@ -148,7 +148,7 @@ async fn shard(
     if number(1) != usize::try_from(shard_schema::VERSION).ok() {
         report.refuse(
             format!("{place}: the schema pgm has another version than {}", shard_schema::VERSION),
-            "`pgmanifold map install` brings it up",
+            "`pgmanifold map init` brings it up",
         );
     }
     if number(0).is_none() || number(0) != wanted {

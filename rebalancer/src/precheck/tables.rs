@@ -8,18 +8,21 @@ use pgmanifold_router::ownership::quote_name;
 
 const OFFLINE: &str = "move it with --mode offline";
 
-/// Looks at the table as the shard `on` has it.
+/// Looks at the table as the shard `on` has it; false where the columns of its key are such that no
+/// server could tell which rows are meant.
 pub(super) fn check(
     question: &Question<'_>,
     on: &Session,
     table: &MovedTable,
     report: &mut Report,
-) {
+) -> bool {
     let name = format!("{}: table {}", on.place, table.plain());
     for oddity in &table.oddities {
         odd(question, &name, table, oddity, report);
     }
+    let before = report.reasons.len();
     key_columns(question, &name, table, report);
+    let has_keys = report.reasons.len() == before;
     if question.online {
         identity(&name, table, report);
     }
@@ -30,6 +33,7 @@ pub(super) fn check(
             column.name, column.type_name
         ));
     }
+    has_keys
 }
 
 fn odd(
