@@ -4,9 +4,11 @@
 pub mod admin;
 mod copy;
 mod link;
+mod load;
 mod rows;
 mod store;
 
+use load::Load;
 pub(crate) use store::MapStore;
 
 use crate::config::model::{Database, Shard, Sharding};
@@ -14,6 +16,7 @@ use crate::wire::error::SqlError;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::sharding::KeyHash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -53,6 +56,8 @@ pub struct ShardedDatabase {
     moves: ArcSwap<Vec<MoveSeen>>,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
+    /// Executions by the key that chose their shard.
+    load: Load,
 }
 
 impl ShardedDatabase {
@@ -80,6 +85,7 @@ impl ShardedDatabase {
             unknown: AtomicBool::new(false),
             moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
+            load: Load::default(),
         }))
     }
 
@@ -132,6 +138,7 @@ impl ShardedDatabase {
         if self.epoch() >= epoch {
             return false;
         }
+        self.load.fit(&map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|(old, _)| old.strong_count() > 0);
             replaced.push((Arc::downgrade(&old), Instant::now()));
@@ -143,6 +150,18 @@ impl ShardedDatabase {
             newer
         });
         true
+    }
+
+    /// An execution went to one shard because of this key.
+    #[inline]
+    pub fn count(&self, key: KeyHash) {
+        self.load.count(key);
+    }
+
+    /// Executions in this process that went to one shard because of a key with a hash from `from`
+    /// to `to`, both included; `None` for distributions that are not counted.
+    pub fn executions(&self, distribution: usize, from: i64, to: i64) -> Option<u64> {
+        self.load.between(distribution, from, to)
     }
 
     /// Completes when there is a map of a later epoch. Cancel safe.

@@ -16,7 +16,9 @@ mod change;
 mod load;
 
 pub use change::{Command, Parameter, change_map, create_map};
-pub use load::{FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, WRITE_LOAD_SQL, load_part};
+pub use load::{
+    FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, RESET_LOAD_SQL, WRITE_LOAD_SQL, load_part,
+};
 mod moves;
 pub use moves::{MOVES_SQL, MoveSeen};
 
