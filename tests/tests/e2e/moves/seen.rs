@@ -171,9 +171,7 @@ fn shards_are_brought_up_to_date_by_init() {
             shards.shard(shard).query_in(&shards.database, sql).expect("a shard takes it")
         };
         for number in 0..3_usize {
-            let old = VERSION_1
-                .replace("$NUMBER$", &number.to_string())
-                .replace("$VERSION$", "1");
+            let old = VERSION_1.replace("$NUMBER$", &number.to_string()).replace("$VERSION$", "1");
             on(number, &format!("drop schema pgm cascade; {old}"));
             on(number, "insert into pgm.dtx (gid, outcome, parts) values ('kept', 'c', '')");
         }
