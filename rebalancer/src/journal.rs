@@ -4,6 +4,7 @@
 mod lease;
 mod rows;
 
+pub use lease::is_held;
 pub use rows::{border, key_value};
 
 use crate::config::Config;
@@ -59,6 +60,32 @@ pub struct Move {
     pub attempts: i32,
     /// When it was planned, begun, last changed, ended: as the catalog's text in UTC.
     pub times: Times,
+}
+
+impl Move {
+    /// One that is not in the catalog.
+    pub fn not_begun(planned: &PlannedMove, mode: Mode) -> Self {
+        Self {
+            id: 0,
+            distribution: planned.distribution.clone(),
+            keys: planned.keys.clone(),
+            source: planned.source.clone(),
+            target: planned.target.clone(),
+            mode,
+            state: State::Planned,
+            wish: None,
+            journal: Value::Object(serde_json::Map::new()),
+            rows_total: None,
+            rows_copied: 0,
+            bytes_copied: 0,
+            rows_per_s: None,
+            lag_bytes: None,
+            write_pause_ms: None,
+            last_error: None,
+            attempts: 0,
+            times: Times::default(),
+        }
+    }
 }
 
 /// Moments of a move.
@@ -391,12 +418,37 @@ impl Journal {
         Ok(pending.map)
     }
 
-    /// Gives up what was prepared.
+    /// Gives up whatever was prepared, or was about to be.
     ///
     /// # Errors
     /// What the catalog says.
-    pub async fn give_up(&self, _pending: Pending) -> Result<(), Error> {
+    pub async fn roll_back(&self) -> Result<(), Error> {
         self.session.run("rollback").await
+    }
+
+    /// Changes the map where no move is concerned; nothing is done where `change` has no other map.
+    ///
+    /// # Errors
+    /// What `change` says, and the catalog.
+    pub async fn change_map(
+        &self,
+        change: impl Fn(&ShardMap) -> Result<Option<ShardMap>, Error>,
+        note: &str,
+    ) -> Result<(), Error> {
+        for _ in 0..MAP_TRIES {
+            let map = self.map().await?;
+            let Some(new) = change(&map)? else { return Ok(()) };
+            let database = &self.config.database;
+            let commands = catalog::change_map(database, map.epoch, &new.parts(), note);
+            self.session.run("begin").await?;
+            let done = self.run_commands(&commands).await;
+            if matches!(done, Ok(true)) {
+                return self.session.run("commit").await;
+            }
+            self.session.run("rollback").await?;
+            done?;
+        }
+        Err(Error::Conflict("the map changes all the time; try again".to_owned()))
     }
 
     /// Whether all commands were run; false when the first one decides otherwise.

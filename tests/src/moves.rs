@@ -3,6 +3,7 @@
 //! the shards hold. It must not know what any single test does to them.
 
 pub mod backstage;
+pub mod course;
 pub mod judge;
 pub mod leftovers;
 pub mod ownership;

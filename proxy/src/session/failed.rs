@@ -59,9 +59,10 @@ impl Session {
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
                     true => Some(self.query_timed_out()),
-                    false if sqlstate == "PGM01" && self.shards.is_some() => {
-                        Some(moved_away(frame::error_field(body, b'M').unwrap_or_default(), sqlstate))
-                    }
+                    false if sqlstate == "PGM01" && self.shards.is_some() => Some(moved_away(
+                        frame::error_field(body, b'M').unwrap_or_default(),
+                        sqlstate,
+                    )),
                     false => self.lost_value(sqlstate, frame::error_field(body, b'R')),
                 };
                 if let Some(error) = &instead {

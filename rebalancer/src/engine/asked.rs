@@ -48,6 +48,11 @@ impl Asked {
         Ok(())
     }
 
+    /// Whether an error came from [`Asked::go_on`] since [`Asked::take_interrupted`].
+    pub fn is_interrupted(&self) -> bool {
+        self.inner.interrupted.load(Ordering::SeqCst)
+    }
+
     /// Whether an error came from [`Asked::go_on`] since this was last asked.
     pub fn take_interrupted(&self) -> bool {
         self.inner.interrupted.swap(false, Ordering::SeqCst)

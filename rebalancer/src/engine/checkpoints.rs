@@ -27,7 +27,7 @@ pub const CHECKPOINTS: &[&str] = &[
     "ready.drained",
     "ready.disabled",
     "ready.settled",
-    "ready.back_advanced",
+    "ready.positioned",
     "flipped.begin",
     "flipped.following",
     "reversible.compared",

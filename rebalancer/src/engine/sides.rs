@@ -143,7 +143,7 @@ impl Sides {
 ///
 /// # Errors
 /// The map does not have it any more.
-pub fn distribution(map: &ShardMap, the_move: &Move) -> Result<usize, Error> {
+pub(super) fn distribution(map: &ShardMap, the_move: &Move) -> Result<usize, Error> {
     let found = map.distributions.iter().position(|one| *one.name == *the_move.distribution);
     found.ok_or_else(|| {
         Error::Stopped(format!("the map has no distribution {:?}", the_move.distribution))
@@ -154,7 +154,7 @@ pub fn distribution(map: &ShardMap, the_move: &Move) -> Result<usize, Error> {
 ///
 /// # Errors
 /// It is not reached.
-pub async fn shard(config: &Config, name: &str) -> Result<Session, Error> {
+pub(super) async fn shard(config: &Config, name: &str) -> Result<Session, Error> {
     let session = connect::primary(&config.shard(name)?.server, &place(name)).await?;
     connect::end_others(&session).await?;
     Ok(session)

@@ -8,6 +8,7 @@
 use super::compare::Scope;
 use crate::connect::Session;
 use crate::error::Error;
+use crate::replicate::{Direction, mark};
 use std::time::{Duration, Instant};
 
 /// Sessions that a pair is made of. All of them are the pair's own.
@@ -94,14 +95,14 @@ const SNAPSHOT: &str = "begin transaction isolation level repeatable read read o
      select pg_catalog.pg_current_snapshot()";
 
 /// Opens the two snapshots while the follower applies what the leader does: through the
-/// replication of the move `id`, which must carry `pgm.marker`.
+/// replication of the move `id` in this direction.
 ///
 /// # Errors
 /// What the servers say; the follower is too far behind, or the locks are not to be had.
 pub async fn pair(
     ends: Ends,
     scope: &Scope<'_>,
-    id: i64,
+    (id, way): (i64, Direction),
     limits: &PairLimits,
 ) -> Result<Pair, Error> {
     let Ends { locker, leader, follower } = ends;
@@ -113,7 +114,7 @@ pub async fn pair(
     {
         return Err(error);
     }
-    wait_near(&leader, &follower, id, limits).await?;
+    wait_near(&leader, &follower, (id, way), limits).await?;
     let lock = format!(
         "begin; set local lock_timeout = {}; lock table {} in share mode",
         limits.lock_timeout.as_millis(),
@@ -123,7 +124,7 @@ pub async fn pair(
     for tries in 1..=limits.tries {
         let begun = Instant::now();
         let tried = match locker.run(&lock).await {
-            Ok(()) => open(&leader, &follower, id, limits.marker_wait).await,
+            Ok(()) => open(&leader, &follower, (id, way), limits.marker_wait).await,
             Err(error) if LOCK_NOT_AVAILABLE.map(Some).contains(&error.sqlstate()) => {
                 last = error.to_string();
                 Ok(false)
@@ -138,7 +139,7 @@ pub async fn pair(
         // Nearer again, and nobody's writes are held up for long.
         tokio::time::sleep(rest).await;
         rest = (rest * 2).min(REST_MAX);
-        wait_near(&leader, &follower, id, limits).await?;
+        wait_near(&leader, &follower, (id, way), limits).await?;
     }
     let reason = match last.is_empty() {
         true => format!("{} was not near enough", follower.place),
@@ -156,10 +157,10 @@ pub async fn pair(
 async fn open(
     leader: &Session,
     follower: &Session,
-    id: i64,
+    (id, way): (i64, Direction),
     limit: Duration,
 ) -> Result<bool, Error> {
-    let number = mark(leader, id).await?;
+    let number = mark(leader, id, way).await?;
     if !shows(follower, id, number, limit).await? {
         return Ok(false);
     }
@@ -171,13 +172,13 @@ async fn open(
 async fn wait_near(
     leader: &Session,
     follower: &Session,
-    id: i64,
+    (id, way): (i64, Direction),
     limits: &PairLimits,
 ) -> Result<(), Error> {
     let begun = Instant::now();
     loop {
         let left = limits.lag_wait.saturating_sub(begun.elapsed());
-        let (number, asked) = (mark(leader, id).await?, Instant::now());
+        let (number, asked) = (mark(leader, id, way).await?, Instant::now());
         if !shows(follower, id, number, left).await? {
             return Err(Error::Stopped(format!(
                 "{} is more than {} s behind {}: see whether its subscription for move {id} \
@@ -191,22 +192,6 @@ async fn wait_near(
             return Ok(());
         }
     }
-}
-
-/// Writes a marker whose number neither side has had: they are later than all before, and those of
-/// the other direction are from another moment.
-async fn mark(leader: &Session, id: i64) -> Result<i64, Error> {
-    let sql = format!(
-        "insert into pgm.marker (move, number) select {id}, greatest( \
-          (extract(epoch from clock_timestamp()) * 1000000)::int8, \
-          (select max(number) + 1 from pgm.marker where move = {id})) returning number"
-    );
-    let number = leader.value(&sql).await?;
-    number.and_then(|number| number.parse().ok()).ok_or_else(|| Error::Server {
-        place: leader.place.clone(),
-        message: "a marker has no number".to_owned(),
-        sqlstate: None,
-    })
 }
 
 /// Whether the follower shows the marker within the limit.

@@ -4,6 +4,7 @@
 //! Every client has keys of its own, so that it knows what is there; accounts belong to all.
 
 mod client;
+mod copying;
 pub mod latency;
 pub mod ledger;
 mod operations;

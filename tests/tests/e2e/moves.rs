@@ -2,8 +2,27 @@
 //! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
 //! too.
 
+mod back_and_forth;
 mod barrier;
+mod corruption;
+mod forms;
 mod harness;
+mod kills;
+mod long;
 mod sides;
+mod status;
+mod throttle;
 mod verify;
 mod verify_live;
+
+/// Limits for a machine that does everything at once, and for tests that do not wait for who does
+/// not answer.
+fn quick_limits() -> Vec<String> {
+    let limits = [
+        "acknowledge_timeout_ms = 1500",
+        "primary_latency_ms = 2000",
+        "free_disk_bytes = 1000000",
+        "cleanup_batch_rows = 500",
+    ];
+    limits.map(str::to_owned).into()
+}

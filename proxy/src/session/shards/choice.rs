@@ -122,7 +122,11 @@ impl Session {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn asked_shard(&self, plan: &Plan, map: &ShardMap) -> Result<Option<ShardId>, SqlError> {
+    pub(super) fn asked_shard(
+        &self,
+        plan: &Plan,
+        map: &ShardMap,
+    ) -> Result<Option<ShardId>, SqlError> {
         let (hints, knobs) = (&plan.hints, &self.knobs);
         let hinted = hints.shard.is_some() || hints.key.is_some();
         let shard = if hinted { hints.shard.as_deref() } else { knobs.shard() };

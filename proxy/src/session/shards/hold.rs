@@ -120,9 +120,10 @@ impl Session {
     /// Something was done under the map at hand that it must be kept for.
     fn has_begun(&self) -> bool {
         let begins = |owed: &Expect| matches!(owed, Expect::Hidden(Hidden::Begin));
-        let at_server = self.lease.as_ref().is_some_and(|lease| {
-            lease.status != b'I' || lease.expect.iter().any(begins)
-        });
+        let at_server = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.status != b'I' || lease.expect.iter().any(begins));
         let in_batch = self.batch_open
             && self.shards.as_ref().is_some_and(|shards| shards.batch_wrote || shards.batch_begun);
         at_server || in_batch || self.has_parked_participant()

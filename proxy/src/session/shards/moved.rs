@@ -148,8 +148,12 @@ impl Session {
         let Some(shards) = &mut self.shards else { return Hold { why: Why::Refused(1), epoch: 0 } };
         shards.refusals += 1;
         let hold = Hold { why: Why::Refused(shards.refusals), epoch: shards.epoch() };
-        tracing::debug!(client = self.handle.id, epoch = hold.epoch, times = shards.refusals,
-            "statement refused by a shard that keys were moved away from: it is repeated");
+        tracing::debug!(
+            client = self.handle.id,
+            epoch = hold.epoch,
+            times = shards.refusals,
+            "statement refused by a shard that keys were moved away from: it is repeated"
+        );
         hold
     }
 
@@ -280,9 +284,10 @@ impl Session {
         };
         let read = match &call {
             Call::Simple => None,
-            Call::Portal { bind, .. } => Some(BindValues::read(bind, &types).map_err(|error| {
-                SqlError::error("08P01", error.to_string())
-            })?),
+            Call::Portal { bind, .. } => Some(
+                BindValues::read(bind, &types)
+                    .map_err(|error| SqlError::error("08P01", error.to_string()))?,
+            ),
         };
         let bound = read.as_ref().map(BindValues::bound);
         if self.meets_paused(text, &plan, None, bound.as_ref()) {

@@ -6,6 +6,7 @@ use super::latency::Class;
 use super::ledger::{Ledger, Told};
 use crate::client;
 use crate::cluster::USER;
+use pgmanifold::config::model::Address;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -64,10 +65,14 @@ impl Worker {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
+    /// Its proxy.
+    pub(super) fn address(&self) -> &Address {
+        let own = usize::try_from(self.ledger.client).unwrap_or(0);
+        &self.shared.addresses[own % self.shared.addresses.len()]
+    }
+
     async fn connect(&self) -> Option<Session> {
-        let proxies = self.shared.addresses.len();
-        let own = usize::try_from(self.ledger.client).unwrap_or(0) % proxies.max(1);
-        let config = client::config(self.shared.addresses.get(own)?, USER, &self.shared.database);
+        let config = client::config(self.address(), USER, &self.shared.database);
         let login = tokio::time::timeout(LOGIN_TIMEOUT, config.connect(NoTls)).await;
         let (client, connection) = login.ok()?.ok()?;
         tokio::spawn(async move {
@@ -85,12 +90,12 @@ impl Worker {
             46..52 => self.delete(session).await,
             52..62 => self.transfer(session).await,
             62..70 => self.key_transaction(session).await,
-            70..72 => self.copy_in(session).await,
+            70..72 => self.copy_in().await,
             72..75 => self.tag(session).await,
             75..90 => self.read_own(session).await,
             90..96 => self.count_own(session).await,
             96..98 => self.count_all(session).await,
-            98 => self.copy_out(session).await,
+            98 => self.copy_out().await,
             _ => self.long_read(session).await,
         }
     }
@@ -168,26 +173,29 @@ impl Session {
 /// that does not speak of doubt is not done.
 pub(super) fn told<T>(result: &Result<T, Failure>) -> Told {
     let Err(error) = result else { return Told::Acknowledged };
-    let code = error.as_ref().and_then(Error::code).map(|code| code.code().to_owned());
-    let doubt = match code.as_deref() {
-        None => true,
-        // What a server says of its end is passed on; what it did before is not known. 08006 says
-        // that nothing was changed.
-        Some(code) => matches!(code, "PGM06" | "08007" | "57P01" | "57P02"),
-    };
     let text = short(error);
-    if doubt { Told::Unknown(text) } else { Told::Refused(text) }
+    match error.as_ref().and_then(Error::code) {
+        Some(code) if !leaves_doubt(code.code()) => Told::Refused(text),
+        _ => Told::Unknown(text),
+    }
+}
+
+/// What a server says of its end is passed on; what it did before is not known. 08006 says that
+/// nothing was changed.
+pub(super) fn leaves_doubt(code: &str) -> bool {
+    matches!(code, "PGM06" | "08007" | "57P01" | "57P02")
 }
 
 /// Code and message, without what differs every time.
 pub(super) fn short(error: &Failure) -> String {
     let Some(error) = error else { return "no answer".into() };
     match error.as_db_error() {
-        Some(db) => {
-            let is_number = |letter: char| letter.is_ascii_digit();
-            let message = db.message().replace(is_number, "");
-            format!("{} {message}", db.code().code())
-        }
+        Some(db) => shortened(db.code().code(), db.message()),
         None => "connection lost".into(),
     }
+}
+
+/// Code and message, without what differs every time.
+pub(super) fn shortened(code: &str, message: &str) -> String {
+    format!("{code} {}", message.replace(|letter: char| letter.is_ascii_digit(), ""))
 }

@@ -2,9 +2,9 @@
 //! fails is counted; one that is wrong is a complaint.
 
 use super::client::{Failure, Session, Worker, told};
+use super::copying::Copying;
 use super::latency::Class;
 use super::ledger::{Presence, Told};
-use futures_util::TryStreamExt;
 use rand::RngExt;
 use std::time::{Duration, Instant};
 
@@ -151,24 +151,22 @@ impl Worker {
     }
 
     /// A whole table by COPY.
-    pub(super) async fn copy_out(&mut self, session: &Session) {
+    pub(super) async fn copy_out(&mut self) {
+        let Some(mut copying) = Copying::connect(self.address(), &self.shared.database).await
+        else {
+            return;
+        };
         let began = Instant::now();
-        let answer = session
-            .within(async {
-                let stream = session.client.copy_out("copy tags to stdout").await?;
-                let lines = stream.try_fold(0_usize, |lines, data| async move {
-                    Ok(lines + data.iter().filter(|byte| **byte == b'\n').count())
-                });
-                lines.await
-            })
-            .await;
-        self.read(Class::Scatter, None, began, &answer);
-        let keys = usize::try_from(self.shared.load.keys).unwrap_or(0);
-        if let Ok(lines) = answer
-            && lines != keys
-        {
+        let (told, lines) = copying.query("copy tags to stdout").await;
+        let told = match told {
+            Told::Unknown(text) => Told::Refused(text),
+            told => told,
+        };
+        if told == Told::Acknowledged && lines != self.shared.load.keys {
+            let keys = self.shared.load.keys;
             self.complain(&format!("COPY of all tags has {lines} rows instead of {keys}"));
         }
+        self.ended(Class::Scatter, None, began, &told);
     }
 
     /// A transaction that stays open and reads the same again.

@@ -2,6 +2,7 @@
 
 use super::sides::Sides;
 use pgmanifold_rebalancer::error::Error;
+use pgmanifold_rebalancer::replicate::Direction;
 use pgmanifold_rebalancer::verify::{self, Ends, PairLimits, Report, Scope};
 use pgmanifold_router::key::KeyType;
 use pgmanifold_router::ownership::keys_sql;
@@ -82,7 +83,7 @@ impl Live {
             leader: self.sides.session(0).await,
             follower: self.sides.session(1).await,
         };
-        let pair = verify::pair(ends, &self.scope(), MOVE, limits).await?;
+        let pair = verify::pair(ends, &self.scope(), (MOVE, Direction::Forward), limits).await?;
         Ok((verify::compare(&pair, &self.scope()).await?, pair.pause, pair.tries))
     }
 
@@ -216,7 +217,7 @@ fn a_pair_that_cannot_be_had_says_why_and_holds_nobody_up() {
         // It ends while it is waited for.
         let patient = PairLimits::default();
         let (pair, ()) = tokio::join!(live.pair(&patient), async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
             client::exec(&writer, "commit").await;
         });
         let (report, _, tries) = text(pair);
