@@ -75,7 +75,9 @@ pub async fn of_tables(session: &Session, scope: Scope<'_>) -> Result<Vec<Blocke
         "{holders} select a.pid, {AGE}, {WHAT} from pg_catalog.pg_stat_activity a \
          where a.pid in (select pid from holder) \
          union all select null, {PREPARED_AGE}, p.gid from pg_catalog.pg_prepared_xacts p \
-         where '-1/' || p.transaction in (select virtualtransaction from holder)"
+         where exists (select from pg_catalog.pg_locks x where x.locktype = 'transactionid' \
+          and x.pid is null and x.transactionid = p.transaction \
+          and x.virtualtransaction in (select virtualtransaction from holder where pid is null))"
     );
     read(session, &sql).await
 }

@@ -3,13 +3,16 @@
 
 use pgmanifold_router::shard_map::Keys;
 
+pub mod args;
 pub mod balance;
 pub mod document;
 mod finish;
 pub mod narrow;
 pub mod parts;
+mod run;
 mod share;
 mod show;
+pub mod stats;
 pub mod text;
 pub mod together;
 mod window;
@@ -18,6 +21,7 @@ mod window;
 mod tests;
 
 pub use document::Plan;
+pub use run::{make, run};
 
 /// A move that is not begun.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -168,14 +168,13 @@ pub async fn subscribe(
             "begin; create subscription {name} connection {} publication {name} with (enabled = \
              false, create_slot = false, slot_name = '{name}', copy_data = false, streaming = \
              off{owner}); select pg_catalog.pg_replication_origin_advance('pg_' || s.oid, {}) \
-             from pg_catalog.pg_subscription s where s.subname = '{name}'; commit",
+             from pg_catalog.pg_subscription s where s.subname = '{name}' and s.subdbid = (select \
+             oid from pg_catalog.pg_database where datname = pg_catalog.current_database()); \
+             commit",
             quote_text(connection),
             quote_text(from),
         );
-        if let Err(error) = with_timeout(on, SUBSCRIBE_TIMEOUT, &sql).await {
-            on.run("rollback").await?;
-            return Err(error);
-        }
+        with_timeout(on, SUBSCRIBE_TIMEOUT, &sql).await?;
         flush_here(on).await?;
     }
     enable(on, id, way, true).await

@@ -62,11 +62,11 @@ async fn carry_one(from: &Session, to: &Session, sequence: &Sequence) -> Result<
     }
 }
 
-/// How many numbers of `target` are not beyond `given`.
+/// How many of the next numbers of `target` are not beyond `given`.
 fn steps(given: i128, target: Place) -> i128 {
     let distance = (given - target.given) * target.increment.signum();
     let step = target.increment.abs().max(1);
-    if distance <= 0 { 0 } else { (distance + step - 1) / step }
+    distance.max(0) / step
 }
 
 async fn place(session: &Session, sequence: &str) -> Result<Option<Place>, Error> {
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn a_sequence_comes_beyond_the_other_and_keeps_its_class() {
         let up = Place { given: 5, increment: 1024, limit: i128::from(i64::MAX) };
-        assert_eq!((steps(5, up), steps(4, up), steps(6, up)), (0, 0, 1));
-        assert_eq!((steps(1029, up), steps(1030, up)), (1, 2));
+        assert_eq!((steps(5, up), steps(4, up), steps(1028, up)), (0, 0, 0));
+        assert_eq!((steps(1029, up), steps(1030, up), steps(2053, up)), (1, 1, 2));
         let down = Place { given: -5, increment: -1, limit: i128::from(i64::MIN) };
         assert_eq!((steps(-5, down), steps(-9, down), steps(3, down)), (0, 4, 0));
     }

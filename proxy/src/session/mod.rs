@@ -385,35 +385,22 @@ impl Session {
         })
         .await;
         loop {
-            let event = poll_fn(|cx| self.poll_relay(cx)).await;
-            if matches!(event, Event::Acquire(_) | Event::AwaitResume | Event::AwaitServer) {
-                // The request is looked at anew after the wait.
-                self.leave_unused_map();
-            }
-            match event {
+            match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => {
-                    // What waits is placed by the map there is then.
-                    self.let_map_go();
                     Box::pin(self.acquire(host)).await;
                     Box::pin(self.await_newer_map()).await;
                     if let Some(error) = self.ended_waiting() {
                         Box::pin(self.close(Some(error))).await;
                         return;
                     }
-                    if let Some(Event::Close(error)) = Box::pin(self.after_too_old()).await {
-                        Box::pin(self.close(error)).await;
-                        return;
-                    }
                 }
                 Event::AwaitResume => {
-                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_resume()).await {
                         Box::pin(self.close(error)).await;
                         return;
                     }
                 }
                 Event::AwaitServer => {
-                    self.let_map_go();
                     if let Some(Event::Close(error)) = Box::pin(self.await_server()).await {
                         Box::pin(self.close(error)).await;
                         return;

@@ -21,14 +21,6 @@ fn hash_map(shards: usize, own: usize) -> ShardMap {
     ShardMap::build(parts).unwrap()
 }
 
-/// Parts of a distribution by hash, with the weights that `weigh` has for each.
-fn weighed(map: &ShardMap, weigh: impl FnMut(usize) -> Weight) -> Parts {
-    let mut parts = Parts::of(map, 0, &Parts::hash_borders(HASH_PARTS)).unwrap();
-    let weights: Vec<Weight> = (0..parts.parts.len()).map(weigh).collect();
-    parts.parts.iter_mut().zip(weights).for_each(|(part, weight)| part.weight = weight);
-    parts
-}
-
 fn rules(map: &ShardMap, by: By, drained: &[usize]) -> Rules {
     let drained = (0..map.shards.len()).map(|at| drained.contains(&at)).collect();
     Rules { by, threshold: 0.1, improvement: 0.5, drained }

@@ -5,7 +5,7 @@
 use super::balance::{Balanced, Rules, balance};
 use super::document::Plan;
 use super::finish::Making;
-use super::parts::Parts;
+use super::parts::{By, Parts};
 use pgmanifold_router::shard_map::ShardMap;
 
 /// Distributions with less than this part of everything are left as they are.
@@ -50,17 +50,29 @@ pub fn together(
         let even = weight(parts)
             / (rules.drained.iter().filter(|drained| !**drained).count()).max(1) as f64;
         let beyond = limited(&carried, even * rules.threshold, rules);
-        let balanced = balance(parts, rules, &beyond);
         if weight(parts) > 0.0 {
+            let balanced = balance(parts, rules, &beyond);
             carry(&mut carried, &balanced, &beyond, rules);
-        } else {
+            making.add(parts, &balanced);
+            continue;
+        }
+        let by_bytes = Rules { by: By::Bytes, ..rules.clone() };
+        if rules.by == By::Load && !must_leave {
             making.note(format!(
-                "distribution {name:?}: nothing is known of {} in it, its keys are counted as \
-                 alike",
+                "distribution {name:?} is left as it is: nobody has counted its executions"
+            ));
+        } else {
+            let instead = if parts.total().bytes == 0 {
+                "keys are counted as alike"
+            } else {
+                "bytes are balanced"
+            };
+            making.note(format!(
+                "distribution {name:?}: nothing is known of {} in it, its {instead}",
                 rules.by.as_str()
             ));
+            making.add(parts, &balance(parts, &by_bytes, &vec![0.0; map.shards.len()]));
         }
-        making.add(parts, &balanced);
     }
     making.finish()
 }

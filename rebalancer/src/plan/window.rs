@@ -5,7 +5,7 @@ use super::share::{Scale, Shares};
 
 /// What a move costs besides its bytes, as a part of the bytes of an average shard: below this,
 /// fewer moves and fewer ranges are worth more than fewer bytes.
-const MOVE_COST: f64 = 0.0002;
+const MOVE_COST: f64 = 0.001;
 
 /// Parts that go from one shard to another.
 #[derive(Debug, Clone, PartialEq)]

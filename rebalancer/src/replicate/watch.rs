@@ -42,7 +42,8 @@ pub async fn standing(on: &Session, id: i64, way: Direction) -> Result<Standing,
         "select active, wal_status is not distinct from 'lost', \
           greatest(pg_catalog.pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0)::int8, \
           greatest(pg_catalog.pg_current_wal_flush_lsn() - restart_lsn, 0)::int8 \
-         from pg_catalog.pg_replication_slots where slot_name = '{}'",
+         from pg_catalog.pg_replication_slots where slot_name = '{}' \
+          and database = pg_catalog.current_database()",
         way.name(id)
     );
     let rows = on.rows(&sql).await?;
@@ -73,7 +74,8 @@ async fn worker(on: &Session, id: i64, way: Direction) -> Result<Option<Worker>,
           where w.subid = s.oid and w.relid is null and w.pid is not null), e.apply_error_count \
          from pg_catalog.pg_subscription s \
          left join pg_catalog.pg_stat_subscription_stats e on e.subid = s.oid \
-         where s.subname = '{}'",
+         where s.subname = '{}' and s.subdbid = (select oid from pg_catalog.pg_database \
+          where datname = pg_catalog.current_database())",
         way.name(id)
     );
     let rows = on.rows(&sql).await?;

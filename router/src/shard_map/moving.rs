@@ -83,6 +83,17 @@ impl Keys {
         }
     }
 
+    /// Whether the range that begins there, at a border of the map, is of these keys; false for
+    /// listed values.
+    pub fn have_start(&self, start: Option<&Bound>) -> bool {
+        match self {
+            Self::Between(from, to) => {
+                from.as_ref() <= start && to.as_ref().is_none_or(|to| start < Some(to))
+            }
+            Self::Values(_) => false,
+        }
+    }
+
     fn have_bound(&self, bound: &Bound) -> bool {
         let Self::Between(from, to) = self else { return false };
         let is_other =

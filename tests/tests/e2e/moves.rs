@@ -2,13 +2,18 @@
 //! misplaced, whatever is killed on the way. The parts of the rebalancer are tested by themselves,
 //! too.
 
+mod attach;
 mod back_and_forth;
 mod barrier;
+mod by_hand;
 mod corruption;
 mod forms;
 mod harness;
+mod hold;
 mod kills;
 mod long;
+mod pieces;
+mod plan;
 mod sides;
 mod status;
 mod throttle;

@@ -164,31 +164,6 @@ impl Session {
         self.may_end_transaction = false;
     }
 
-    /// A connection was refused for the map at hand. Waits for another one; `Some` when the
-    /// session ends.
-    pub(in crate::session) async fn after_too_old(&mut self) -> Option<Event> {
-        let error = self.refused.take_if(|error| error.sqlstate == TOO_OLD)?;
-        if self.shards.is_none() || self.in_transaction_on_servers() {
-            self.refused = Some(Box::new(moved(&error.message, TOO_OLD)));
-            return None;
-        }
-        let hold = self.count_moved();
-        self.let_map_go();
-        match self.wait_for_map(&hold).await {
-            Waited::Again => None,
-            Waited::Refused(error) => {
-                self.refused = Some(Box::new(error));
-                None
-            }
-            Waited::Close(error) => Some(Event::Close(error)),
-        }
-    }
-
-    fn in_transaction_on_servers(&self) -> bool {
-        let here = self.lease.as_ref().is_some_and(|lease| lease.status != b'I');
-        here || self.has_parked_participant()
-    }
-
     /// Whether a statement of several shards that has failed so may be run again. `before` is how
     /// much the client was owed before it, and `fresh` that its transaction had done nothing.
     pub(super) fn repeats_task(
@@ -202,6 +177,7 @@ impl Session {
             && fresh
             && !failure.answered
             && matches!(task, Task::Spread { .. })
+            && (failure.error.sqlstate != TOO_OLD || self.may_await_newer_map())
             && self.may_wait_for_map()
     }
 
