@@ -64,7 +64,7 @@ pub async fn status(catalog: &Session, database: &str, options: &Options) -> Res
         };
         let mut output = std::io::stdout();
         let written = match (redraws, text == last) {
-            (true, _) => write!(output, "{CLEAR}{text}\n"),
+            (true, _) => writeln!(output, "{CLEAR}{text}"),
             (false, false) => writeln!(output, "{text}"),
             (false, true) => Ok(()),
         };
