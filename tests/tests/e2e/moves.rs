@@ -16,6 +16,8 @@ mod pieces;
 mod plan;
 mod seen;
 mod sides;
+mod status;
+mod throttle;
 mod verify;
 mod verify_live;
 mod whole;
