@@ -14,7 +14,10 @@ mod kills;
 mod long;
 mod pieces;
 mod plan;
+mod seen;
 mod sides;
+mod status;
+mod throttle;
 mod verify;
 mod verify_live;
 mod whole;
@@ -30,3 +33,6 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
+mod batches;
+mod handed_over;
+mod refused;
