@@ -13,6 +13,7 @@ mod hold;
 mod kills;
 mod long;
 mod pieces;
+mod plan;
 mod sides;
 mod verify;
 mod verify_live;
