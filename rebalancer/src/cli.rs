@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::engine::{Asked, Engine, Options, Outcome, describe};
 use crate::error::Error;
 use crate::journal::{Journal, Move};
+use crate::plan::{self, args::PlanArgs};
 use crate::progress::{Form, Progress};
 use crate::state::State;
 use crate::status;
@@ -38,6 +39,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Propose moves, and touch nothing.
+    Plan(PlanArgs),
     /// Move keys: those of a plan, or those that are named.
     Apply(apply::Arguments),
     /// Show moves and how far they are.
@@ -106,6 +109,10 @@ pub fn main(cli: Cli) -> u8 {
 async fn run(cli: Cli) -> Result<u8, Error> {
     let given = Given { config: config::load(&cli.config)?, json: cli.json };
     match cli.command {
+        Command::Plan(arguments) => {
+            let config = Arc::new(given.config.for_looking());
+            plan::run(config, &arguments, cli.json).await.map(|()| 0)
+        }
         Command::Apply(arguments) => apply::apply(given, arguments).await,
         Command::Status(arguments) => {
             let journal = given.look().await?;

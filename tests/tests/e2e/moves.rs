@@ -14,11 +14,13 @@ mod kills;
 mod long;
 mod pieces;
 mod plan;
+mod seen;
 mod sides;
 mod status;
 mod throttle;
 mod verify;
 mod verify_live;
+mod whole;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
 /// not answer.
@@ -31,3 +33,6 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
+mod batches;
+mod handed_over;
+mod refused;
