@@ -144,8 +144,7 @@ impl Reports {
         }
         let counted = database.load.counted.load_full();
         for one in counted.iter().flatten() {
-            let now: Vec<u64> =
-                one.parts.iter().map(|part| part.load(Ordering::Relaxed)).collect();
+            let now: Vec<u64> = one.parts.iter().map(|part| part.load(Ordering::Relaxed)).collect();
             let told = self.told_of(name, &one.distribution);
             let changed = now.iter().zip(told.iter()).enumerate().filter(|(_, (a, b))| a != b);
             let (parts, counts): (Vec<i32>, Vec<i64>) = changed
@@ -167,7 +166,8 @@ impl Reports {
     }
 
     fn told_of(&mut self, database: &str, distribution: &str) -> &mut Vec<u64> {
-        let is_it = |one: &(String, Box<str>, Vec<u64>)| one.0 == database && *one.1 == *distribution;
+        let is_it =
+            |one: &(String, Box<str>, Vec<u64>)| one.0 == database && *one.1 == *distribution;
         let at = match self.told.iter().position(is_it) {
             Some(at) => at,
             None => {

@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn what_rows_say_is_read() {
-        let row = "7 customer online s0 s1 copying pause 200 50 4000 10 - - 2 - 1700000000000 - -5 -";
+        let row =
+            "7 customer online s0 s1 copying pause 200 50 4000 10 - - 2 - 1700000000000 - -5 -";
         let read = MoveSeen::read(&fields(row)).unwrap();
         assert_eq!((read.id, &*read.range, read.attempts), (7, "[-5, end]", 2));
         assert_eq!((read.wish.as_deref(), read.rows_total), (Some("pause"), Some(200)));

@@ -16,12 +16,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(super) const FILLS: &[(&str, Fill)] = &[
-    ("ranges", ranges),
-    ("tables", tables),
-    ("transactions", transactions),
-    ("moves", moves),
-];
+pub(super) const FILLS: &[(&str, Fill)] =
+    &[("ranges", ranges), ("tables", tables), ("transactions", transactions), ("moves", moves)];
 
 fn ranges(shared: &Arc<Shared>) -> Vec<Row> {
     let mut rows = Vec::new();
