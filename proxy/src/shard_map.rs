@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod copy;
+mod gains;
 mod link;
 mod load;
 mod rows;
@@ -11,9 +12,11 @@ mod store;
 use load::Load;
 pub(crate) use store::MapStore;
 
+use crate::cluster::Cluster;
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use gains::Gains;
 use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use pgmanifold_router::sharding::KeyHash;
@@ -56,6 +59,7 @@ pub struct ShardedDatabase {
     moves: ArcSwap<Vec<MoveSeen>>,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
+    gains: Gains,
     /// Executions by the key that chose their shard.
     load: Load,
 }
@@ -85,6 +89,7 @@ impl ShardedDatabase {
             unknown: AtomicBool::new(false),
             moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
+            gains: Gains::default(),
             load: Load::default(),
         }))
     }
@@ -138,6 +143,8 @@ impl ShardedDatabase {
         if self.epoch() >= epoch {
             return false;
         }
+        // Before anybody reads by it.
+        self.gains.note(self.map.load().as_deref(), &map);
         self.load.fit(&map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|(old, _)| old.strong_count() > 0);
@@ -173,6 +180,11 @@ impl ShardedDatabase {
     /// Keys of the newest map are about to change hands.
     pub fn is_paused(&self) -> bool {
         self.map.load().as_ref().is_some_and(|map| map.is_paused())
+    }
+
+    /// The servers of each shard from now on; those before may still be in use.
+    pub fn set_clusters<'a>(&self, clusters: impl Iterator<Item = &'a Arc<Cluster>>) {
+        self.gains.add(clusters);
     }
 
     /// Epochs of maps as they are taken into use.

@@ -3,6 +3,7 @@
 
 mod apply;
 mod signals;
+mod verify;
 mod wishes;
 
 use crate::config::{self, Config};
@@ -44,6 +45,9 @@ enum Command {
     Apply(apply::Arguments),
     /// Show moves and how far they are.
     Status(StatusArguments),
+    /// Look whether every row is where it should be, and compare what two shards have while keys
+    /// are on their way.
+    Verify(verify::Arguments),
     /// Ask a running rebalancer to stop at a safe place.
     Pause(Which),
     /// Go on with every move that is not ended, or with one.
@@ -117,6 +121,7 @@ async fn run(cli: Cli) -> Result<u8, Error> {
             let database = &journal.config().database;
             status::status(&journal.session, database, &options).await.map(|()| 0)
         }
+        Command::Verify(arguments) => verify::verify(given, arguments).await,
         Command::Pause(which) => wishes::pause(given, which.id).await,
         Command::Resume(arguments) => wishes::resume(given, arguments).await,
         Command::Abort(one) => wishes::abort(given, one.id).await,

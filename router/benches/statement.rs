@@ -70,7 +70,9 @@ fn choices() {
         let (sql, dialect, literals) = (&b""[..], Dialect::default(), &[][..]);
         let values = Values { sql, literals, dialect, bound: Some(&bound) };
         if by_key {
-            let _ = black_box(choose_by_key(black_box(&placing), &map, &values));
+            let mut decides = None;
+            let _ = black_box(choose_by_key(black_box(&placing), &map, &values, &mut decides));
+            black_box(decides);
         } else {
             let _ = black_box(sharding::choose(black_box(&placing), &map, &values));
         }

@@ -14,12 +14,12 @@ use std::fmt;
 
 mod change;
 mod load;
+mod moves;
 
 pub use change::{Command, Parameter, change_map, create_map};
 pub use load::{
     FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, RESET_LOAD_SQL, WRITE_LOAD_SQL, load_part,
 };
-mod moves;
 pub use moves::{MOVES_SQL, MoveSeen};
 
 /// Version of the schema that this program knows.
