@@ -12,10 +12,11 @@ endif
 TEST_THREADS ?= 4
 SOAK_S ?= 1800
 
-.PHONY: help demo test check unit e2e bench soak test-drivers test-docker docs
+.PHONY: help demo demo-move test check unit e2e bench soak test-drivers test-docker docs
 
 help:
 	@echo "make demo         show the main job on throw-away PostgreSQL servers (FOR=seconds)"
+	@echo "make demo-move    show how keys are moved between two shards under load"
 	@echo "make test         everything: check, then end-to-end tests on real servers and drivers"
 	@echo "                  (PG=18: on PostgreSQL 18)"
 	@echo "make check        format, lints, tidy, unit tests"
@@ -29,6 +30,11 @@ demo:
 	tests/setup.sh demo $(PG)
 	$(CARGO) build --locked --release -p pgmanifold
 	target/release/pgmanifold demo $(if $(FOR),--for $(FOR))
+
+demo-move:
+	tests/setup.sh demo $(PG)
+	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-rebalancer
+	target/release/pgmanifold demo --moving
 
 test:
 	tests/setup.sh test $(PG)
@@ -47,7 +53,7 @@ unit:
 
 # Process-level tests start the built binary: cargo test alone does not build another package's.
 e2e:
-	$(CARGO) build --locked -p pgmanifold
+	$(CARGO) build --locked -p pgmanifold -p pgmanifold-rebalancer
 	$(CARGO) test --locked -p pgmanifold-tests -- --test-threads=$(TEST_THREADS)
 
 bench:
@@ -63,15 +69,18 @@ test-drivers:
 
 # The long forms of tests that `make test` runs for seconds, on the binary that users get.
 soak: export PGM_BINARY = target/release/pgmanifold
+soak: export PGM_REBALANCER_BINARY = target/release/pgmanifold-rebalancer
 soak:
 	tests/setup.sh test $(PG)
-	$(CARGO) build --locked --release -p pgmanifold
+	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-rebalancer
 	PGM_STORM_S=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e storm:: -- --nocapture
 	PGM_MEMORY_CLIENTS=10000 $(CARGO) test --locked -p pgmanifold-tests --test e2e memory:: -- \
 		--nocapture
 	PGM_FAILOVERS=20 $(CARGO) test --locked -p pgmanifold-tests --test e2e rounds -- --nocapture
 	PGM_LEAK_STEPS=20000 $(CARGO) test --locked -p pgmanifold-tests --test e2e leak:: -- --nocapture
 	PGM_CHAOS_KILLS=500 $(CARGO) test --locked -p pgmanifold-tests --test e2e chaos:: -- --nocapture
+	PGM_MOVES=50 PGM_MOVE_KILLS=200 $(CARGO) test --locked -p pgmanifold-tests --test e2e moves:: -- \
+		--nocapture --test-threads=1
 	PGM_SOAK_S=$(SOAK_S) $(CARGO) test --locked -p pgmanifold-tests --test e2e soak:: -- --nocapture
 
 test-docker:

@@ -60,6 +60,10 @@ enum Command {
         /// Length of the workload; the demo then ends by itself.
         #[arg(long = "for", value_name = "SECONDS")]
         for_seconds: Option<u64>,
+        /// Show how keys are moved between shards instead. Needs pgmanifold-rebalancer
+        /// in the directory of this program.
+        #[arg(long, conflicts_with = "for_seconds")]
+        moving: bool,
     },
 }
 
@@ -70,7 +74,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Check { config, plain } => check(&config, plain),
         Command::Map(arguments) => map::run(&arguments),
         Command::Route(arguments) => route::run(&arguments),
-        Command::Demo { for_seconds } => pgmanifold::demo::run(for_seconds),
+        Command::Demo { moving: true, .. } => pgmanifold::demo::run_moving(),
+        Command::Demo { for_seconds, .. } => pgmanifold::demo::run(for_seconds),
     }
 }
 
@@ -156,7 +161,7 @@ mod tests {
         let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
         assert!(matches!(
             parse("pgmanifold demo --for 5").unwrap().command,
-            Command::Demo { for_seconds: Some(5) }
+            Command::Demo { for_seconds: Some(5), moving: false }
         ));
         assert!(parse("pgmanifold run --config a.toml").is_ok());
         assert!(parse("pgmanifold map show --format json --config a.toml").is_ok());

@@ -13,12 +13,13 @@ pub(crate) use store::MapStore;
 use crate::cluster::Cluster;
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use gains::Gains;
+use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Longest wait for the catalog, or a shard, to answer a question about the map.
@@ -38,8 +39,8 @@ pub struct ShardedDatabase {
     last_epoch: u64,
     /// `None` while no map is known.
     map: ArcSwapOption<ShardMap>,
-    /// Maps that were replaced while somebody used them.
-    replaced: Mutex<Vec<Weak<ShardMap>>>,
+    /// Maps that were replaced while somebody used them, and when.
+    replaced: Mutex<Vec<(Weak<ShardMap>, Instant)>>,
     /// Which catalog its maps are from.
     source: OnceLock<String>,
     /// The first attempt to have a map has ended.
@@ -51,6 +52,8 @@ pub struct ShardedDatabase {
     reported: AtomicU64,
     /// It works by a copy of a map, and the catalog does not know that it is there.
     unknown: AtomicBool,
+    /// Moves of its keys, as the catalog told of them last.
+    moves: ArcSwap<Vec<MoveSeen>>,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
     gains: Gains,
@@ -79,6 +82,7 @@ impl ShardedDatabase {
             newest: watch::Sender::new(0),
             reported: AtomicU64::new(u64::MAX),
             unknown: AtomicBool::new(false),
+            moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
             gains: Gains::default(),
         }))
@@ -114,9 +118,16 @@ impl ShardedDatabase {
     pub fn acknowledged_epoch(&self) -> u64 {
         let newest = self.epoch();
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        replaced.retain(|old| old.strong_count() > 0);
-        let oldest = replaced.iter().filter_map(|old| old.upgrade().map(|old| old.epoch)).min();
-        oldest.unwrap_or(newest).min(newest)
+        replaced.retain(|(old, _)| old.strong_count() > 0);
+        let epochs = replaced.iter().filter_map(|(old, _)| old.upgrade().map(|old| old.epoch));
+        epochs.min().unwrap_or(newest).min(newest)
+    }
+
+    /// How long a map has been in use already that was replaced; nothing when all are over.
+    pub fn unacknowledged_for(&self) -> Duration {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|(old, _)| old.strong_count() > 0);
+        replaced.iter().map(|(_, since)| since.elapsed()).max().unwrap_or_default()
     }
 
     /// Takes a map into use if it is newer than the one in use; false when it is not.
@@ -129,8 +140,8 @@ impl ShardedDatabase {
         // Before anybody reads by it.
         self.gains.note(self.map.load().as_deref(), &map);
         if let Some(old) = self.map.swap(Some(map)) {
-            replaced.retain(|old| old.strong_count() > 0);
-            replaced.push(Arc::downgrade(&old));
+            replaced.retain(|(old, _)| old.strong_count() > 0);
+            replaced.push((Arc::downgrade(&old), Instant::now()));
         }
         drop(replaced);
         self.newest.send_if_modified(|newest| {
@@ -185,6 +196,17 @@ impl ShardedDatabase {
 
     fn set_unknown(&self) {
         self.unknown.store(true, Ordering::Release);
+    }
+
+    /// Moves of its keys that have not ended, or ended within the last hour, the newest one first.
+    pub fn moves(&self) -> Arc<Vec<MoveSeen>> {
+        self.moves.load_full()
+    }
+
+    fn set_moves(&self, moves: Vec<MoveSeen>) {
+        if *self.moves.load_full() != moves {
+            self.moves.store(Arc::new(moves));
+        }
     }
 
     /// Has the catalog looked at as soon as possible: somebody has seen signs of a newer map.

@@ -75,6 +75,15 @@ impl fmt::Debug for ShardConfig {
 }
 
 impl Config {
+    /// The same for commands that move nothing: their sessions are not ended by a mover.
+    #[must_use]
+    pub fn for_looking(mut self) -> Self {
+        for shard in &mut self.shards {
+            shard.server.login.application_name(crate::connect::LOOKING_NAME);
+        }
+        self
+    }
+
     /// The shard of this name.
     ///
     /// # Errors

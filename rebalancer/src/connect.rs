@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// How all sessions call themselves in `pg_stat_activity`. Who holds the lease ends every other
-/// session of this name on the shards before it begins.
+/// How the sessions of a mover call themselves in `pg_stat_activity`. Who holds the lease ends
+/// every other session of this name on the shards before it begins.
 pub const APPLICATION_NAME: &str = "pgmanifold-rebalancer";
+/// How sessions call themselves that only look.
+pub const LOOKING_NAME: &str = "pgmanifold-rebalancer looking";
 
 /// Rows of a simple query, all columns as text.
 pub type TextRows = Vec<Vec<Option<String>>>;
@@ -140,7 +142,7 @@ fn one_host(login: &tokio_postgres::Config, at: usize) -> tokio_postgres::Config
     one.keepalives(login.get_keepalives()).keepalives_idle(login.get_keepalives_idle());
     one.ssl_mode(login.get_ssl_mode()).ssl_negotiation(login.get_ssl_negotiation());
     one.channel_binding(login.get_channel_binding());
-    one.application_name(APPLICATION_NAME);
+    one.application_name(login.get_application_name().unwrap_or(APPLICATION_NAME));
     one
 }
 

@@ -61,6 +61,32 @@ pub struct Move {
     pub times: Times,
 }
 
+impl Move {
+    /// One that is not in the catalog.
+    pub fn not_begun(planned: &PlannedMove, mode: Mode) -> Self {
+        Self {
+            id: 0,
+            distribution: planned.distribution.clone(),
+            keys: planned.keys.clone(),
+            source: planned.source.clone(),
+            target: planned.target.clone(),
+            mode,
+            state: State::Planned,
+            wish: None,
+            journal: Value::Object(serde_json::Map::new()),
+            rows_total: None,
+            rows_copied: 0,
+            bytes_copied: 0,
+            rows_per_s: None,
+            lag_bytes: None,
+            write_pause_ms: None,
+            last_error: None,
+            attempts: 0,
+            times: Times::default(),
+        }
+    }
+}
+
 /// Moments of a move.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Times {
@@ -135,6 +161,14 @@ pub struct Event {
     pub note: String,
 }
 
+/// A change of the map and of a move's state that is about to be committed.
+#[derive(Debug)]
+#[must_use]
+pub struct Pending {
+    map: ShardMap,
+    next: State,
+}
+
 /// A session on the catalog. Who moves something holds the lease in it.
 #[derive(Debug)]
 pub struct Journal {
@@ -150,8 +184,7 @@ impl Journal {
     /// It is not reached, or it is not installed.
     pub async fn open(config: Arc<Config>) -> Result<Self, Error> {
         let session = connect::primary(&config.catalog, "catalog").await?;
-        // Who only looks is no mover, and is not ended by one.
-        session.run(lease::LOOKING_SQL).await?;
+        lease::look(&session).await?;
         let journal = Self { session, config };
         journal.map().await?;
         Ok(journal)
@@ -315,7 +348,7 @@ impl Journal {
     }
 
     /// One try of [`Journal::advance_with_map`], from a map that was read before: `None` when it is
-    /// not the current one any more. Everything slow can be done before this.
+    /// not the current one any more.
     ///
     /// # Errors
     /// As [`Journal::advance_with_map`].
@@ -327,26 +360,94 @@ impl Journal {
         change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
         note: &str,
     ) -> Result<Option<ShardMap>, Error> {
+        match self.prepare(map, the_move, next, change, note).await? {
+            Some(pending) => self.commit(the_move, pending).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Does everything of [`Journal::advance_from`] but the commit: nobody sees anything of it, and
+    /// nobody else can change the map until it is committed or given up. Nothing else may be
+    /// written over this journal meanwhile.
+    ///
+    /// # Errors
+    /// As [`Journal::advance_with_map`].
+    pub async fn prepare(
+        &self,
+        map: &ShardMap,
+        the_move: &Move,
+        next: State,
+        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
+        note: &str,
+    ) -> Result<Option<Pending>, Error> {
         let new = change(map).map_err(|errors| map_errors("the map", &errors))?;
         let note_of_map = format!("move {}: {note}", the_move.id);
         let commands =
             catalog::change_map(&self.config.database, map.epoch, &new.parts(), &note_of_map);
         self.session.run("begin").await?;
-        match self.run_commands(&commands).await {
-            Ok(true) => {}
+        let done = async {
+            if !self.run_commands(&commands).await? {
+                return Ok(false);
+            }
+            self.set_state(the_move, next, note).await?;
+            Ok(true)
+        };
+        match done.await {
+            Ok(true) => Ok(Some(Pending { map: new, next })),
             Ok(false) => {
                 self.session.run("rollback").await?;
-                return Ok(None);
+                Ok(None)
             }
             Err(error) => {
+                // The first error is the one to tell.
                 let _ = self.session.run("rollback").await;
-                return Err(error);
+                Err(error)
             }
         }
-        let done = self.set_state(the_move, next, note).await;
-        self.end_transaction(done).await?;
-        became(the_move, next);
-        Ok(Some(new))
+    }
+
+    /// Commits what was prepared. After an error of the connection nobody knows whether it is
+    /// committed: the move's row has to be read again.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn commit(&self, the_move: &mut Move, pending: Pending) -> Result<ShardMap, Error> {
+        self.session.run("commit").await?;
+        became(the_move, pending.next);
+        Ok(pending.map)
+    }
+
+    /// Gives up whatever was prepared, or was about to be.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn roll_back(&self) -> Result<(), Error> {
+        self.session.run("rollback").await
+    }
+
+    /// Changes the map where no move is concerned; nothing is done where `change` has no other map.
+    ///
+    /// # Errors
+    /// What `change` says, and the catalog.
+    pub async fn change_map(
+        &self,
+        change: impl Fn(&ShardMap) -> Result<Option<ShardMap>, Error>,
+        note: &str,
+    ) -> Result<(), Error> {
+        for _ in 0..MAP_TRIES {
+            let map = self.map().await?;
+            let Some(new) = change(&map)? else { return Ok(()) };
+            let database = &self.config.database;
+            let commands = catalog::change_map(database, map.epoch, &new.parts(), note);
+            self.session.run("begin").await?;
+            let done = self.run_commands(&commands).await;
+            if matches!(done, Ok(true)) {
+                return self.session.run("commit").await;
+            }
+            self.session.run("rollback").await?;
+            done?;
+        }
+        Err(Error::Conflict("the map changes all the time; try again".to_owned()))
     }
 
     /// Whether all commands were run; false when the first one decides otherwise.

@@ -13,8 +13,12 @@ use hashbrown::HashMap;
 use std::fmt;
 
 mod change;
+mod load;
+mod moves;
 
 pub use change::{Command, Parameter, change_map, create_map};
+pub use load::{FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, WRITE_LOAD_SQL, load_part};
+pub use moves::{MOVES_SQL, MoveSeen};
 
 /// Version of the schema that this program knows.
 pub const VERSION: u32 = 2;
@@ -24,6 +28,8 @@ pub const CHANNEL: &str = "pgm_map";
 pub const INSTALL_SQL: &str = include_str!("catalog/install.sql");
 /// Reads all maps: `what`, `database` and `fields`, a `text[]`, make a [`Row`].
 pub const LOAD_SQL: &str = include_str!("catalog/load.sql");
+/// Reads `version`, for the message when [`LOAD_SQL`] asks for what an older catalog has not.
+pub const VERSION_SQL: &str = "select version::text as version from pgm.catalog";
 /// Reads `database` and `epoch` of all maps, to see whether [`LOAD_SQL`] is worth its cost.
 pub const EPOCHS_SQL: &str = "select database, epoch from pgm.cluster order by database";
 /// Hears of changes.
@@ -70,7 +76,11 @@ impl fmt::Display for RowsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(found) => {
-                write!(f, "the catalog has version {found}, this program knows {VERSION}")
+                write!(f, "the catalog has version {found}, this program knows {VERSION}")?;
+                match found.parse::<u32>().is_ok_and(|found| found < VERSION) {
+                    true => f.write_str("; \"pgmanifold map init\" brings it up to date"),
+                    false => Ok(()),
+                }
             }
             Self::Unnamed => f.write_str("the catalog is not installed completely"),
             Self::Row(row) => write!(

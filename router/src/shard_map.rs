@@ -55,7 +55,7 @@ pub struct Distribution {
     pub values: Vec<(KeyValue, ShardId)>,
     /// `Single`: where it lives.
     pub home: ShardId,
-    /// Keys on their way to another shard.
+    /// Keys on their way to another shard, by the number of their move.
     pub moving: Vec<Moving>,
 }
 

@@ -126,6 +126,52 @@ create table if not exists pgm.moving_table (
   primary key (move, relation)
 );
 
+-- Event trigger function, of ddl_command_end and sql_drop: DDL of the tables of pgm.moving_table, or
+-- of what belongs to them, would not reach the rows that are on their way. It runs with its owner's
+-- rights, because anybody's DDL comes here.
+create or replace function pgm.reject_ddl() returns event_trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp
+  as $fn$
+declare
+  concerned text;
+begin
+  if tg_event = 'sql_drop' then
+    select d.object_identity into concerned from pg_event_trigger_dropped_objects() d
+      where (d.classid = 'pg_class'::regclass
+             and d.objid in (select m.relation from pgm.moving_table m))
+         or (d.object_type in ('table constraint', 'trigger', 'policy', 'rule', 'default value')
+             and cardinality(d.address_names) >= 3
+             and to_regclass(format('%I.%I', d.address_names[1], d.address_names[2]))
+                 in (select m.relation from pgm.moving_table m))
+      limit 1;
+  else
+    select c.object_identity into concerned from pg_event_trigger_ddl_commands() c
+      where c.command_tag not in ('COMMENT', 'SECURITY LABEL', 'GRANT', 'REVOKE')
+        and exists (
+          select from pgm.moving_table m where m.relation = case c.classid
+            when 'pg_class'::regclass then coalesce(
+              (select i.indrelid from pg_index i where i.indexrelid = c.objid
+               union all select h.inhparent from pg_inherits h where h.inhrelid = c.objid
+                 and not exists (select from pg_index i where i.indexrelid = c.objid)
+                 and c.objid not in (select o.relation from pgm.moving_table o) limit 1), c.objid)
+            when 'pg_trigger'::regclass then
+              (select t.tgrelid from pg_trigger t where t.oid = c.objid)
+            when 'pg_policy'::regclass then
+              (select p.polrelid from pg_policy p where p.oid = c.objid)
+            when 'pg_rewrite'::regclass then
+              (select w.ev_class from pg_rewrite w where w.oid = c.objid)
+            when 'pg_constraint'::regclass then
+              (select k.conrelid from pg_constraint k where k.oid = c.objid)
+          end)
+      limit 1;
+  end if;
+  if concerned is not null then
+    raise exception using errcode = 'PGM02',
+      message = format('%s cannot be changed while keys of the table are being moved', concerned),
+      hint = 'Repeat it when the move has ended, on all shards.';
+  end if;
+end $fn$;
+
 create or replace function pgm.shard() returns integer
   language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp
   as $fn$ select number from pgm.this_shard $fn$;

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod fixture;
 mod front;
 pub mod leak;
+pub mod moves;
 pub mod oracle;
 pub mod process;
 pub mod random;

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod compare;
 pub mod generate;
 pub mod hunt;
+pub mod moves;
 pub mod pair;
 pub mod request;
 pub mod shop;

@@ -2,7 +2,7 @@
 
 use pgmanifold::config::model::Address;
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -65,6 +65,16 @@ impl Process {
         process
     }
 
+    /// Starts a process that has ended again, on the same port, and waits until it accepts
+    /// connections. The log goes on.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_again(&mut self) {
+        self.child = launch(&self.config, &self.log);
+        self.wait_listening().await;
+    }
+
     /// Starts another process with the configuration of this one, on the same port, and waits
     /// until it has begun to listen.
     ///
@@ -86,11 +96,8 @@ impl Process {
         let path = scratch_file(&format!("{test}.toml"));
         let log = scratch_file(&format!("{test}.log"));
         std::fs::write(&path, on_port(config, port)).expect("the configuration file");
-        let log_file = std::fs::File::create(&log).expect("the log file");
-        let mut command = Command::new(binary());
-        command.arg("run").arg("--config").arg(&path).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(log_file).kill_on_drop(true);
-        let child = command.spawn().expect("the binary starts");
+        std::fs::write(&log, "").expect("the log file");
+        let child = launch(&path, &log);
         Process { child, port, config: path, log }
     }
 
@@ -180,6 +187,14 @@ impl Drop for Process {
         let _ = std::fs::remove_file(&self.config);
         let _ = std::fs::remove_file(&self.log);
     }
+}
+
+fn launch(config: &Path, log: &Path) -> Child {
+    let log_file = std::fs::File::options().append(true).open(log).expect("the log file");
+    let mut command = Command::new(binary());
+    command.arg("run").arg("--config").arg(config).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(log_file).kill_on_drop(true);
+    command.spawn().expect("the binary starts")
 }
 
 fn on_port(config: &str, port: u16) -> String {

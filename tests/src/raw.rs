@@ -45,13 +45,24 @@ impl Raw {
     /// # Panics
     /// When nobody listens.
     pub async fn open(address: &Address) -> Raw {
+        Raw::try_open(address).await.expect("somebody listens")
+    }
+
+    /// The same where perhaps nobody listens.
+    ///
+    /// # Errors
+    /// The socket's.
+    ///
+    /// # Panics
+    /// When the address is not of TCP.
+    pub async fn try_open(address: &Address) -> std::io::Result<Raw> {
         let Address::Tcp(host, port) = address else { panic!("the raw client uses TCP") };
-        let stream = TcpStream::connect((host.as_str(), *port)).await.expect("somebody listens");
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
         stream.set_nodelay(true).expect("invariant: a TCP option");
         let (buffer, parameters) = (BytesMut::new(), Vec::new());
         let (reading, writing) = stream.into_split();
         let writing = Some(writing);
-        Raw { reading, writing, buffer, parameters, pid: 0, secret: Bytes::new() }
+        Ok(Raw { reading, writing, buffer, parameters, pid: 0, secret: Bytes::new() })
     }
 
     /// Logs in without a password by protocol 3.0.
@@ -161,11 +172,19 @@ impl Raw {
     /// # Panics
     /// When a message does not come in time.
     pub async fn until(&mut self, last: u8) -> Vec<Message> {
+        self.until_any(&[last]).await
+    }
+
+    /// All messages up to the first of one of these types.
+    ///
+    /// # Panics
+    /// When a message does not come in time.
+    pub async fn until_any(&mut self, last: &[u8]) -> Vec<Message> {
         let mut messages = Vec::new();
         while let Some(message) = self.next().await {
             let tag = message.tag;
             messages.push(message);
-            if tag == last {
+            if last.contains(&tag) {
                 break;
             }
         }

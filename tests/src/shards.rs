@@ -113,6 +113,16 @@ impl Shards {
         shards
     }
 
+    /// Starts the proxy in this process, with this configuration, where it was left out.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn serve(&mut self, config: ConfigText) {
+        let (proxy, address) = front::start(&config.text());
+        (self.proxy, self.address, self.config) = (Some(proxy), address, config);
+        self.wait_ready().await;
+    }
+
     async fn wait_ready(&self) {
         let spread = self.layout.distributions.iter().flat_map(|one| &one.tables).next();
         // Writes need what the home shard's catalog says.

@@ -39,7 +39,13 @@ pub(super) static RANGES: Table = Table {
             None,
             "Every statement under an older map has ended in this process.",
         ),
-        column("state", Text, None, "`active`."),
+        column(
+            "state",
+            Text,
+            None,
+            "`active`, or while keys of it move: `moving to` a shard, `paused` (new writes to them \
+             wait for the next map), `moved from` a shard (which still has copies of the rows).",
+        ),
         column("rows", Int8, Count, "Estimate of its rows; NULL while nobody has counted."),
         column("size_bytes", Int8, Bytes, "Estimate of its size; NULL while nobody has counted."),
     ],
@@ -127,15 +133,22 @@ pub(super) static MOVES: Table = Table {
     name: "moves",
     aliases: &[],
     origin: Origin::Own,
-    help: "Key ranges that are being moved to another shard.",
+    help: "Moves of keys to another shard, as the catalog tells of them: those that have not ended, \
+           and those that ended within the last hour. Read with the map, and every second while \
+           there is one.",
     columns: &[
         column("id", Int8, None, "Number of the move."),
         column("database", Text, None, "The sharded database."),
         column("distribution", Text, None, "The distribution."),
-        column("range", Text, None, "The range, from and to."),
-        column("from_shard", Text, None, "Who has it."),
-        column("to_shard", Text, None, "Who is to have it."),
-        column("state", Text, None, "The step it is at."),
+        column(
+            "range",
+            Text,
+            None,
+            "The keys: hashes or values from (included) and to (excluded), or the listed values.",
+        ),
+        column("from_shard", Text, None, "Who had them when it began."),
+        column("to_shard", Text, None, "Who is to have them."),
+        column("state", Text, None, "The step it is at; see docs/moving-ranges.md."),
         column("rows", Int8, Count, "Rows copied."),
         column("copied_bytes", Int8, Bytes, "Bytes copied."),
         column("done_percent", Float8, Percent, "Part of the estimated rows."),
@@ -145,6 +158,20 @@ pub(super) static MOVES: Table = Table {
         column("started", Text, Time, "When it began."),
         column("last_error", Text, None, "What went wrong last."),
         column("attempts", Int4, Count, "How often it was begun."),
+        column("mode", Text, None, "`online` or `offline`."),
+        column(
+            "wish",
+            Text,
+            None,
+            "What somebody has asked for: `pause`, `abort`, `rollback` or `cleanup`; NULL for nothing.",
+        ),
+        column(
+            "write_pause_ms",
+            Float8,
+            Milliseconds,
+            "How long writes to the keys waited when they changed hands.",
+        ),
+        column("ended", Text, Time, "When it ended."),
     ],
 };
 

@@ -3,6 +3,7 @@
 
 mod console;
 mod inlet;
+mod moving;
 pub mod postgres;
 mod progress;
 mod proof;
@@ -30,7 +31,18 @@ pub fn run(for_seconds: Option<u64>) -> ExitCode {
     let workload = for_seconds.map_or(DEFAULT_WORKLOAD, Duration::from_secs);
     let stays =
         for_seconds.is_none() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    match tour::run(workload, stays) {
+    ended(tour::run(workload, stays))
+}
+
+/// Runs the demo of moving keys between shards, which ends by itself.
+///
+/// The exit code is 0 only when every acknowledged write is there at the end, once.
+pub fn run_moving() -> ExitCode {
+    ended(moving::run())
+}
+
+fn ended(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Interrupted) => {
             say("\ninterrupted; everything is removed");

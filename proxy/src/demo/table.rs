@@ -41,7 +41,8 @@ fn share(count: u64, total: u64) -> String {
     format!("{}  {percent:>3} %", grouped(count))
 }
 
-fn milliseconds(latency: Duration) -> String {
+/// `1.23 ms`.
+pub(super) fn milliseconds(latency: Duration) -> String {
     format!("{:.2} ms", latency.as_secs_f64() * 1000.0)
 }
 

@@ -43,14 +43,14 @@ impl From<String> for Failure {
 }
 
 /// Where the clients run, and how the user ends it all.
-struct Stage {
+pub(super) struct Stage {
     runtime: Runtime,
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stage {
-    fn new() -> std::io::Result<Stage> {
+    pub(super) fn new() -> std::io::Result<Stage> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let guard = runtime.enter();
         let interrupt = signal(SignalKind::interrupt())?;
@@ -60,7 +60,7 @@ impl Stage {
     }
 
     /// Runs `act` unless the user ends it.
-    fn play<T>(
+    pub(super) fn play<T>(
         &mut self,
         limit: Duration,
         act: impl Future<Output = Result<T, String>>,

@@ -164,7 +164,9 @@ impl Page {
                 (part("pools", "Pools", lists::pools(view)))
                 (part("shards", "Shards", topology::shards(view)))
                 (part("transactions", "Prepared transactions", lists::transactions(view)))
-                (part("moves", "Moves", lists::moves(view)))
+                section data-part="moves" aria-label="Moves" {
+                    @if view.moves.len() > 0 { h2 { "Moves" } (lists::moves(view)) }
+                }
                 footer {
                     a href="/metrics" { "/metrics" } " · " a href="/ready" { "/ready" } " · "
                     a href="/health" { "/health" }

@@ -118,6 +118,11 @@ families! {
         "Epoch of the shard map in use; 0 while none is known.";
     SHARD_MAP_ACKNOWLEDGED Gauge "pgmanifold_shard_map_acknowledged_epoch" ["database"]
         "Epoch below which no statement or transaction runs any more.";
+    SHARD_MAP_UNACKNOWLEDGED Gauge "pgmanifold_shard_map_unacknowledged_seconds" ["database"]
+        "How long a statement or transaction goes on by a shard map that was replaced; 0 when there \
+         is none.";
+    MOVES_ACTIVE Gauge "pgmanifold_moves_active" ["database"]
+        "Moves of keys to another shard that have not ended, as far as the catalog could be read.";
     HELD_STATEMENTS Counter "pgmanifold_held_statements_total" ["database"]
         "Statements that waited because their keys were about to be handed over to another shard.";
     MOVED_REPEATS Counter "pgmanifold_moved_repeats_total" ["database"]

@@ -36,6 +36,10 @@ pub(super) fn register(shared: &Arc<Shared>) -> SourceGuard {
             samples.gauge(&table::SHARD_MAP_EPOCH, &labels, sharded.epoch() as f64);
             let acknowledged = sharded.acknowledged_epoch() as f64;
             samples.gauge(&table::SHARD_MAP_ACKNOWLEDGED, &labels, acknowledged);
+            let late = sharded.unacknowledged_for().as_secs_f64();
+            samples.gauge(&table::SHARD_MAP_UNACKNOWLEDGED, &labels, late);
+            let active = sharded.moves().iter().filter(|one| one.is_active()).count();
+            samples.gauge(&table::MOVES_ACTIVE, &labels, active as f64);
         }
         for hub in state.hubs() {
             collect_hub(hub, samples);

@@ -284,7 +284,6 @@ impl Session {
         if in_transaction {
             self.abandon_others();
         }
-        self.leave_unused_map();
         if idle && in_transaction {
             self.virtual_transaction = Virtual::Lost(Box::new(error));
             return None;

@@ -133,11 +133,8 @@ impl Session {
 
     /// Answers ReadyForQuery.
     pub(super) fn answer_ready(&mut self) {
-        if self.lease.is_none() {
-            match self.virtual_status() {
-                b'I' => self.leave_statement_on_shards(),
-                _ => self.leave_unused_map(),
-            }
+        if self.lease.is_none() && self.virtual_status() == b'I' {
+            self.leave_statement_on_shards();
         }
         // A server that is kept for the session does not know of a transaction that only we do.
         let status = match (self.virtual_status(), &self.lease) {

@@ -385,12 +385,7 @@ impl Session {
         })
         .await;
         loop {
-            let event = poll_fn(|cx| self.poll_relay(cx)).await;
-            if matches!(event, Event::Acquire(_) | Event::AwaitResume | Event::AwaitServer) {
-                // The request is looked at anew after the wait.
-                self.leave_unused_map();
-            }
-            match event {
+            match poll_fn(|cx| self.poll_relay(cx)).await {
                 Event::Acquire(host) => {
                     Box::pin(self.acquire(host)).await;
                     Box::pin(self.await_newer_map()).await;

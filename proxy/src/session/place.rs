@@ -201,6 +201,17 @@ impl Session {
             };
             return self.pools.cluster.primary();
         }
+        if let Some(why) = self.away_from_replicas() {
+            if target == Target::ReplicaOnly {
+                return Err(SqlError::error("57P03", "no replica can serve this read")
+                    .detail(format!("The reason: {why}."))
+                    .hint("Drop role=replica to let the primary serve it."));
+            }
+            self.placement.kind = RouteKind::PinnedRead;
+            self.placement.fallback = Some(why.into());
+            self.placement.why = Some(why);
+            return self.pools.cluster.primary();
+        }
         let (need, seed) = (self.freshness(plan), self.next_seed());
         let cluster = &self.pools.cluster;
         match cluster.pick_replica(&need, seed) {

@@ -2,9 +2,11 @@
 
 use crate::cluster::control::ControlError;
 use pgmanifold_router::catalog::{
-    Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, Parameter, REPORT_SQL, Row, read_rows,
+    Command, EPOCHS_SQL, LISTEN_SQL, LOAD_SQL, Loaded, MOVES_SQL, MoveSeen, Parameter, REPORT_SQL,
+    Row, RowsError, VERSION_SQL, read_rows,
 };
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 /// Hears of changes from now on.
@@ -25,11 +27,32 @@ pub(super) async fn epochs(client: &Client) -> Result<Vec<(String, u64)>, Contro
 /// All maps.
 pub(super) async fn load(client: &Client) -> Result<Loaded, ControlError> {
     let mut rows = Vec::new();
-    for row in client.query(LOAD_SQL, &[]).await? {
+    let found = match client.query(LOAD_SQL, &[]).await {
+        // A catalog of an older version lacks a table.
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
+            let Ok(row) = client.query_one(VERSION_SQL, &[]).await else {
+                return Err(error.into());
+            };
+            return Err(ControlError(RowsError::Version(row.try_get(0)?).to_string()));
+        }
+        found => found?,
+    };
+    for row in found {
         let (what, database) = (row.try_get(0)?, row.try_get(1)?);
         rows.push(Row { what, database, fields: row.try_get(2)? });
     }
     read_rows(rows).map_err(|error| ControlError(error.to_string()))
+}
+
+/// Moves of keys, each with the name of its database; the newest one first.
+pub(super) async fn moves(client: &Client) -> Result<Vec<(String, MoveSeen)>, ControlError> {
+    let mut moves = Vec::new();
+    for row in client.query(MOVES_SQL, &[]).await? {
+        let fields: Vec<Option<String>> = row.try_get(1)?;
+        // What a newer mover may write is not worth losing the others for.
+        moves.extend(MoveSeen::read(&fields).map(|read| Ok((row.try_get(0)?, read))));
+    }
+    moves.into_iter().collect()
 }
 
 /// Says which epochs a process uses.

@@ -12,7 +12,7 @@ use super::{CATALOG_TIMEOUT, ShardedDatabase};
 use crate::backend::connect::Connector;
 use crate::cluster::control::ControlError;
 use crate::config::model::CatalogServers;
-use pgmanifold_router::catalog::Loaded;
+use pgmanifold_router::catalog::{Loaded, MoveSeen};
 use pgmanifold_router::shard_map::{MapParts, ShardMap};
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +28,12 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(20);
 /// The same while keys are about to change hands: writes to them wait meanwhile.
 const PAUSED_ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Longest time between two reports, however seldom maps are looked at: a process that reports
+/// less often is taken for one that is gone.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// Period of looking how far moves have come, while there is one.
+const MOVES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps the maps of all sharded databases of a process.
 pub(crate) struct MapStore {
@@ -52,6 +58,18 @@ struct Memory {
     last_error: Option<String>,
     /// The last report, by database: epoch seen and acknowledged.
     reported: Vec<(u64, u64)>,
+    /// When the last report was made.
+    reported_at: Option<Instant>,
+    /// When moves were looked at last, and whether there was one that had not ended.
+    moves_at: Option<Instant>,
+    moving: bool,
+    /// What was last said of moves that cannot be read.
+    moves_error: Option<String>,
+}
+
+/// What is left of an interval that began then; nothing when it never began.
+fn left_of(interval: Duration, since: Option<Instant>) -> Duration {
+    since.map_or(Duration::ZERO, |since| interval.saturating_sub(since.elapsed()))
 }
 
 impl MapStore {
@@ -104,6 +122,7 @@ impl MapStore {
             tracing::info!("the catalog is read again");
         }
         self.databases.iter().for_each(|database| database.set_ear(&link.heard));
+        self.look_at_moves(&link, memory).await;
         Ok(link)
     }
 
@@ -114,15 +133,26 @@ impl MapStore {
             // What ended since the last report is to be reported too.
             let now = self.in_use();
             let waits = memory.reported != now || now.iter().any(|(seen, old)| old < seen);
-            let rest = self.catalog.poll_interval.saturating_sub(looked.elapsed());
-            let pause = if waits { rest.min(self.acknowledge_interval()) } else { rest };
+            let mut pause = left_of(self.catalog.poll_interval, Some(looked))
+                .min(left_of(HEARTBEAT_INTERVAL, memory.reported_at));
+            if waits {
+                pause = pause.min(self.acknowledge_interval());
+            }
+            if memory.moving {
+                pause = pause.min(left_of(MOVES_INTERVAL, memory.moves_at));
+            }
             let heard = timeout(pause, link.heard.notified()).await.is_ok();
             let due = heard || looked.elapsed() >= self.catalog.poll_interval;
             let step = async {
                 if due {
                     self.look(link, memory).await?;
                 }
-                self.report(link, memory, due).await
+                let beat = left_of(HEARTBEAT_INTERVAL, memory.reported_at).is_zero();
+                self.report(link, memory, due || beat).await?;
+                if due || (memory.moving && left_of(MOVES_INTERVAL, memory.moves_at).is_zero()) {
+                    self.look_at_moves(link, memory).await;
+                }
+                Ok(())
             };
             match timeout(CATALOG_TIMEOUT, step).await {
                 Ok(Ok(())) => {}
@@ -156,6 +186,30 @@ impl MapStore {
             self.load(link, memory).await?;
         }
         Ok(())
+    }
+
+    /// How far moves have come. It is for people: that they cannot be read stops nothing.
+    async fn look_at_moves(&self, link: &Link, memory: &mut Memory) {
+        memory.moves_at = Some(Instant::now());
+        let moves = match rows::moves(&link.client).await {
+            Ok(moves) => moves,
+            Err(ControlError(error)) => {
+                if memory.moves_error.as_ref() != Some(&error) {
+                    tracing::warn!(error, "moves of keys cannot be read from the catalog");
+                }
+                memory.moves_error = Some(error);
+                memory.moving = false;
+                return;
+            }
+        };
+        memory.moves_error = None;
+        memory.moving = false;
+        for database in &self.databases {
+            let own = moves.iter().filter(|(name, _)| name == database.name());
+            let own: Vec<MoveSeen> = own.map(|(_, one)| one.clone()).collect();
+            memory.moving |= own.iter().any(MoveSeen::is_active);
+            database.set_moves(own);
+        }
     }
 
     async fn load(&self, link: &Link, memory: &mut Memory) -> Result<(), ControlError> {
@@ -236,6 +290,7 @@ impl MapStore {
             database.set_reported(*acknowledged);
         }
         memory.reported = now;
+        memory.reported_at = Some(Instant::now());
         Ok(())
     }
 

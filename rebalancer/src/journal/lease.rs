@@ -1,12 +1,14 @@
 //! Owns the lease: of the movers of one database only one works at a time. It is a lock of the
 //! session on the catalog, so it ends with it.
 
-use crate::connect::{APPLICATION_NAME, Session};
+use crate::connect::{APPLICATION_NAME, LOOKING_NAME, Session};
 use crate::error::Error;
 use pgmanifold_router::ownership::quote_text;
 
-/// How sessions on the catalog call themselves that only look.
-pub(super) const LOOKING_SQL: &str = "set application_name = 'pgmanifold-rebalancer looking'";
+/// Whoever only looks is no mover, and is not ended by one.
+pub(super) async fn look(session: &Session) -> Result<(), Error> {
+    session.run(&format!("set application_name = '{LOOKING_NAME}'")).await
+}
 
 /// Takes the lease, or says who has it.
 pub(super) async fn take(session: &Session, database: &str) -> Result<(), Error> {
@@ -19,7 +21,7 @@ pub(super) async fn take(session: &Session, database: &str) -> Result<(), Error>
     if took.as_deref() == Some("t") {
         return Ok(());
     }
-    session.run(LOOKING_SQL).await?;
+    look(session).await?;
     let holder = format!(
         "select a.pid, pg_catalog.date_trunc('second', a.backend_start), \
          coalesce(a.client_addr::text, 'a local socket') \

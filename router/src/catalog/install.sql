@@ -13,8 +13,10 @@ create table if not exists pgm.catalog (
     id uuid not null default pg_catalog.gen_random_uuid(),
     version integer not null
 );
-insert into pgm.catalog (version) values (2)
-    on conflict (only_one) do update set version = excluded.version;
+-- A newer program's catalog stays what it is.
+insert into pgm.catalog as c (version) values (2)
+    on conflict (only_one) do update set version = excluded.version
+    where c.version < excluded.version;
 
 create table if not exists pgm.cluster (
     database text primary key check (octet_length(database) between 1 and 63),
@@ -95,7 +97,8 @@ create table if not exists pgm.moving (
         on delete cascade,
     foreign key (database, source) references pgm.shard deferrable initially deferred,
     foreign key (database, target) references pgm.shard deferrable initially deferred,
-    check (list_values is null or (starts is null and ends is null))
+    check (list_values is null or (starts is null and ends is null)),
+    check (cardinality(list_values) > 0 and array_position(list_values, null) is null)
 );
 
 create table if not exists pgm.sharded_table (
@@ -264,6 +267,12 @@ begin
                 select value from pgm.list_value where distribution = d.id));
         elsif exists (select from pgm.list_value where distribution = d.id) then
             wrong := 'it cannot have listed values';
+        end if;
+        if exists (select from pgm.moving m
+                    where m.distribution = d.id
+                      and (d.kind not in ('hash', 'range', 'list')
+                           or (d.kind = 'list') <> (m.list_values is not null))) then
+            wrong := 'the keys of a move are not such as it has';
         end if;
         if exists (select from pgm.sharded_table t
                     where t.database = d.database and t.distribution = d.name

@@ -422,7 +422,10 @@ impl Check<'_> {
     /// Whether the keys can be on their way is looked at when all else is right.
     fn moving(&mut self, place: &str, parts: &DistributionParts) -> Vec<Moving> {
         let moves = parts.moving.iter();
-        moves.map(|moving| moving.with_shards(|name| self.shard(place, name))).collect()
+        let mut moves: Vec<Moving> =
+            moves.map(|moving| moving.with_shards(|name| self.shard(place, name))).collect();
+        moves.sort_by_key(|moving| moving.id);
+        moves
     }
 
     fn tables(&mut self, parts: &[TableParts], distributions: &[DistributionParts]) -> Vec<Table> {

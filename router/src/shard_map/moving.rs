@@ -68,13 +68,14 @@ impl<S> Moving<S> {
 }
 
 impl Keys {
-    /// Whether the hash is that of one of these keys; false for those that are not by hash.
+    /// Whether the hash is that of one of these keys; false where borders or values say that they
+    /// are not by hash.
     pub fn have_hash(&self, hash: i64) -> bool {
         self.have_bound(&Bound::Hash(hash))
     }
 
-    /// Whether the key, which must be one of the distribution's, is one of these; false for those
-    /// by hash.
+    /// Whether the key, which must be one of the distribution's, is one of these; false where a
+    /// border says that they are by hash.
     pub fn have_value(&self, value: &KeyValue) -> bool {
         match self {
             Self::Between(..) => self.have_bound(&Bound::Value(value.clone())),
@@ -82,19 +83,25 @@ impl Keys {
         }
     }
 
-    fn have_bound(&self, bound: &Bound) -> bool {
+    /// Whether the range that begins there, at a border of the map, is of these keys; false for
+    /// listed values.
+    pub fn have_start(&self, start: Option<&Bound>) -> bool {
         match self {
-            Self::Between(Some(Bound::Hash(_)), _) | Self::Between(_, Some(Bound::Hash(_)))
-                if matches!(bound, Bound::Value(_)) =>
-            {
-                false
-            }
             Self::Between(from, to) => {
-                from.as_ref().is_none_or(|from| from <= bound)
-                    && to.as_ref().is_none_or(|to| bound < to)
+                from.as_ref() <= start && to.as_ref().is_none_or(|to| start < Some(to))
             }
             Self::Values(_) => false,
         }
+    }
+
+    fn have_bound(&self, bound: &Bound) -> bool {
+        let Self::Between(from, to) = self else { return false };
+        let is_other =
+            |border: &Bound| matches!(border, Bound::Hash(_)) != matches!(bound, Bound::Hash(_));
+        if from.iter().chain(to).any(is_other) {
+            return false;
+        }
+        from.as_ref().is_none_or(|from| from <= bound) && to.as_ref().is_none_or(|to| bound < to)
     }
 
     /// Whether a key may be in both.
@@ -351,3 +358,6 @@ impl MapParts {
         self.distributions.iter().any(|one| !one.moving.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// SQLSTATEs by which the proxy refuses a statement: not possible over shards, a key that no shard
 /// has, not supported.
-pub const REFUSALS: [&str; 3] = ["PGM03", "PGM04", "0A000"];
+pub const REFUSALS: [&str; 4] = ["PGM02", "PGM03", "PGM04", "0A000"];
 /// Types whose equal values may look different: `real`, `double precision`, `numeric`.
 const LOOSE_TYPES: [u32; 3] = [700, 701, 1700];
 /// Differing rows shown.

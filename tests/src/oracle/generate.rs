@@ -160,7 +160,10 @@ impl<'a> Generator<'a> {
     fn finish(&mut self, kind: &'static str, sql: String, check: Check, writes: bool) -> Statement {
         let values = self.parameters.take().unwrap_or_default();
         let mut check = check.for_sql(&sql);
-        let (sql, bound) = compact(&sql, &values);
+        let (mut sql, bound) = compact(&sql, &values);
+        if self.dice.chance(6) {
+            sql = commented(&sql);
+        }
         // What was bound, in its own numbering: it may be executed again with other values.
         let values_bound = bound.clone();
         let request = if bound.is_empty() && self.dice.chance(85) {
@@ -250,6 +253,21 @@ fn compact(sql: &str, values: &[Value]) -> (String, Vec<Value>) {
         format!("${}", numbers[at])
     });
     (text, bound)
+}
+
+/// The same text with comments, one of them at the end: nothing may be lost in them.
+fn commented(sql: &str) -> String {
+    let mut text = sql.to_owned();
+    for (word, with) in [
+        (" where ", " -- where '\n where /* (-- */ "),
+        (" from ", "\n--\nfrom "),
+        (" group by ", " /* /* group */ */ group by "),
+        (" order by ", " -- order\norder by "),
+    ] {
+        // The values of random tables have none of these words.
+        text = text.replace(word, with);
+    }
+    text + " -- end"
 }
 
 /// The text with something else in the place of each parameter, counted from 0.

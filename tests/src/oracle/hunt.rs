@@ -6,6 +6,7 @@ use super::generate::copy::DATA_OF;
 use super::generate::select::Select;
 use super::generate::world::World;
 use super::generate::{Dice, Generator, Statement, quoted, with_parameters};
+use super::moves;
 use super::pair::Pair;
 use super::request::Request;
 use super::tables;
@@ -48,6 +49,8 @@ pub struct Report {
     pub failures: BTreeMap<String, u32>,
     /// What was answered wrongly.
     pub differences: Vec<String>,
+    /// Rows of keys on their way that lay where they must not be seen.
+    pub hidden_rows: i128,
 }
 
 impl Report {
@@ -91,6 +94,8 @@ struct Hunt<'a> {
     shards: &'a Shards,
     generator: Generator<'a>,
     tables: Vec<String>,
+    /// What shards hide, which nothing may change.
+    hidden: tables::Digests,
     report: &'a mut Report,
     /// What ran since the tables were last compared.
     log: VecDeque<String>,
@@ -119,13 +124,17 @@ where
         let (shards, front) = start(world.clone(), world_seed).await;
         world.fill(&shards, &mut Dice::new(world_seed ^ 1));
         let names = world.names();
+        moves::leave_behind(&shards, &world, &mut Dice::new(world_seed ^ 3));
         tables::compare(&shards, &names).expect("the tables begin equal");
+        let hidden = tables::hidden(&shards, &names).expect("what is hidden");
+        report.hidden_rows += hidden.iter().map(|(count, _)| count).sum::<i128>();
         let pair = Pair::new(&shards, &front).await;
         let mut hunt = Hunt {
             pair,
             shards: &shards,
             generator: Generator::new(&world, world_seed ^ 2),
             tables: names,
+            hidden,
             report: &mut report,
             log: VecDeque::new(),
             writes: 0,
@@ -397,7 +406,13 @@ impl Hunt<'_> {
             return true;
         }
         self.writes = 0;
-        let compared = tables::compare(self.shards, &self.tables);
+        let compared =
+            tables::compare(self.shards, &self.tables).and_then(|_| {
+                match tables::hidden(self.shards, &self.tables)? == self.hidden {
+                    true => Ok(()),
+                    false => Err("rows were changed that are another shard's".to_owned()),
+                }
+            });
         if let Err(what) = &compared {
             let shown: Vec<&str> = self.log.iter().map(String::as_str).collect();
             let text = format!(

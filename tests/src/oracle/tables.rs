@@ -80,12 +80,41 @@ fn digests(
 ) -> Result<Vec<(Digest, i128)>, String> {
     let part = |table: &String| {
         let own = number.map_or("true".into(), |n| shards.layout.belongs(table, n, SHARDS));
+        let hidden = number.map_or("false".into(), |n| shards.layout.hides(table, n));
         format!(
             "select count(*), coalesce(sum(hashtextextended(x::text, 0)::numeric), 0), \
-             count(*) filter (where ({own}) is not true) from {table} x"
+             count(*) filter (where ({own}) is not true) from {table} x \
+             where ({hidden}) is not true"
         )
     };
-    let sql = tables.iter().map(part).collect::<Vec<_>>().join(" union all ");
+    read(shards, number, &tables.iter().map(part).collect::<Vec<_>>())
+}
+
+/// Digests of what each shard hides of each table: rows of keys that are another shard's now.
+///
+/// # Errors
+/// A shard cannot be read.
+pub fn hidden(shards: &Shards, tables: &[String]) -> Result<Digests, String> {
+    let of_shard = |number: usize| {
+        let part = |table: &String| {
+            let hidden = shards.layout.hides(table, number);
+            format!(
+                "select count(*), coalesce(sum(hashtextextended(x::text, 0)::numeric), 0), 0 \
+                 from {table} x where {hidden}"
+            )
+        };
+        read(shards, Some(number), &tables.iter().map(part).collect::<Vec<_>>())
+    };
+    let parts = (0..SHARDS).map(of_shard).collect::<Result<Vec<_>, String>>()?;
+    Ok(parts.into_iter().flatten().map(|(digest, _)| digest).collect())
+}
+
+fn read(
+    shards: &Shards,
+    number: Option<usize>,
+    queries: &[String],
+) -> Result<Vec<(Digest, i128)>, String> {
+    let sql = queries.join(" union all ");
     let server = number.map_or(shards.oracle(), |number| shards.shard(number));
     let rows = server.query_in(&shards.database, &sql);
     let rows =
@@ -98,20 +127,20 @@ fn digests(
 }
 
 fn detail(shards: &Shards, table: &str) -> String {
-    let sql = format!("select x::text from {table} x");
-    let rows = |server: &pgmanifold::demo::postgres::Postgres| -> Vec<String> {
+    let rows = |server: &pgmanifold::demo::postgres::Postgres, hidden: &str| -> Vec<String> {
+        let sql = format!("select x::text from {table} x where ({hidden}) is not true");
         let rows = server.query_in(&shards.database, &sql).expect("a table can be read");
         rows.into_iter().flatten().flatten().collect()
     };
     let mut counts: BTreeMap<String, (i64, String)> = BTreeMap::new();
     for number in 0..SHARDS {
-        for row in rows(shards.shard(number)) {
+        for row in rows(shards.shard(number), &shards.layout.hides(table, number)) {
             let entry = counts.entry(row).or_default();
             entry.0 += 1;
             let _ = write!(entry.1, "s{number} ");
         }
     }
-    for row in rows(shards.oracle()) {
+    for row in rows(shards.oracle(), "false") {
         counts.entry(row).or_default().0 -= 1;
     }
     let mut text = format!("\n{table} differs:");

@@ -1,6 +1,8 @@
 //! Owns how the tables of a test are spread over its shards: as sections of a configuration file,
 //! and as conditions in SQL that say, without the proxy's help, which shard a row belongs to.
 
+use pgmanifold_router::key::KeyValue;
+use pgmanifold_router::shard_map::{Bound, Keys};
 use std::fmt::Write;
 
 /// How the keys of a distribution are spread.
@@ -38,6 +40,30 @@ pub struct Layout {
     pub distributions: Vec<Distribution>,
     /// Tables whose unique constraints need not contain the key.
     pub unchecked: Vec<String>,
+    /// Keys on their way, which the configuration file does not tell of.
+    pub moved: Vec<Moved>,
+}
+
+/// Keys that go from one shard to another; both may have rows of theirs.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// Name of their distribution.
+    pub distribution: String,
+    /// Which.
+    pub keys: Keys,
+    /// Who had them.
+    pub source: usize,
+    /// Who is to have them.
+    pub target: usize,
+    /// The target has them.
+    pub handed_over: bool,
+}
+
+impl Moved {
+    /// The shard that has rows of the keys and is not their owner.
+    pub fn hider(&self) -> usize {
+        if self.handed_over { self.source } else { self.target }
+    }
 }
 
 impl Layout {
@@ -118,34 +144,32 @@ impl Layout {
         let Some((distribution, key)) = self.of_table(table) else {
             return (shard == 0).to_string();
         };
-        match &distribution.kind {
-            Kind::Hash => {
-                let hash = hash(&distribution.key_types, key);
-                format!("{hash} between {} and {}", lower(shard, shards), upper(shard, shards))
+        let mut belongs = declared(distribution, key, shard, shards);
+        for moved in self.moved.iter().filter(|moved| moved.distribution == distribution.name) {
+            let keys = of_keys(distribution, key, &moved.keys);
+            match (moved.handed_over, shard) {
+                (true, shard) if shard == moved.source => {
+                    belongs = format!("({belongs} and ({keys}) is not true)");
+                }
+                (true, shard) if shard == moved.target => {
+                    belongs = format!("({belongs} or {keys})");
+                }
+                _ => {}
             }
-            Kind::Range(borders) => {
-                let kind = &distribution.key_types[0];
-                // Ranges of text are ranges of its bytes.
-                let is_text = matches!(kind.as_str(), "text" | "varchar");
-                let collation = if is_text { " collate \"C\"" } else { "" };
-                let column = format!("{}{collation}", key[0]);
-                let from = shard.checked_sub(1).and_then(|at| borders.get(at));
-                let from = from.map_or("true".into(), |b| format!("{column} >= '{b}'::{kind}"));
-                let to = borders.get(shard);
-                let to =
-                    to.map_or("true".into(), |border| format!("{column} < '{border}'::{kind}"));
-                format!("({from} and {to})")
-            }
-            Kind::List(values) => {
-                let own = values.iter().filter(|(_, owner)| *owner == shard);
-                let own: String =
-                    own.map(|(value, _)| format!(", '{}'", value.replace('\'', "''"))).collect();
-                // A list is never empty.
-                format!("{}::text collate \"C\" in ('\u{1}'{own})", key[0])
-            }
-            Kind::Reference => "true".into(),
-            Kind::Single(home) => (*home == shard).to_string(),
         }
+        belongs
+    }
+
+    /// The condition that a row of `table` is one that the shard of this number has besides its
+    /// owner.
+    pub fn hides(&self, table: &str, shard: usize) -> String {
+        let Some((distribution, key)) = self.of_table(table) else { return "false".into() };
+        let of_table = |moved: &&Moved| moved.distribution == distribution.name;
+        let hidden = self.moved.iter().filter(of_table).filter(|moved| moved.hider() == shard);
+        let hidden: String = hidden
+            .map(|moved| format!(" or {}", of_keys(distribution, key, &moved.keys)))
+            .collect();
+        format!("(false{hidden})")
     }
 
     /// Sections of the configuration file.
@@ -172,6 +196,65 @@ impl Layout {
             text.push('\n');
         }
         text
+    }
+}
+
+/// The condition that a row belongs to a shard as the file says.
+fn declared(distribution: &Distribution, key: &[String], shard: usize, shards: usize) -> String {
+    match &distribution.kind {
+        Kind::Hash => {
+            let hash = hash(&distribution.key_types, key);
+            format!("{hash} between {} and {}", lower(shard, shards), upper(shard, shards))
+        }
+        Kind::Range(borders) => {
+            let kind = &distribution.key_types[0];
+            // Ranges of text are ranges of its bytes.
+            let is_text = matches!(kind.as_str(), "text" | "varchar");
+            let collation = if is_text { " collate \"C\"" } else { "" };
+            let column = format!("{}{collation}", key[0]);
+            let from = shard.checked_sub(1).and_then(|at| borders.get(at));
+            let from = from.map_or("true".into(), |b| format!("{column} >= '{b}'::{kind}"));
+            let to = borders.get(shard);
+            let to = to.map_or("true".into(), |border| format!("{column} < '{border}'::{kind}"));
+            format!("({from} and {to})")
+        }
+        Kind::List(values) => {
+            let own = values.iter().filter(|(_, owner)| *owner == shard);
+            let own: String =
+                own.map(|(value, _)| format!(", '{}'", value.replace('\'', "''"))).collect();
+            // A list is never empty.
+            format!("{}::text collate \"C\" in ('\u{1}'{own})", key[0])
+        }
+        Kind::Reference => "true".into(),
+        Kind::Single(home) => (*home == shard).to_string(),
+    }
+}
+
+/// The condition that a row is one of these keys.
+fn of_keys(distribution: &Distribution, key: &[String], keys: &Keys) -> String {
+    let kind = &distribution.key_types[0];
+    let column = match distribution.kind {
+        Kind::Hash => hash(&distribution.key_types, key),
+        _ if matches!(kind.as_str(), "text" | "varchar") => {
+            format!("{}::text collate \"C\"", key[0])
+        }
+        _ => key[0].clone(),
+    };
+    let literal = |value: &KeyValue| format!("'{}'", value.to_string().replace('\'', "''"));
+    let border = |bound: &Bound| match bound {
+        Bound::Hash(hash) => format!("'{hash}'::bigint"),
+        Bound::Value(value) => format!("{}::{kind}", literal(value)),
+    };
+    match keys {
+        Keys::Between(from, to) => {
+            let from = from.as_ref().map(|from| format!(" and {column} >= {}", border(from)));
+            let to = to.as_ref().map(|to| format!(" and {column} < {}", border(to)));
+            format!("(true{}{})", from.unwrap_or_default(), to.unwrap_or_default())
+        }
+        Keys::Values(values) => {
+            let values: Vec<String> = values.iter().map(literal).collect();
+            format!("({}::text collate \"C\" in ({}))", key[0], values.join(", "))
+        }
     }
 }
 

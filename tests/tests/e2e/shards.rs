@@ -4,7 +4,7 @@ mod cases;
 mod catalog_sql;
 mod chaos;
 mod hash;
-mod map;
+pub(crate) mod map;
 mod map_change;
 mod oracle;
 mod session;

@@ -8,18 +8,16 @@ use crate::shard_map::ShardedDatabase;
 use crate::two_phase::{Known, TwoPhase, home_and_time};
 use pgmanifold_console::Value;
 use pgmanifold_console::value::Row;
-use pgmanifold_router::shard_map::{Bound, Distribution, DistributionKind, ShardMap, Table};
+use pgmanifold_router::catalog::MoveSeen;
+use pgmanifold_router::shard_map::{
+    Bound, Distribution, DistributionKind, Moving, ShardId, ShardMap, Table,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(super) const FILLS: &[(&str, Fill)] = &[
-    ("ranges", ranges),
-    ("tables", tables),
-    ("transactions", transactions),
-    // Nothing moves ranges yet: the table is empty, and that is true.
-    ("moves", |_| Vec::new()),
-];
+pub(super) const FILLS: &[(&str, Fill)] =
+    &[("ranges", ranges), ("tables", tables), ("transactions", transactions), ("moves", moves)];
 
 fn ranges(shared: &Arc<Shared>) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -42,20 +40,27 @@ struct Piece {
     hashes: Option<(i64, i64)>,
     values: (Option<String>, Option<String>),
     shard: String,
+    state: String,
 }
 
 fn pieces(map: &ShardMap, distribution: &Distribution) -> Vec<Piece> {
-    let one = |shard: &str| vec![Piece { shard: shard.to_owned(), ..Piece::default() }];
+    let one = |shard: &str| {
+        let (shard, state) = (shard.to_owned(), ACTIVE.to_owned());
+        vec![Piece { shard, state, ..Piece::default() }]
+    };
     match distribution.kind {
         DistributionKind::Reference => one("all"),
         DistributionKind::Single => one(map.name(distribution.home)),
         DistributionKind::List => {
             let values = distribution.values.iter().map(|(value, shard)| {
+                let mut moving = distribution.moving.iter();
+                let moving = moving.find(|one| one.keys.have_value(value));
                 let value = Some(value.to_string());
                 Piece {
                     hashes: None,
                     values: (value.clone(), value),
                     shard: map.name(*shard).to_owned(),
+                    state: state(map, moving, *shard),
                 }
             });
             values.collect()
@@ -64,12 +69,30 @@ fn pieces(map: &ShardMap, distribution: &Distribution) -> Vec<Piece> {
             let ranges = &distribution.ranges;
             let nexts = ranges.iter().skip(1).map(|next| next.from.as_ref()).chain([None]);
             let pair = ranges.iter().zip(nexts);
-            let piece = pair.map(|(range, next)| Piece {
-                shard: map.name(range.shard).to_owned(),
-                ..between(distribution.kind, range.from.as_ref(), next)
+            let piece = pair.map(|(range, next)| {
+                // Ranges begin and end where moves do.
+                let mut moving = distribution.moving.iter();
+                let moving = moving.find(|one| one.keys.have_start(range.from.as_ref()));
+                Piece {
+                    shard: map.name(range.shard).to_owned(),
+                    state: state(map, moving, range.shard),
+                    ..between(distribution.kind, range.from.as_ref(), next)
+                }
             });
             piece.collect()
         }
+    }
+}
+
+/// Of keys that nothing happens to.
+const ACTIVE: &str = "active";
+
+fn state(map: &ShardMap, moving: Option<&Moving>, owner: ShardId) -> String {
+    match moving {
+        None => ACTIVE.to_owned(),
+        Some(moving) if moving.paused => "paused".to_owned(),
+        Some(moving) if owner == moving.source => format!("moving to {}", map.name(moving.target)),
+        Some(moving) => format!("moved from {}", map.name(moving.source)),
     }
 }
 
@@ -109,7 +132,7 @@ fn range_row(
         piece.shard.into(),
         map.epoch.into(),
         sharded.acknowledged_epoch().into(),
-        "active".into(),
+        piece.state.into(),
         Value::Null,
         Value::Null,
     ]
@@ -218,6 +241,41 @@ fn transaction_row(database: &str, name: &str, known: &Known, now_ms: u64) -> Op
         state.into(),
         if known.committed { "committed" } else { "undecided" }.into(),
     ])
+}
+
+fn moves(shared: &Arc<Shared>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for database in shared.state().running() {
+        let Some(sharded) = &database.sharded else { continue };
+        rows.extend(sharded.moves().iter().map(|one| move_row(sharded.name(), one)));
+    }
+    rows
+}
+
+fn move_row(database: &str, one: &MoveSeen) -> Row {
+    let time = |ms: Option<i64>| ms.and_then(|ms| u64::try_from(ms).ok()).map(utc_of_ms);
+    vec![
+        one.id.into(),
+        database.into(),
+        one.distribution.clone().into(),
+        one.range.clone().into(),
+        one.source.clone().into(),
+        one.target.clone().into(),
+        one.state.clone().into(),
+        one.rows_copied.into(),
+        one.bytes_copied.into(),
+        one.done_percent().into(),
+        one.rows_per_s.into(),
+        one.left_s().into(),
+        one.lag_bytes.into(),
+        time(one.started_ms).into(),
+        one.last_error.clone().into(),
+        one.attempts.into(),
+        one.mode.clone().into(),
+        one.wish.clone().into(),
+        one.write_pause_ms.into(),
+        time(one.ended_ms).into(),
+    ]
 }
 
 #[cfg(test)]

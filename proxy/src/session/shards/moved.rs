@@ -177,6 +177,7 @@ impl Session {
             && fresh
             && !failure.answered
             && matches!(task, Task::Spread { .. })
+            && (failure.error.sqlstate != TOO_OLD || self.may_await_newer_map())
             && self.may_wait_for_map()
     }
 

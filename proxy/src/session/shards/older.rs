@@ -1,6 +1,6 @@
-//! Owns what a session does about maps that are out of date: it lets go of one as soon as nothing
-//! of its own depends on it, and waits for a newer one where a shard asks for that. Whether a map
-//! is too old is the shard's word (see `pool::attach`).
+//! Owns what a session does about maps that are out of date for a shard, which then refuses new
+//! connections (see `pool::attach`): it waits for a newer one, by which the statement is placed
+//! again. Statements of several shards begin anew (see `moved`).
 
 use super::super::place::cancelled;
 use super::super::{Event, Session, pausing};
@@ -19,21 +19,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Lets go of the map when nothing depends on it: no server works for a statement or takes part
-    /// in a transaction, and no portal is left that was bound by it. A transaction has one map from
-    /// its first statement on; before that, and after its servers are lost, it needs none, and who
-    /// is idle in it must not hold up those who wait for an old map to be gone.
-    pub(in crate::session) fn leave_unused_map(&mut self) {
-        if self.lease.is_some() || self.has_parked_participant() {
-            return;
-        }
-        if let Some(shards) = &mut self.shards
-            && shards.portals.is_empty()
-        {
-            shards.map = None;
-        }
-    }
-
     /// After a wait for a server: when a shard has refused it because maps of this process are too
     /// old, waits a moment for newer ones, and the statement then looks for a server anew. When it
     /// goes by an old map itself it fails, as it does when `checkout_timeout_ms` is over.
@@ -41,14 +26,13 @@ impl Session {
         let too_old = |error: &mut Box<SqlError>| error.sqlstate == TOO_OLD;
         let Some(error) = self.refused.take_if(too_old) else { return };
         let Some(shards) = &self.shards else { return };
-        let deadline = self.free_since() + self.pools.database.checkout_timeout;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let own_is_old = shards.map.as_ref().is_some_and(|map| map.epoch < shards.sharded.epoch());
+        let (sharded, epoch) = (Arc::clone(&shards.sharded), shards.sharded.epoch());
+        let own_is_old = shards.map.as_ref().is_some_and(|map| map.epoch < epoch);
+        let left = self.newer_map_until().saturating_duration_since(Instant::now());
         if own_is_old || left.is_zero() {
             self.refused = Some(Box::new(self.not_sent(*error)));
             return;
         }
-        let mut newest = shards.sharded.newest();
         let pause = (self.started.elapsed() / 4).clamp(PAUSE_MIN, PAUSE_MAX).min(left);
         let (handle, waiting) = (Arc::clone(&self.handle), Instant::now());
         self.set_state(ClientState::Waiting);
@@ -59,17 +43,34 @@ impl Session {
             () = poll_fn(|cx| self.client.poll_gone(cx)) => {
                 Some(SqlError::error("57014", "the client has left"))
             }
-            _ = timeout(pause, newest.changed()) => None,
+            _ = timeout(pause, sharded.newer_than(epoch)) => None,
         };
         self.account.waited(waiting.elapsed());
         self.rest();
         self.refused = refused.map(Box::new);
     }
 
+    fn newer_map_until(&self) -> Instant {
+        self.free_since() + self.pools.database.checkout_timeout
+    }
+
+    /// Whether a statement that a shard would not have a connection for may look for one by a
+    /// newer map.
+    pub(super) fn may_await_newer_map(&self) -> bool {
+        Instant::now() < self.newer_map_until()
+    }
+
+    /// Why nothing is read from replicas: the catalog does not know of this process, so that nobody
+    /// could end its connections there when its map has become too old.
+    pub(in crate::session) fn away_from_replicas(&self) -> Option<&'static str> {
+        let unknown = self.shards.as_ref().is_some_and(|shards| shards.sharded.is_unknown());
+        unknown.then_some("the catalog of shard maps was not reached since the start")
+    }
+
     fn not_sent(&self, error: SqlError) -> SqlError {
         let (shard, waited) = (self.pools.shard, self.started.elapsed());
         let shard = self.shards.as_ref().map_or("?", |shards| shards.name(shard));
-        let said = error.detail.as_deref().unwrap_or_default();
+        let said = error.detail.as_deref().unwrap_or_default().replace('\n', " ");
         let detail = format!(
             "{said} Shard \"{shard}\". The statement waited {} ms and was not sent.",
             waited.as_millis()

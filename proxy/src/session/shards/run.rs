@@ -6,7 +6,7 @@ use super::super::{Event, Session};
 use super::ends::Answer;
 use super::hold::Hold;
 use super::log::Replay;
-use super::moved::{is_moved, moved};
+use super::moved::moved;
 use super::seat::{Begins, Unseated, is_unreachable};
 use super::watch::{Cut, cancel, watched};
 use crate::backend::connection::ServerInfo;
@@ -17,6 +17,7 @@ use crate::wire::error::{Severity, SqlError};
 use crate::wire::frame;
 use pgmanifold_router::plan::Plan;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::shard_schema::MOVED;
 use pgmanifold_router::sharding::{self, CopyPlan, Placing};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,8 +91,8 @@ impl Failed {
     /// As the client is told of it.
     fn told(self) -> Self {
         match self {
-            Self::Answer(failure) if is_moved(&failure.error.sqlstate) => {
-                let error = moved(&failure.error.message, &failure.error.sqlstate);
+            Self::Answer(failure) if failure.error.sqlstate == MOVED => {
+                let error = moved(&failure.error.message, MOVED);
                 Self::Answer(Failure::new(error))
             }
             failed => failed,
@@ -414,7 +415,6 @@ impl Session {
             }
             Begins::Joins => {
                 self.fail_transaction().await;
-                self.leave_unused_map();
                 self.rest_in_transaction();
                 None
             }

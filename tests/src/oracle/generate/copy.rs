@@ -72,7 +72,13 @@ impl Generator<'_> {
     fn copy_out(&mut self, options: &str) -> String {
         let at = self.any_table();
         if self.dice.chance(40) {
-            return format!("copy {} to stdout {options}", self.world.tables[at].name);
+            let world = self.world;
+            let table = &world.tables[at];
+            let list = match self.dice.chance(40) {
+                true => format!(" (i, {})", table.columns[0].0),
+                false => String::new(),
+            };
+            return format!("copy {}{list} to stdout {options}", table.name);
         }
         let (relation, from) = self.relation(at);
         let condition = self.key_condition(&relation);

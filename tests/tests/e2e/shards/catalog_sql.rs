@@ -3,13 +3,15 @@
 
 use pgmanifold_router::catalog::{self, Command, Loaded, Parameter, Row};
 use pgmanifold_router::key::{KeyType, KeyValue};
-use pgmanifold_router::shard_map::{Bound, MapParts, ShardMap};
+use pgmanifold_router::shard_map::{Bound, Keys, MapParts, ShardMap};
 use pgmanifold_tests::cluster::{self, USER};
 use pgmanifold_tests::{client, run};
 use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 
+/// The catalog as programs installed it that knew nothing of moves.
+const FIRST_VERSION: &str = include_str!("catalog_v1.sql");
 /// What the catalog answers to something that is no map.
 const NO_MAP: &str = "23000";
 
@@ -119,6 +121,86 @@ fn maps_are_written_and_read_again() {
         assert_eq!(client::value(&client, history).await, "1 first, 1 first, 2 split");
         client::exec(&client, "delete from pgm.cluster where database = 'app'").await;
         assert_eq!(load(&client).await.maps.len(), 1);
+    });
+}
+
+/// Keys of all kinds on their way, announced in another order than that of their numbers.
+fn with_moves(map: &ShardMap) -> ShardMap {
+    let day = |day: &str| KeyValue::from_text(KeyType::Date, day).map(Bound::Value);
+    let odd = |text: &str| Keys::Values(vec![KeyValue::Text(text.into())]);
+    let middle = ShardMap::even_split(3).swap_remove(1);
+    let map = map.announce(2, 12, &odd("a'\\\"{},"), "s 2").expect("a move");
+    let map = map.announce(2, 3, &odd(""), "s0").expect("a move");
+    let map = map.announce(1, 7, &Keys::Between(day("2026-03-01"), None), "s 2").expect("a move");
+    let map = map.announce(1, 8, &Keys::Between(None, day("0044-03-15")), "s1").expect("a move");
+    let map = map.announce(0, 1, &Keys::Between(None, middle), "s1").expect("a move");
+    map.hand_over(7, "s 2").expect("a new owner").pause(12, true).expect("a pause")
+}
+
+#[test]
+fn moves_are_written_and_read_again() {
+    run(60, async {
+        let (client, other) = with_map().await;
+        let moving = with_moves(&map(&client, "app").await);
+        let change = catalog::change_map("app", 1, &moving.parts(), "moves");
+        assert!(write(&client, &change).await.expect("a change"));
+        assert_eq!(map(&other, "app").await, moving.with_epoch(2));
+        assert_eq!(client::value(&other, "select count(*) from pgm.moving").await, "5");
+        let done = moving.retire(3).expect("an end").pause(12, false).expect("no pause");
+        let change = catalog::change_map("app", 2, &done.parts(), "fewer");
+        assert!(write(&client, &change).await.expect("a change"));
+        assert_eq!(map(&other, "app").await, done.with_epoch(3));
+
+        let raise = "update pgm.cluster set epoch = epoch + 1";
+        let set = |what: &str| format!("{raise}; update pgm.moving set {what}");
+        for (sql, code) in [
+            (set("source = target"), "23514"),
+            (set("source = 's9' where move = 1"), "23503"),
+            (set("list_values = '{}', starts = null, ends = null where move = 7"), "23514"),
+            (set("list_values = '{null}' where move = 12"), "23514"),
+            (set("list_values = '{a}', starts = null, ends = null where move = 7"), NO_MAP),
+            (set("list_values = null where move = 12"), NO_MAP),
+            (set("list_values = '{a}' where move = 7"), "23514"),
+            ("update pgm.moving set paused = true".into(), NO_MAP),
+        ] {
+            let refused = client.batch_execute(&format!("begin; {sql}; commit")).await;
+            assert_eq!(client::code(&refused.expect_err(&sql)), code, "{sql}");
+            client::exec(&client, "rollback").await;
+        }
+        client::exec(&client, "delete from pgm.cluster").await;
+        assert_eq!(client::value(&client, "select count(*) from pgm.moving").await, "0");
+    });
+}
+
+#[test]
+fn a_catalog_of_the_first_version_goes_on() {
+    run(60, async {
+        let cluster = cluster::shared();
+        let database = cluster::create_database(&cluster, "catalog");
+        let client = client::connect(&cluster.primary.address(), USER, &database).await;
+        client::exec(&client, FIRST_VERSION).await;
+        let old = |commands: Vec<Command>| -> Vec<Command> {
+            commands.into_iter().filter(|command| !command.sql.contains("pgm.moving")).collect()
+        };
+        let created = write(&client, &old(catalog::create_map("app", &parts(), "first"))).await;
+        assert!(created.expect("a first map"));
+        let id = client::value(&client, "select id from pgm.catalog").await;
+        for _ in 0..2 {
+            client::exec(&client, catalog::INSTALL_SQL).await;
+        }
+        assert_eq!(load(&client).await.catalog, id, "it stays the one it is");
+        let first = map(&client, "app").await;
+        assert_eq!(first, ShardMap::build(parts()).expect("a map"));
+        let moving = with_moves(&first);
+        let change = catalog::change_map("app", 1, &moving.parts(), "moves");
+        assert!(write(&client, &change).await.expect("a change"));
+        assert_eq!(map(&client, "app").await, moving.with_epoch(2));
+
+        // Neither program changes what a newer one has installed.
+        client::exec(&client, "update pgm.catalog set version = 9").await;
+        client::exec(&client, catalog::INSTALL_SQL).await;
+        client::exec(&client, FIRST_VERSION).await;
+        assert_eq!(client::value(&client, "select version from pgm.catalog").await, "9");
     });
 }
 

@@ -20,20 +20,20 @@ const SCHEMA: &str = "\
      create table notes (customer bigint, text text)";
 
 /// Shards whose map comes from a catalog.
-pub(super) struct Mapped {
-    pub(super) shards: Shards,
+pub(crate) struct Mapped {
+    pub(crate) shards: Shards,
     /// The server with the catalog.
-    server: Arc<PgCluster>,
+    pub(crate) server: Arc<PgCluster>,
     /// The database with the catalog.
-    catalog: String,
-    pub(super) config: ConfigText,
+    pub(crate) catalog: String,
+    pub(crate) config: ConfigText,
     section: String,
     file: PathBuf,
 }
 
 impl Mapped {
     /// The schemas are installed and the map is written, by the commands that operators use.
-    async fn start(test: &str, server: Option<Arc<PgCluster>>) -> Mapped {
+    pub(crate) async fn start(test: &str, server: Option<Arc<PgCluster>>) -> Mapped {
         let layout = Layout::new()
             .hash("customer", &["bigint"])
             .table("orders", &["customer"])
@@ -46,7 +46,7 @@ impl Mapped {
     }
 
     /// The catalog has no map yet; `more` is added to the configuration.
-    pub(super) async fn unapplied(
+    pub(crate) async fn unapplied(
         mut options: Options,
         server: Option<Arc<PgCluster>>,
         more: &str,
@@ -80,19 +80,19 @@ impl Mapped {
         (output.status.code().expect("an exit code"), text)
     }
 
-    async fn succeeds(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn succeeds(&self, arguments: &[&str]) -> String {
         let (code, output) = self.map(arguments).await;
         assert_eq!(code, 0, "{output}");
         output
     }
 
-    async fn fails(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn fails(&self, arguments: &[&str]) -> String {
         let (code, output) = self.map(arguments).await;
         assert_eq!(code, 1, "{output}");
         output
     }
 
-    pub(super) fn proxy(&self, config: &ConfigText) -> Fixture {
+    pub(crate) fn proxy(&self, config: &ConfigText) -> Fixture {
         let home = self.shards.servers.shards[0].clone();
         Fixture::with_config(home, self.shards.database.clone(), config)
     }
@@ -102,12 +102,12 @@ impl Mapped {
         proxy.metric(&format!("pgmanifold_shard_map_epoch{{database=\"{database}\"}}"))
     }
 
-    pub(super) async fn wait_epoch(&self, proxy: &Fixture, epoch: f64) {
+    pub(crate) async fn wait_epoch(&self, proxy: &Fixture, epoch: f64) {
         eventually("the map is in use", LIMIT, async || self.epoch(proxy) == epoch).await;
     }
 
     /// Name, seen and acknowledged epoch of each process.
-    pub(super) fn reports(&self) -> Vec<Vec<Option<String>>> {
+    pub(crate) fn reports(&self) -> Vec<Vec<Option<String>>> {
         let sql = "select split_part(name, ':', 1), seen_epoch, acked_epoch from pgm.proxy \
                    order by name";
         self.server.primary.query_in(&self.catalog, sql).expect("the catalog answers")
@@ -118,6 +118,19 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.file);
     }
+}
+
+#[test]
+fn an_older_catalog_is_brought_up_to_date() {
+    run(120, async {
+        let mapped = Mapped::start("map_older", None).await;
+        let sql = "drop table pgm.moving; update pgm.catalog set version = 1";
+        mapped.server.primary.query_in(&mapped.catalog, sql).expect("an older catalog");
+        let output = mapped.fails(&["show"]).await;
+        assert!(output.contains("version 1, this program knows 2; \"pgmanifold map init\""));
+        mapped.succeeds(&["init", "--user", "postgres"]).await;
+        assert!(mapped.succeeds(&["show"]).await.contains("orders"));
+    });
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! Owns the course of one move as a test drives it: which keys go where, the commands that begin
+//! and end it, and what the catalog says of it.
+
+use super::ownership::Ownership;
+use super::rebalancer::{Ended, Running};
+use super::{Moves, leftovers};
+use crate::process::scratch_file;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Equal parts of the space of hashes that moves are made of, so that the map stays small.
+const PARTS: i128 = 16;
+/// Longest time for a move to come to its end once nothing is broken any more.
+const END_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Keys to be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// First hash.
+    pub from: i64,
+    /// Last hash.
+    pub last: i64,
+    /// Number of the shard that has them.
+    pub source: usize,
+    /// Number of the shard that is to have them.
+    pub target: usize,
+}
+
+/// A move as the catalog has it.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its number.
+    pub id: String,
+    /// The word for its state.
+    pub state: String,
+    /// How long writes waited, in milliseconds.
+    pub write_pause_ms: Option<f64>,
+    /// Why it stopped.
+    pub last_error: Option<String>,
+}
+
+impl Row {
+    /// It has come to an end, one or another.
+    pub fn is_end(&self) -> bool {
+        matches!(self.state.as_str(), "done" | "aborted" | "rolled_back")
+    }
+
+    /// The keys have not changed hands.
+    pub fn can_abort(&self) -> bool {
+        let before = ["planned", "announced", "copying", "catching_up", "verifying", "ready"];
+        before.contains(&self.state.as_str()) || self.state == "aborting"
+    }
+}
+
+fn border(part: i128) -> i64 {
+    let at = i128::from(i64::MIN) + ((1_i128 << 64) / PARTS) * part;
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
+
+impl Wanted {
+    /// Up to three neighbouring parts of one shard, to another one.
+    ///
+    /// # Panics
+    /// Never: every part is somebody's.
+    pub fn any(moves: &Moves, random: &mut StdRng) -> Self {
+        let ownership = Ownership::read(moves);
+        let owner = |part: i128| -> usize {
+            let hash = border(part);
+            let found = ownership.ranges.iter().find(|range| (range.0..=range.1).contains(&hash));
+            found.expect("invariant: no gap").2
+        };
+        let first = random.random_range(0..PARTS);
+        let source = owner(first);
+        let most = random.random_range(1..=3);
+        let parts = (first..PARTS.min(first + most)).take_while(|part| owner(*part) == source);
+        let end = first + i128::try_from(parts.count()).unwrap_or(1);
+        let shards = moves.shards.len();
+        let target = (source + random.random_range(1..shards)) % shards;
+        let last = if end == PARTS { i64::MAX } else { border(end) - 1 };
+        Self { from: border(first), last, source, target }
+    }
+
+    /// A plan of this move alone, in a file.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn plan(&self, moves: &Moves) -> PathBuf {
+        let from = (self.from != i64::MIN).then(|| self.from.to_string());
+        let to = (self.last != i64::MAX).then(|| (self.last + 1).to_string());
+        let mut keys = serde_json::Map::new();
+        for (name, border) in [("from", from), ("to", to)] {
+            keys.extend(border.map(|border| (name.to_owned(), border.into())));
+        }
+        let plan = serde_json::json!({
+            "version": 1, "database": moves.database, "epoch": Ownership::read(moves).epoch,
+            "purpose": "a test", "by": "rows", "splits": [], "merges": [], "shards": [],
+            "distributions": [], "indivisible": [], "notes": [],
+            "moves": [{
+                "distribution": "customer", "keys": keys, "reason": "a test",
+                "source": format!("s{}", self.source), "target": format!("s{}", self.target),
+                "weight": {"rows": 0, "bytes": 0, "executions": 0},
+            }],
+        });
+        let file = scratch_file(&format!("{}.plan.json", moves.database));
+        std::fs::write(&file, plan.to_string()).expect("the plan");
+        file
+    }
+}
+
+impl Moves {
+    /// Begins a move, which stops for good at `halt`.
+    ///
+    /// # Panics
+    /// When the rebalancer does not start.
+    pub fn begin(&self, wanted: &Wanted, more: &[&str], halt: Option<&str>) -> Running {
+        let file = wanted.plan(self).display().to_string();
+        let arguments = [&["apply", "--plan", &file], more].concat();
+        self.rebalancer.spawn(&arguments, halt)
+    }
+
+    /// Runs a move until it is reversible.
+    ///
+    /// # Panics
+    /// When it does not come so far.
+    pub async fn apply(&self, wanted: &Wanted, more: &[&str]) -> Ended {
+        self.begin(wanted, more, None).end().await
+    }
+
+    /// The last move.
+    ///
+    /// # Panics
+    /// When the catalog does not answer.
+    pub fn last_move(&self) -> Option<Row> {
+        let sql = "select id, state, write_pause_ms, last_error from pgm.move \
+                   order by id desc limit 1";
+        let mut row = self.in_catalog(sql).into_iter().next()?.into_iter();
+        let mut next = || row.next().flatten();
+        Some(Row {
+            id: next()?,
+            state: next()?,
+            write_pause_ms: next().and_then(|text| text.parse().ok()),
+            last_error: next(),
+        })
+    }
+
+    /// Brings the last move to an end, whatever happened to it: goes on with it, or gives it up
+    /// where that can be, as `random` says. Returns the state at the end.
+    ///
+    /// # Panics
+    /// When that is not possible in time.
+    pub async fn finish(&self, random: &mut StdRng) -> String {
+        let deadline = Instant::now() + END_TIMEOUT;
+        let (give_up, give_back) = (random.random_bool(0.4), random.random_bool(0.4));
+        let mut last = String::new();
+        loop {
+            let Some(row) = self.last_move() else { return "none".into() };
+            if row.is_end() {
+                return row.state;
+            }
+            assert!(Instant::now() < deadline, "{row:?} does not end:\n{last}");
+            let id = row.id.as_str();
+            let arguments = match row.state.as_str() {
+                "reversible" if give_back => vec!["rollback", id],
+                "reversible" => vec!["cleanup", id],
+                _ if give_up && row.can_abort() => vec!["abort", id],
+                _ => vec!["resume"],
+            };
+            let ended = self.rebalancer.run(&arguments).await;
+            last = format!("{}: {:?}\n{}", arguments.join(" "), ended.code, ended.all());
+            if ended.code != Some(0) {
+                // A server that was killed is not up yet.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    /// Nothing is left of any move, and every row is where the map says.
+    ///
+    /// # Panics
+    /// When something is.
+    pub async fn assert_tidy(&self) {
+        let left = leftovers::find(self);
+        assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+        self.verify_map().await;
+    }
+}
