@@ -5,9 +5,11 @@ pub mod admin;
 mod copy;
 mod gains;
 mod link;
+mod load;
 mod rows;
 mod store;
 
+use load::Load;
 pub(crate) use store::MapStore;
 
 use crate::cluster::Cluster;
@@ -17,6 +19,7 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use gains::Gains;
 use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::sharding::KeyHash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -57,6 +60,8 @@ pub struct ShardedDatabase {
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
     gains: Gains,
+    /// Executions by the key that chose their shard.
+    load: Load,
 }
 
 impl ShardedDatabase {
@@ -85,6 +90,7 @@ impl ShardedDatabase {
             moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
             gains: Gains::default(),
+            load: Load::default(),
         }))
     }
 
@@ -139,6 +145,7 @@ impl ShardedDatabase {
         }
         // Before anybody reads by it.
         self.gains.note(self.map.load().as_deref(), &map);
+        self.load.fit(&map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|(old, _)| old.strong_count() > 0);
             replaced.push((Arc::downgrade(&old), Instant::now()));
@@ -150,6 +157,18 @@ impl ShardedDatabase {
             newer
         });
         true
+    }
+
+    /// An execution went to one shard because of this key.
+    #[inline]
+    pub fn count(&self, key: KeyHash) {
+        self.load.count(key);
+    }
+
+    /// Executions in this process that went to one shard because of a key with a hash from `from`
+    /// to `to`, both included; `None` for distributions that are not counted.
+    pub fn executions(&self, distribution: usize, from: i64, to: i64) -> Option<u64> {
+        self.load.between(distribution, from, to)
     }
 
     /// Completes when there is a map of a later epoch. Cancel safe.

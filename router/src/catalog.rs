@@ -17,7 +17,9 @@ mod load;
 mod moves;
 
 pub use change::{Command, Parameter, change_map, create_map};
-pub use load::{FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, WRITE_LOAD_SQL, load_part};
+pub use load::{
+    FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, RESET_LOAD_SQL, WRITE_LOAD_SQL, load_part,
+};
 pub use moves::{MOVES_SQL, MoveSeen};
 
 /// Version of the schema that this program knows.

@@ -198,6 +198,15 @@ pub enum Choice {
     None,
 }
 
+/// The one key that has chosen a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash {
+    /// Index of its distribution, which is by hash.
+    pub distribution: usize,
+    /// Its hash.
+    pub hash: i64,
+}
+
 /// What one shard is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -316,6 +325,18 @@ pub fn choose(
     map: &ShardMap,
     values: &Values<'_>,
 ) -> Result<Choice, Box<Refusal>> {
+    choose::choose(placing, map, values).map(|(choice, _)| choice)
+}
+
+/// The same, with the hash of the key when one known key decides alone.
+///
+/// # Errors
+/// As [`choose`].
+pub fn choose_by_key(
+    placing: &Placing,
+    map: &ShardMap,
+    values: &Values<'_>,
+) -> Result<(Choice, Option<KeyHash>), Box<Refusal>> {
     choose::choose(placing, map, values)
 }
 

@@ -2,8 +2,9 @@
 //! golden/unsupported.txt; `UPDATE_GOLDEN=1` rewrites both. Review every changed line by hand.
 //! golden/moving.txt is the same for a map that tells of keys on their way.
 //!
-//! A case is a statement, perhaps with values of its parameters as text behind ` ## `, and indented
-//! lines: what it means whatever its values are, the shards of these values, what each is sent.
+//! A case is a statement (`⏎` stands for a line break), perhaps with values of its parameters as
+//! text behind ` ## `, and indented lines: what it means whatever its values are, the shards of
+//! these values, what each is sent.
 
 use pgmanifold_router::facts::Facts;
 use pgmanifold_router::golden;
@@ -38,7 +39,8 @@ fn literals(sql: &[u8]) -> Vec<Token> {
 
 /// The indented lines of a case.
 fn observe(case: &str, map: &ShardMap) -> String {
-    let (sql, parameters) = case.split_once(" ## ").unwrap_or((case, ""));
+    let case = case.replace('⏎', "\n");
+    let (sql, parameters) = case.split_once(" ## ").unwrap_or((&case, ""));
     let catalog = Catalog { map, facts: &FACTS };
     let placing = place(
         sql.as_bytes(),

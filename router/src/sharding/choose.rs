@@ -4,40 +4,62 @@
 use super::array;
 use super::named::Refused;
 use super::row;
-use super::{Choice, Condition, KeyFilter, Operand, Placing, Values};
+use super::{Choice, Condition, KeyFilter, KeyHash, Operand, Placing, Values};
 use crate::key::{KeyType, KeyValue, Reading};
 use crate::shard_map::{DistributionKind, ShardId, ShardMap};
 
 /// Most keys made of the values of several columns that are looked up one by one.
 const MAX_COMBINATIONS: usize = 4_096;
 
-/// The shards an execution needs.
-pub(super) fn choose(placing: &Placing, map: &ShardMap, values: &Values<'_>) -> Refused<Choice> {
-    match placing {
-        Placing::On(shard) => Ok(Choice::One(*shard)),
-        Placing::Anywhere => Ok(Choice::Any),
-        Placing::Keyed { filters, also, .. } => Ok(keyed(filters, also, map, values)),
-        Placing::Rows { distribution, keys } => {
-            let mut shards = Shards::default();
-            for key in keys {
-                shards.add(row::shard_of(map, *distribution, key, values)?);
-            }
-            Ok(shards.choice())
-        }
+/// The shards an execution needs, and the hash of its key when one known key decides.
+pub(super) fn choose(
+    placing: &Placing,
+    map: &ShardMap,
+    values: &Values<'_>,
+) -> Refused<(Choice, Option<KeyHash>)> {
+    let choice = match placing {
+        Placing::On(shard) => Choice::One(*shard),
+        Placing::Anywhere => Choice::Any,
+        Placing::Keyed { filters, also, .. } => return Ok(keyed(filters, also, map, values)),
+        Placing::Rows { distribution, keys } => return rows(*distribution, keys, map, values),
         Placing::Everywhere { .. } => {
             let mut shards = Shards::default();
             map.all().for_each(|shard| shards.add(shard));
-            Ok(shards.choice())
+            shards.choice()
         }
         // Who splits the data, or keeps the session's servers, asks for shards by other means.
         Placing::CopyIn | Placing::Session | Placing::Transaction | Placing::Cursor => {
-            Ok(Choice::One(map.home))
+            Choice::One(map.home)
         }
-        Placing::Refused(refusal) => Err(refusal.clone()),
-    }
+        Placing::Refused(refusal) => return Err(refusal.clone()),
+    };
+    Ok((choice, None))
 }
 
-fn keyed(filters: &[KeyFilter], also: &[ShardId], map: &ShardMap, values: &Values<'_>) -> Choice {
+fn rows(
+    distribution: usize,
+    keys: &[Vec<Operand>],
+    map: &ShardMap,
+    values: &Values<'_>,
+) -> Refused<(Choice, Option<KeyHash>)> {
+    let key_hash = |hash: Option<i64>| hash.map(|hash| KeyHash { distribution, hash });
+    if let [key] = keys {
+        let (shard, hash) = row::shard_and_hash(map, distribution, key, values)?;
+        return Ok((Choice::One(shard), key_hash(hash)));
+    }
+    let mut shards = Shards::default();
+    for key in keys {
+        shards.add(row::shard_of(map, distribution, key, values)?);
+    }
+    Ok((shards.choice(), None))
+}
+
+fn keyed(
+    filters: &[KeyFilter],
+    also: &[ShardId],
+    map: &ShardMap,
+    values: &Values<'_>,
+) -> (Choice, Option<KeyHash>) {
     if let ([filter], []) = (filters, also)
         && let Some(choice) = single(filter, map, values)
     {
@@ -48,22 +70,28 @@ fn keyed(filters: &[KeyFilter], also: &[ShardId], map: &ShardMap, values: &Value
         shards_of(filter, map, values).into_iter().for_each(|shard| shards.add(shard));
     }
     also.iter().for_each(|shard| shards.add(*shard));
-    shards.choice()
+    (shards.choice(), None)
 }
 
 /// The usual case: one column, one value.
-fn single(filter: &KeyFilter, map: &ShardMap, values: &Values<'_>) -> Option<Choice> {
+fn single(
+    filter: &KeyFilter,
+    map: &ShardMap,
+    values: &Values<'_>,
+) -> Option<(Choice, Option<KeyHash>)> {
     let [(_, Condition::OneOf(operands))] = filter.conditions.as_slice() else { return None };
     let [operand] = operands.as_slice() else { return None };
-    let [ty] = map.distributions.get(filter.distribution)?.key_types.as_slice() else {
+    let distribution = filter.distribution;
+    let [ty] = map.distributions.get(distribution)?.key_types.as_slice() else {
         return None;
     };
     match row::read(*operand, *ty, values) {
-        Reading::Value(value) => Some(match map.shard_of(filter.distribution, &[value]) {
-            Some(shard) => Choice::One(shard),
-            None => Choice::None,
-        }),
-        Reading::Null => Some(Choice::None),
+        Reading::Value(value) => {
+            let (shard, hash) = map.shard_and_hash(distribution, &[value]);
+            let hash = hash.map(|hash| KeyHash { distribution, hash });
+            Some((shard.map_or(Choice::None, Choice::One), hash))
+        }
+        Reading::Null => Some((Choice::None, None)),
         Reading::Unknown => None,
     }
 }

@@ -2,7 +2,7 @@
 //! change owners. Each is one transaction that has lost when somebody else was first.
 
 use super::super::rows;
-use super::{Admin, AdminError};
+use super::{Admin, AdminError, moving};
 use pgmanifold_router::catalog::{self, INSTALL_SQL};
 use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::shard_map::{
@@ -124,6 +124,7 @@ async fn replace(
     if lines.is_empty() {
         return Ok(Changed { lines, epoch: old.epoch });
     }
+    moving::protect(&before, &after)?;
     let moved = moved(&before, &after);
     if !moved.is_empty() && !permissions.rows_are_there && !permissions.dry {
         return Err(AdminError(format!(
@@ -179,11 +180,14 @@ fn merge(old: &MapParts, wanted: MapParts, even: &[String], remove: bool) -> Map
     let mut next = wanted;
     for distribution in &mut next.distributions {
         let before = old.distributions.iter().find(|before| before.name == distribution.name);
-        if let Some(before) = before.filter(|before| before.kind == distribution.kind)
-            && even.iter().any(|name| *name == *distribution.name)
-        {
+        let Some(before) = before.filter(|before| before.kind == distribution.kind) else {
+            continue;
+        };
+        if even.iter().any(|name| *name == *distribution.name) {
             distribution.ranges.clone_from(&before.ranges);
         }
+        let same_owners = moved_ranges(before, distribution).next().is_none();
+        moving::keep(before, distribution, same_owners);
     }
     if !remove {
         for before in &old.distributions {
@@ -230,6 +234,8 @@ fn lines(parts: &MapParts) -> BTreeSet<String> {
             format!("distribution {name}: value {value}: {shard}")
         };
         lines.extend(one.values.iter().map(value));
+        let moving = one.moving.iter().map(moving::describe);
+        lines.extend(moving.map(|moving| format!("distribution {name}: {moving}")));
     }
     for table in &parts.tables {
         let (schema, name) = (&table.schema, &table.name);
@@ -255,14 +261,9 @@ fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
         if old.home != new.home {
             moved.push(format!("distribution {name} has another home"));
         }
-        // Between two neighbouring borders of either map, all keys have one owner in each.
-        let borders = old.ranges.iter().chain(&new.ranges).map(|(from, _)| from);
-        for border in borders.collect::<BTreeSet<_>>() {
-            let (was, is) = (owner(old, border), owner(new, border));
-            if was != is {
-                let from = border.as_ref().map_or_else(|| "the beginning".into(), Bound::to_string);
-                moved.push(format!("distribution {name} from {from}"));
-            }
+        for border in moved_ranges(old, new) {
+            let from = border.as_ref().map_or_else(|| "the beginning".into(), Bound::to_string);
+            moved.push(format!("distribution {name} from {from}"));
         }
         for (value, shard) in &old.values {
             if !new.values.iter().any(|(other, owner)| other == value && owner == shard) {
@@ -282,6 +283,17 @@ fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
         }
     }
     moved
+}
+
+/// Where keys begin that have another owner. Between two neighbouring borders of either map, all
+/// keys have one owner in each.
+fn moved_ranges<'a>(
+    old: &'a DistributionParts,
+    new: &'a DistributionParts,
+) -> impl Iterator<Item = &'a Option<Bound>> {
+    let borders = old.ranges.iter().chain(&new.ranges).map(|(from, _)| from);
+    let borders = borders.collect::<BTreeSet<_>>().into_iter();
+    borders.filter(|border| owner(old, border) != owner(new, border))
 }
 
 /// Who has the keys that begin at a border.

@@ -163,7 +163,7 @@ fn args() -> PlanArgs {
         distribution: Vec::new(),
         threshold: 10.0,
         improvement: 50.0,
-        shown: Shown { exact: true, json: false, output: None },
+        shown: Shown { exact: true, output: None },
     }
 }
 
@@ -229,8 +229,8 @@ async fn narrow_keys(world: &World) -> (i64, i64) {
     isolate.command = Some(Narrow::Isolate {
         distribution: "customer".into(),
         key: vec!["42".into()],
-        to: Some("s3".into()),
-        shown: Shown { exact: true, json: false, output: None },
+        target: Some("s3".into()),
+        shown: Shown { exact: true, output: None },
     });
     let plan = world.plan(&isolate).await;
     let [only] = plan.moves.as_slice() else { panic!("{plan}") };
