@@ -90,8 +90,8 @@ impl Session {
             None => &[],
         };
         let values = Values { sql: text, literals, dialect: self.dialect, bound };
-        let (choice, decides) = sharding::choose_by_key(placing, map, &values)
-            .map_err(|refusal| refused(&refusal))?;
+        let (choice, decides) =
+            sharding::choose_by_key(placing, map, &values).map_err(|refusal| refused(&refusal))?;
         *key = decides;
         Ok(match choice {
             Choice::One(shard) => Way::To(shard),
