@@ -75,6 +75,7 @@ pub async fn split(
 ) -> Result<Changed, AdminError> {
     let (mut client, old) = current(admin).await?;
     let (index, bound) = border(&old, distribution, at)?;
+    moving::at_rest(&old, distribution)?;
     let next = old.split(index, bound).map_err(|errors| wrong(&errors))?;
     let permissions = Permissions { dry, ..Permissions::default() };
     replace(admin, &mut client, &old, &next, permissions, "map split").await
@@ -92,6 +93,7 @@ pub async fn assign(
     permissions: Permissions,
 ) -> Result<Changed, AdminError> {
     let (mut client, old) = current(admin).await?;
+    moving::at_rest(&old, distribution)?;
     let found = old.distributions.iter().find(|one| *one.name == *distribution);
     let is_list = found.is_some_and(|one| one.kind == DistributionKind::List);
     let next = match from {

@@ -3,7 +3,7 @@
 
 use super::AdminError;
 use pgmanifold_router::shard_map::{
-    Distribution, DistributionParts, MapParts, Moving, ShardMap, TableParts,
+    Distribution, DistributionParts, MapParts, Moving, ShardMap, Table, TableParts,
 };
 use std::fmt::Display;
 
@@ -43,8 +43,18 @@ pub(super) fn keep(before: &DistributionParts, wanted: &mut DistributionParts, s
     }
 }
 
-/// Refuses what concerns the tables of a distribution with moving keys.
-pub(super) fn at_rest(map: &ShardMap, one: &Distribution, what: &str) -> Result<(), AdminError> {
+/// Refuses changes of the ranges of a distribution with moving keys.
+pub(super) fn at_rest(map: &ShardMap, distribution: &str) -> Result<(), AdminError> {
+    let found = map.distributions.iter().find(|one| *one.name == *distribution);
+    found.map_or(Ok(()), |one| refuse(map, one, "its ranges cannot be changed"))
+}
+
+/// Refuses changes of the sequences of a distribution's tables while keys of it move.
+pub(super) fn sequences_at_rest(map: &ShardMap, table: &Table) -> Result<(), AdminError> {
+    refuse(map, map.distribution(table), "sequences of its tables cannot be set")
+}
+
+fn refuse(map: &ShardMap, one: &Distribution, what: &str) -> Result<(), AdminError> {
     if one.moving.is_empty() {
         return Ok(());
     }

@@ -82,7 +82,7 @@ pub(super) async fn check(
 pub async fn set(admin: &Admin, dry: bool) -> Result<Vec<Change>, AdminError> {
     let map = admin.map().await?;
     for table in map.tables.iter().filter(|table| is_spread(&map, table)) {
-        moving::at_rest(&map, map.distribution(table), "sequences of its tables cannot be set")?;
+        moving::sequences_at_rest(&map, table)?;
     }
     let servers = admin.shards().await?;
     let mut changes = Vec::new();
