@@ -110,8 +110,8 @@ impl World {
         let rows = [
             (
                 "orders",
-                "select g % 30000 * (g / 30000 = 0)::int + 42 * (g / 30000)::int as \
-                        customer, g as id, repeat('x', 50) as note from generate_series(0, 39999) g",
+                "select g % 30000 * (g / 30000 = 0)::int + 42 * (g / 30000)::int as customer, \
+                 g as id, repeat('x', 50) as note from generate_series(0, 39999) g",
             ),
             ("lines", "select g * 2 as customer, g as n from generate_series(0, 14999) g"),
             (
