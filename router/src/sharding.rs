@@ -325,10 +325,10 @@ pub fn choose(
     map: &ShardMap,
     values: &Values<'_>,
 ) -> Result<Choice, Box<Refusal>> {
-    choose::choose(placing, map, values).map(|(choice, _)| choice)
+    choose::choose(placing, map, values, &mut None)
 }
 
-/// The same, with the hash of the key when one known key decides alone.
+/// The same; `decides` becomes the hash of the key when one known key decides alone.
 ///
 /// # Errors
 /// As [`choose`].
@@ -336,8 +336,9 @@ pub fn choose_by_key(
     placing: &Placing,
     map: &ShardMap,
     values: &Values<'_>,
-) -> Result<(Choice, Option<KeyHash>), Box<Refusal>> {
-    choose::choose(placing, map, values)
+    decides: &mut Option<KeyHash>,
+) -> Result<Choice, Box<Refusal>> {
+    choose::choose(placing, map, values, decides)
 }
 
 /// Whether a statement may meet keys that are about to change hands (`Moving::paused`): one whose

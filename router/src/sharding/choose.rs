@@ -11,29 +11,30 @@ use crate::shard_map::{DistributionKind, ShardId, ShardMap};
 /// Most keys made of the values of several columns that are looked up one by one.
 const MAX_COMBINATIONS: usize = 4_096;
 
-/// The shards an execution needs, and the hash of its key when one known key decides.
+/// The shards an execution needs. `decides` becomes the hash of its key when one known key
+/// decides alone.
 pub(super) fn choose(
     placing: &Placing,
     map: &ShardMap,
     values: &Values<'_>,
-) -> Refused<(Choice, Option<KeyHash>)> {
-    let choice = match placing {
-        Placing::On(shard) => Choice::One(*shard),
-        Placing::Anywhere => Choice::Any,
-        Placing::Keyed { filters, also, .. } => return Ok(keyed(filters, also, map, values)),
-        Placing::Rows { distribution, keys } => return rows(*distribution, keys, map, values),
+    decides: &mut Option<KeyHash>,
+) -> Refused<Choice> {
+    match placing {
+        Placing::On(shard) => Ok(Choice::One(*shard)),
+        Placing::Anywhere => Ok(Choice::Any),
+        Placing::Keyed { filters, also, .. } => Ok(keyed(filters, also, map, values, decides)),
+        Placing::Rows { distribution, keys } => rows(*distribution, keys, map, values, decides),
         Placing::Everywhere { .. } => {
             let mut shards = Shards::default();
             map.all().for_each(|shard| shards.add(shard));
-            shards.choice()
+            Ok(shards.choice())
         }
         // Who splits the data, or keeps the session's servers, asks for shards by other means.
         Placing::CopyIn | Placing::Session | Placing::Transaction | Placing::Cursor => {
-            Choice::One(map.home)
+            Ok(Choice::One(map.home))
         }
-        Placing::Refused(refusal) => return Err(refusal.clone()),
-    };
-    Ok((choice, None))
+        Placing::Refused(refusal) => Err(refusal.clone()),
+    }
 }
 
 fn rows(
@@ -41,17 +42,18 @@ fn rows(
     keys: &[Vec<Operand>],
     map: &ShardMap,
     values: &Values<'_>,
-) -> Refused<(Choice, Option<KeyHash>)> {
-    let key_hash = |hash: Option<i64>| hash.map(|hash| KeyHash { distribution, hash });
+    decides: &mut Option<KeyHash>,
+) -> Refused<Choice> {
     if let [key] = keys {
         let (shard, hash) = row::shard_and_hash(map, distribution, key, values)?;
-        return Ok((Choice::One(shard), key_hash(hash)));
+        *decides = hash.map(|hash| KeyHash { distribution, hash });
+        return Ok(Choice::One(shard));
     }
     let mut shards = Shards::default();
     for key in keys {
         shards.add(row::shard_of(map, distribution, key, values)?);
     }
-    Ok((shards.choice(), None))
+    Ok(shards.choice())
 }
 
 fn keyed(
@@ -59,9 +61,10 @@ fn keyed(
     also: &[ShardId],
     map: &ShardMap,
     values: &Values<'_>,
-) -> (Choice, Option<KeyHash>) {
+    decides: &mut Option<KeyHash>,
+) -> Choice {
     if let ([filter], []) = (filters, also)
-        && let Some(choice) = single(filter, map, values)
+        && let Some(choice) = single(filter, map, values, decides)
     {
         return choice;
     }
@@ -70,7 +73,7 @@ fn keyed(
         shards_of(filter, map, values).into_iter().for_each(|shard| shards.add(shard));
     }
     also.iter().for_each(|shard| shards.add(*shard));
-    (shards.choice(), None)
+    shards.choice()
 }
 
 /// The usual case: one column, one value.
@@ -78,7 +81,8 @@ fn single(
     filter: &KeyFilter,
     map: &ShardMap,
     values: &Values<'_>,
-) -> Option<(Choice, Option<KeyHash>)> {
+    decides: &mut Option<KeyHash>,
+) -> Option<Choice> {
     let [(_, Condition::OneOf(operands))] = filter.conditions.as_slice() else { return None };
     let [operand] = operands.as_slice() else { return None };
     let distribution = filter.distribution;
@@ -88,10 +92,10 @@ fn single(
     match row::read(*operand, *ty, values) {
         Reading::Value(value) => {
             let (shard, hash) = map.shard_and_hash(distribution, &[value]);
-            let hash = hash.map(|hash| KeyHash { distribution, hash });
-            Some((shard.map_or(Choice::None, Choice::One), hash))
+            *decides = hash.map(|hash| KeyHash { distribution, hash });
+            Some(shard.map_or(Choice::None, Choice::One))
         }
-        Reading::Null => Some((Choice::None, None)),
+        Reading::Null => Some(Choice::None),
         Reading::Unknown => None,
     }
 }

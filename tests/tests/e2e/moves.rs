@@ -5,15 +5,18 @@
 mod attach;
 mod back_and_forth;
 mod barrier;
+mod batches;
 mod by_hand;
 mod corruption;
 mod forms;
+mod handed_over;
 mod harness;
 mod hold;
 mod kills;
 mod long;
 mod pieces;
 mod plan;
+mod refused;
 mod seen;
 mod sides;
 mod status;
@@ -33,6 +36,3 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
-mod batches;
-mod handed_over;
-mod refused;

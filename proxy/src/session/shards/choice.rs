@@ -90,9 +90,8 @@ impl Session {
             None => &[],
         };
         let values = Values { sql: text, literals, dialect: self.dialect, bound };
-        let (choice, decides) =
-            sharding::choose_by_key(placing, map, &values).map_err(|refusal| refused(&refusal))?;
-        *key = decides;
+        let choice = sharding::choose_by_key(placing, map, &values, key)
+            .map_err(|refusal| refused(&refusal))?;
         Ok(match choice {
             Choice::One(shard) => Way::To(shard),
             Choice::Any | Choice::None => self.any_shard(),

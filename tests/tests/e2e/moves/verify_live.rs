@@ -36,10 +36,11 @@ impl Live {
     /// South follows north in half of all keys.
     fn start(test: &str, rows: u32) -> Live {
         let sides = Sides::new(test, 0);
-        let parts = MapParts::new(&["north", "south"])
+        let mut parts = MapParts::new(&["north", "south"])
             .hash("k", &[KeyType::Int8])
             .table("public", "acct", "k", &["k"])
             .table("public", "ev", "k", &["k"]);
+        parts.distributions[0].ranges = vec![(None, "north".into())];
         let map = ShardMap::build(parts).expect("a map");
         let keys = Keys::Between(Some(Bound::Hash(0)), None);
         let condition = keys_sql(&map.distributions[0], &keys, &["k"]);

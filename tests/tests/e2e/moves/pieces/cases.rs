@@ -6,6 +6,7 @@ use pgmanifold::demo::postgres::PgCluster;
 use pgmanifold_rebalancer::config::Limits;
 use pgmanifold_rebalancer::connect::primary;
 use pgmanifold_rebalancer::precheck::{self, Question, Report};
+use pgmanifold_rebalancer::tables;
 use pgmanifold_router::shard_map::MapParts;
 use pgmanifold_tests::cluster::USER;
 use pgmanifold_tests::run;
@@ -206,8 +207,9 @@ fn find<'a>(report: &'a Report, reason: &str) -> Option<&'a precheck::Reason> {
 #[test]
 fn what_can_be_moved_is_found_to_be_so() {
     run(60, async {
-        let world = World::new("good").await;
+        let mut world = World::new("good").await;
         world.fill(400).await;
+        world.tables = tables::load(&world.source, &world.map, 0).await.expect("tables");
         let report = ask(&world, true, &Limits::default()).await;
         assert_eq!(report.reasons, [], "{:?}", report.notes);
         let exact: i64 = world
@@ -292,6 +294,8 @@ fn all_reasons_are_told_at_once() {
         }
         let offline = ask(&world, false, &Limits::default()).await;
         assert_eq!(offline.reasons.len(), 1, "the prepared transaction: {offline:#?}");
+        // Nobody is there to be waited for.
+        world.server(0).configure("synchronous_standby_names", "").expect("a setting");
         world.source.run("rollback prepared 'in-doubt'").await.expect("rolled back");
         world.configs[0].subscription = right.replace("dbname", "nonsense");
         let report = ask(&world, true, &Limits::default()).await;
