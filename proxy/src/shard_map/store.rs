@@ -254,7 +254,9 @@ impl MapStore {
             };
             let (epoch, before) = (map.epoch, database.epoch());
             database.set_source(catalog);
-            if database.take(Arc::new(map)) {
+            let newer = database.take(Arc::new(map));
+            database.lead_earlier(parts);
+            if newer {
                 tracing::info!(database = database.name(), epoch, "shard map taken into use");
                 taken = true;
             } else if epoch < before {
