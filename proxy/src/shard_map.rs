@@ -3,17 +3,24 @@
 
 pub mod admin;
 mod copy;
+mod gains;
 mod link;
+mod load;
 mod rows;
 mod store;
 
+use load::Load;
 pub(crate) use store::MapStore;
 
+use crate::cluster::Cluster;
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use gains::Gains;
 use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
+use pgmanifold_router::sharding::KeyHash;
+use pgmanifold_router::shard_map::{MapParts, ShardId, ShardMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -53,6 +60,11 @@ pub struct ShardedDatabase {
     moves: ArcSwap<Vec<MoveSeen>>,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
+    gains: Gains,
+    /// Executions by the key that chose their shard.
+    load: Load,
+    /// What it was in earlier configurations, as long as sessions work with that.
+    before: Vec<Weak<Self>>,
 }
 
 impl ShardedDatabase {
@@ -64,6 +76,11 @@ impl ShardedDatabase {
             return Some(Arc::clone(before));
         }
         let last_epoch = before.map_or(0, |before| before.epoch());
+        let earlier = before.into_iter().flat_map(|before| {
+            let alive = before.before.iter().filter(|one| one.strong_count() > 0).cloned();
+            alive.chain([Arc::downgrade(before)])
+        });
+        let earlier = earlier.collect();
         let (map, replaced) = (ArcSwapOption::empty(), Mutex::default());
         let name = database.name.clone();
         let tried = watch::Sender::new(false);
@@ -80,6 +97,9 @@ impl ShardedDatabase {
             unknown: AtomicBool::new(false),
             moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
+            gains: Gains::default(),
+            load: Load::default(),
+            before: earlier,
         }))
     }
 
@@ -109,13 +129,50 @@ impl ShardedDatabase {
         self.map.load().as_ref().map_or(0, |map| map.epoch)
     }
 
-    /// Every statement and transaction under an older map has ended. 0 while no map is known.
+    /// Every statement and transaction under an older map has ended, those of sessions that have
+    /// not followed a reload yet too. 0 while no map is known.
     pub fn acknowledged_epoch(&self) -> u64 {
         let newest = self.epoch();
+        let earlier = self.before.iter().filter_map(Weak::upgrade);
+        let epochs = earlier.filter_map(|before| before.oldest_in_use());
+        epochs.chain(self.oldest_in_use()).min().unwrap_or(newest).min(newest)
+    }
+
+    /// The oldest map that somebody uses, or may take into use.
+    fn oldest_in_use(&self) -> Option<u64> {
+        let newest = self.map.load().as_ref().map(|map| map.epoch);
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.retain(|(old, _)| old.strong_count() > 0);
         let epochs = replaced.iter().filter_map(|(old, _)| old.upgrade().map(|old| old.epoch));
-        epochs.min().unwrap_or(newest).min(newest)
+        epochs.chain(newest).min()
+    }
+
+    /// Sessions that have not followed a reload yet get the new map as well. Where it does not fit
+    /// the configuration they began with, they get none until they follow.
+    fn lead_earlier(&self, parts: &MapParts) {
+        for before in self.before.iter().filter_map(Weak::upgrade) {
+            match store::fit(parts, &before) {
+                Ok(map) => drop(before.take(Arc::new(map))),
+                Err(reason) => before.leave_map(parts.epoch, &reason),
+            }
+        }
+    }
+
+    /// Nothing new goes by a map below this epoch.
+    fn leave_map(&self, epoch: u64, reason: &str) {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.map.load().is_none() || self.epoch() >= epoch {
+            return;
+        }
+        tracing::info!(
+            database = self.name,
+            epoch,
+            reason,
+            "sessions from before a reload have no shard map any more"
+        );
+        if let Some(old) = self.map.swap(None) {
+            replaced.push((Arc::downgrade(&old), Instant::now()));
+        }
     }
 
     /// How long a map has been in use already that was replaced; nothing when all are over.
@@ -132,6 +189,9 @@ impl ShardedDatabase {
         if self.epoch() >= epoch {
             return false;
         }
+        // Before anybody reads by it.
+        self.gains.note(self.map.load().as_deref(), &map);
+        self.load.fit(&map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|(old, _)| old.strong_count() > 0);
             replaced.push((Arc::downgrade(&old), Instant::now()));
@@ -145,6 +205,18 @@ impl ShardedDatabase {
         true
     }
 
+    /// An execution went to one shard because of this key.
+    #[inline]
+    pub fn count(&self, key: KeyHash) {
+        self.load.count(key);
+    }
+
+    /// Executions in this process that went to one shard because of a key with a hash from `from`
+    /// to `to`, both included; `None` for distributions that are not counted.
+    pub fn executions(&self, distribution: usize, from: i64, to: i64) -> Option<u64> {
+        self.load.between(distribution, from, to)
+    }
+
     /// Completes when there is a map of a later epoch. Cancel safe.
     pub async fn newer_than(&self, epoch: u64) {
         // The sender lives in `self`.
@@ -154,6 +226,11 @@ impl ShardedDatabase {
     /// Keys of the newest map are about to change hands.
     pub fn is_paused(&self) -> bool {
         self.map.load().as_ref().is_some_and(|map| map.is_paused())
+    }
+
+    /// The servers of each shard from now on; those before may still be in use.
+    pub fn set_clusters<'a>(&self, clusters: impl Iterator<Item = &'a Arc<Cluster>>) {
+        self.gains.add(clusters);
     }
 
     /// Epochs of maps as they are taken into use.
@@ -333,6 +410,38 @@ mod tests {
         assert_eq!(sharded.acknowledged_epoch(), 1);
         drop(look);
         assert_eq!(sharded.acknowledged_epoch(), 9);
+    }
+
+    #[test]
+    fn sessions_from_before_a_reload_count_and_are_led_on() {
+        let (old, map) = sharded();
+        old.take(Arc::new(map.with_epoch(3)));
+        let statement = old.map().unwrap();
+        let more = CONFIG.replace("\"h:2\"", "\"h:3\"");
+        let config = crate::config::parse(&more, "test.toml").unwrap();
+        let new = ShardedDatabase::new(&config.databases[0], Some(&old)).unwrap();
+        let take = |epoch| {
+            let next = map.with_epoch(epoch);
+            new.take(Arc::new(next.clone()));
+            new.lead_earlier(&next.parts());
+        };
+        take(4);
+        assert_eq!((old.epoch(), new.epoch(), new.acknowledged_epoch()), (4, 4, 3));
+        drop(statement);
+        assert_eq!(new.acknowledged_epoch(), 4);
+        // A map with a shard that the old configuration does not have.
+        let mut parts = map.with_epoch(5).parts();
+        parts.shards.push("s2".into());
+        let statement = old.map().unwrap();
+        new.take(Arc::new(map.with_epoch(5)));
+        new.lead_earlier(&parts);
+        assert_eq!(old.map().unwrap_err().sqlstate, UNAVAILABLE);
+        assert_eq!(new.acknowledged_epoch(), 4);
+        drop(statement);
+        assert_eq!(new.acknowledged_epoch(), 5);
+        drop(old);
+        take(6);
+        assert_eq!(new.acknowledged_epoch(), 6);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! client that waits for the connection is told.
 
 use crate::config::model::Host;
+use crate::shard_map::UNAVAILABLE;
 use crate::wire::error::{OneLine, SqlError};
 use crate::wire::protocol::take_cstr;
 use std::io;
@@ -115,7 +116,7 @@ impl ConnectError {
             Self::Protocol(_) => failed("08P01"),
             Self::NotInstalled { shard, said } => {
                 let message = format!("shard \"{shard}\" is not prepared for its map");
-                SqlError::error("55000", message)
+                SqlError::error(UNAVAILABLE, message)
                     .detail(format!(
                         "The schema \"pgm\" is missing on server \"{host_display}\", or too old \
                          ({said})."

@@ -7,7 +7,8 @@ use super::{USAGE, complain, load, say};
 use clap::Subcommand;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use pgmanifold::shard_map::admin::change::{self, Changed, Permissions};
-use pgmanifold::shard_map::admin::verify::{Verified, verify};
+use pgmanifold::shard_map::admin::moving::describe;
+use pgmanifold::shard_map::admin::verify::{Count, Verified, verify};
 use pgmanifold::shard_map::admin::{Admin, AdminError, install, sequences};
 use pgmanifold_router::shard_map::{Distribution, DistributionKind, ShardMap};
 use std::path::PathBuf;
@@ -198,6 +199,12 @@ fn show(map: &ShardMap) {
         }
     }
     say(&ranges.to_string());
+    for one in &map.distributions {
+        for moving in &one.moving {
+            let moving = moving.with_shards(|shard| map.name(*shard));
+            say(&format!("distribution {}: {}", one.name, describe(&moving)));
+        }
+    }
     let mut tables = table(&["table", "distribution", "key columns"]);
     for one in &map.tables {
         let columns = one.key_columns.join(", ");
@@ -231,16 +238,20 @@ fn owners(map: &ShardMap, one: &Distribution) -> Vec<(String, String)> {
 }
 
 fn verified(found: &Verified) -> ExitCode {
-    let mut counts = table(&["table", "shard", "rows", "misplaced", "without key"]);
+    let mut counts = table(&["table", "shard", "rows", "moving", "misplaced", "without key"]);
     for one in &found.counts {
-        let numbers = [one.rows, one.misplaced, one.keyless].map(|number| number.to_string());
-        let [rows, misplaced, keyless] = &numbers;
-        counts.add_row([&one.table, &one.shard, rows, misplaced, keyless]);
+        let numbers = [one.rows, one.moving, one.misplaced, one.keyless];
+        let [rows, moving, misplaced, keyless] = &numbers.map(|number| number.to_string());
+        counts.add_row([&one.table, &one.shard, rows, moving, misplaced, keyless]);
     }
     for column in counts.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     say(&counts.to_string());
+    for one in found.counts.iter().filter(|one| one.moving > 0) {
+        let Count { table, shard, moving, .. } = one;
+        say(&format!("shard {shard}: {moving} rows of {table} have keys that are on their way"));
+    }
     found.problems.iter().for_each(|problem| complain(&format!("problem: {problem}")));
     match found.problems.len() {
         0 => {

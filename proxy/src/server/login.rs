@@ -23,6 +23,7 @@ use crate::wire::link::Link;
 use crate::wire::protocol::CancelKey;
 use crate::wire::stream::{Socket, Stream};
 use bytes::BytesMut;
+use pgmanifold_router::shard_schema::TOO_OLD;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +36,8 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time a login waits for the first look at the servers after a start.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause before a shard is asked again that has refused a connection for its old map.
+const TOO_OLD_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a session holds until it ends.
 pub struct Guards {
@@ -296,13 +299,17 @@ async fn learn_greeting(
     let fatal = |error: SqlError| SqlError { severity: Severity::Fatal, ..error };
     let limit = pools.database.checkout_timeout;
     // The primary; while it is lost, any server that answers.
-    let mut replica = false;
+    let (mut replica, began) = (false, std::time::Instant::now());
     loop {
         if timeout(limit, pools.lever.resumed()).await.is_err() {
             return Err(fatal(paused_too_long(&pools.database, limit)));
         }
         match ask_greeting(pools, settings, worker, replica).await {
             Err(error) if lever::is_held_back(&error) => {}
+            // A newer shard map is on its way.
+            Err(error) if error.sqlstate == TOO_OLD && began.elapsed() < limit => {
+                let _ = timeout(TOO_OLD_PAUSE, std::future::pending::<()>()).await;
+            }
             Err(error) if !replica && may_be_lost(&error) => replica = true,
             Err(error) => return Err(fatal(error)),
             Ok(greeting) => {

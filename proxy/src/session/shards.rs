@@ -119,8 +119,12 @@ impl Shards {
     }
 
     /// The request under way is not repeated any more.
+    #[inline]
     pub(super) fn forget_sent(&mut self) {
-        self.sent.clear();
+        if !self.sent.is_empty() {
+            // Idle sessions own no buffers.
+            self.sent = BytesMut::new();
+        }
     }
 
     /// The shard at hand.
@@ -162,9 +166,14 @@ impl Session {
     /// Takes the newest map into use when no statement or transaction has one.
     #[inline]
     pub(super) fn take_map(&mut self) {
-        if let Some(shards) = &mut self.shards
-            && shards.map.is_none()
-        {
+        if self.shards.as_ref().is_none_or(|shards| shards.map.is_some()) {
+            return;
+        }
+        // Shards are chosen among those there are now.
+        if self.lease.is_none() && !self.pools.is_current() {
+            self.follow_reload_on_shards();
+        }
+        if let Some(shards) = &mut self.shards {
             shards.map = shards.sharded.map().ok();
         }
     }

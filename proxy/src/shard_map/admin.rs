@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod install;
+pub mod moving;
 pub mod sequences;
 pub mod verify;
 

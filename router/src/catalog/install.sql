@@ -115,7 +115,11 @@ create table if not exists pgm.sharded_table (
 );
 
 -- What each process has: the newest epoch it took into use, and the one below which nothing of it
--- runs any more.
+-- runs any more. A name is one process's for ever. It writes its row before it reads its first map,
+-- whenever one of the two epochs changes, and otherwise every poll_interval_ms, at most 10 s apart:
+-- an older heartbeat is that of a process that has ended, hangs, or cannot reach the catalog. The
+-- last one goes on by the map it has. Whoever deletes the row must have cut the process off from
+-- the shards before; one that comes back writes it again before any shard lets it in.
 create table if not exists pgm.proxy (
     database text not null,
     name text not null,

@@ -1,6 +1,6 @@
 //! Owns the map as JSON, for programs.
 
-use pgmanifold_router::shard_map::{Distribution, ShardMap};
+use pgmanifold_router::shard_map::{Bound, Distribution, Keys, Moving, ShardMap};
 use std::fmt::Display;
 
 /// The map as one JSON object.
@@ -40,6 +40,24 @@ fn distribution(map: &ShardMap, one: &Distribution) -> String {
         ("ranges", ranges),
         ("values", values),
         ("home", text(map.name(one.home))),
+        ("moving", list(one.moving.iter().map(|one| moving(map, one)))),
+    ])
+}
+
+fn moving(map: &ShardMap, one: &Moving) -> String {
+    let border = |border: &Option<Bound>| border.as_ref().map_or_else(|| "null".into(), text);
+    let (from, to, values) = match &one.keys {
+        Keys::Between(from, to) => (border(from), border(to), "[]".to_owned()),
+        Keys::Values(values) => ("null".into(), "null".into(), list(values.iter().map(text))),
+    };
+    object(&[
+        ("move", one.id.to_string()),
+        ("from", from),
+        ("to", to),
+        ("values", values),
+        ("source", text(map.name(one.source))),
+        ("target", text(map.name(one.target))),
+        ("paused", one.paused.to_string()),
     ])
 }
 

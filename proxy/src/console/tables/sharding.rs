@@ -25,9 +25,13 @@ fn ranges(shared: &Arc<Shared>) -> Vec<Row> {
         let Some(sharded) = &database.sharded else { continue };
         let map = sharded.guard();
         let Some(map) = map.as_ref() else { continue };
-        for distribution in &map.distributions {
+        for (index, distribution) in map.distributions.iter().enumerate() {
             for range in pieces(map, distribution) {
-                rows.push(range_row(sharded, map, distribution, range));
+                let hashes = range.hashes;
+                let executions = hashes.and_then(|(from, to)| sharded.executions(index, from, to));
+                let mut row = range_row(sharded, map, distribution, range);
+                row.push(executions.into());
+                rows.push(row);
             }
         }
     }
@@ -309,5 +313,26 @@ mod tests {
         assert_eq!((&tenants[0].values.0, &*tenants[0].shard), (&text("acme"), "s1"));
         assert_eq!(of("everywhere")[0].shard, "all");
         assert_eq!(of("aside")[0].shard, "s3");
+    }
+
+    #[test]
+    fn ranges_say_what_happens_to_their_keys() {
+        use pgmanifold_router::shard_map::Keys;
+        let map = golden::shards_map().unwrap();
+        let at = map.distributions.iter().position(|known| &*known.name == "customer").unwrap();
+        let keys = Keys::Between(None, Some(Bound::Hash(-(1 << 62))));
+        let source = pieces(&map, &map.distributions[at])[0].shard.clone();
+        let target = if source == "s3" { "s2" } else { "s3" };
+        let states = |map: &ShardMap| -> Vec<String> {
+            pieces(map, &map.distributions[at]).into_iter().map(|piece| piece.state).collect()
+        };
+        let map = map.announce(at, 7, &keys, target).unwrap();
+        let moving = format!("moving to {target}");
+        assert_eq!(states(&map), [&*moving, "active", "active", "active"]);
+        let map = map.pause(7, true).unwrap();
+        assert_eq!(states(&map)[0], "paused");
+        let map = map.hand_over(7, target).unwrap();
+        assert_eq!(states(&map)[0], format!("moved from {source}"));
+        assert_eq!(states(&map.retire(7).unwrap())[0], "active");
     }
 }

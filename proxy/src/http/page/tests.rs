@@ -318,6 +318,20 @@ fn made_lists(made: &mut Made) {
     );
 }
 
+#[test]
+fn moves_are_shown_while_there_are_any() {
+    let text = |made: Made| {
+        let rendered = page(made, Ready::default(), History::default()).rendered();
+        String::from_utf8(rendered.document.to_vec()).unwrap()
+    };
+    let without = text(Made::healthy());
+    assert!(without.contains("data-part=\"moves\"") && !without.contains(">Moves<"));
+    let mut made = Made::healthy();
+    made_lists(&mut made);
+    let with = text(made);
+    assert!(with.contains("<h2>Moves</h2>") && with.contains("s0 → s2"));
+}
+
 /// With `PAGE_SAMPLE=file` the page is written there, to be looked at.
 #[test]
 fn a_full_hour_is_drawn_and_stays_small() {

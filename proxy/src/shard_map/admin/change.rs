@@ -2,7 +2,7 @@
 //! change owners. Each is one transaction that has lost when somebody else was first.
 
 use super::super::rows;
-use super::{Admin, AdminError};
+use super::{Admin, AdminError, moving};
 use pgmanifold_router::catalog::{self, INSTALL_SQL};
 use pgmanifold_router::key::KeyValue;
 use pgmanifold_router::shard_map::{
@@ -75,6 +75,7 @@ pub async fn split(
 ) -> Result<Changed, AdminError> {
     let (mut client, old) = current(admin).await?;
     let (index, bound) = border(&old, distribution, at)?;
+    moving::at_rest(&old, distribution)?;
     let next = old.split(index, bound).map_err(|errors| wrong(&errors))?;
     let permissions = Permissions { dry, ..Permissions::default() };
     replace(admin, &mut client, &old, &next, permissions, "map split").await
@@ -92,6 +93,7 @@ pub async fn assign(
     permissions: Permissions,
 ) -> Result<Changed, AdminError> {
     let (mut client, old) = current(admin).await?;
+    moving::at_rest(&old, distribution)?;
     let found = old.distributions.iter().find(|one| *one.name == *distribution);
     let is_list = found.is_some_and(|one| one.kind == DistributionKind::List);
     let next = match from {
@@ -124,6 +126,7 @@ async fn replace(
     if lines.is_empty() {
         return Ok(Changed { lines, epoch: old.epoch });
     }
+    moving::protect(&before, &after)?;
     let moved = moved(&before, &after);
     if !moved.is_empty() && !permissions.rows_are_there && !permissions.dry {
         return Err(AdminError(format!(
@@ -179,11 +182,14 @@ fn merge(old: &MapParts, wanted: MapParts, even: &[String], remove: bool) -> Map
     let mut next = wanted;
     for distribution in &mut next.distributions {
         let before = old.distributions.iter().find(|before| before.name == distribution.name);
-        if let Some(before) = before.filter(|before| before.kind == distribution.kind)
-            && even.iter().any(|name| *name == *distribution.name)
-        {
+        let Some(before) = before.filter(|before| before.kind == distribution.kind) else {
+            continue;
+        };
+        if even.iter().any(|name| *name == *distribution.name) {
             distribution.ranges.clone_from(&before.ranges);
         }
+        let same_owners = moved_ranges(before, distribution).next().is_none();
+        moving::keep(before, distribution, same_owners);
     }
     if !remove {
         for before in &old.distributions {
@@ -230,6 +236,8 @@ fn lines(parts: &MapParts) -> BTreeSet<String> {
             format!("distribution {name}: value {value}: {shard}")
         };
         lines.extend(one.values.iter().map(value));
+        let moving = one.moving.iter().map(moving::describe);
+        lines.extend(moving.map(|moving| format!("distribution {name}: {moving}")));
     }
     for table in &parts.tables {
         let (schema, name) = (&table.schema, &table.name);
@@ -240,9 +248,10 @@ fn lines(parts: &MapParts) -> BTreeSet<String> {
     lines
 }
 
-/// Which keys have another shard than before, of distributions that were there already.
+/// Which keys have another shard than before, of distributions that were there already; and which
+/// shards are new and have no rows of reference tables yet, so that reads there would find none.
 fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
-    let mut moved = Vec::new();
+    let mut moved = copies_wanted(before, after);
     for new in &after.distributions {
         let Some(old) = before.distributions.iter().find(|old| old.name == new.name) else {
             continue;
@@ -255,14 +264,9 @@ fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
         if old.home != new.home {
             moved.push(format!("distribution {name} has another home"));
         }
-        // Between two neighbouring borders of either map, all keys have one owner in each.
-        let borders = old.ranges.iter().chain(&new.ranges).map(|(from, _)| from);
-        for border in borders.collect::<BTreeSet<_>>() {
-            let (was, is) = (owner(old, border), owner(new, border));
-            if was != is {
-                let from = border.as_ref().map_or_else(|| "the beginning".into(), Bound::to_string);
-                moved.push(format!("distribution {name} from {from}"));
-            }
+        for border in moved_ranges(old, new) {
+            let from = border.as_ref().map_or_else(|| "the beginning".into(), Bound::to_string);
+            moved.push(format!("distribution {name} from {from}"));
         }
         for (value, shard) in &old.values {
             if !new.values.iter().any(|(other, owner)| other == value && owner == shard) {
@@ -282,6 +286,31 @@ fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
         }
     }
     moved
+}
+
+/// Reference tables that new shards are to have a copy of.
+fn copies_wanted(before: &MapParts, after: &MapParts) -> Vec<String> {
+    let new = after.shards.iter().filter(|shard| !before.shards.contains(shard));
+    let is_copied = |name: &str| {
+        let mut known = before.distributions.iter();
+        known.any(|one| *one.name == *name && one.kind == DistributionKind::Reference)
+    };
+    let copied = before.tables.iter().filter(|table| is_copied(&table.distribution));
+    let names: Vec<String> =
+        copied.map(|table| format!("{}.{}", table.schema, table.name)).collect();
+    let wanted = new.filter(|_| !names.is_empty());
+    wanted.map(|shard| format!("shard {shard} needs the rows of {}", names.join(", "))).collect()
+}
+
+/// Where keys begin that have another owner. Between two neighbouring borders of either map, all
+/// keys have one owner in each.
+fn moved_ranges<'a>(
+    old: &'a DistributionParts,
+    new: &'a DistributionParts,
+) -> impl Iterator<Item = &'a Option<Bound>> {
+    let borders = old.ranges.iter().chain(&new.ranges).map(|(from, _)| from);
+    let borders = borders.collect::<BTreeSet<_>>().into_iter();
+    borders.filter(|border| owner(old, border) != owner(new, border))
 }
 
 /// Who has the keys that begin at a border.
@@ -315,6 +344,20 @@ mod tests {
                 "+ table public.lines: customer (a)"
             ]
         );
+    }
+
+    #[test]
+    fn a_new_shard_needs_the_rows_of_reference_tables() {
+        let with = |shards: &[&str]| {
+            let mut parts = parts().reference("copies").table("public", "world", "copies", &[]);
+            parts.shards = shards.iter().map(|name| Box::from(*name)).collect();
+            parts
+        };
+        let two = with(&["s0", "s1"]);
+        assert_eq!(moved(&two, &two), [String::new(); 0]);
+        let found = moved(&two, &with(&["s0", "s1", "s2"]));
+        assert_eq!(found, ["shard s2 needs the rows of public.world"]);
+        assert_eq!(moved(&parts(), &with(&["s0", "s1", "s2"])), [String::new(); 0], "new tables");
     }
 
     trait Edit {

@@ -4,7 +4,7 @@
 //! With n shards the sequence of shard i counts in steps of [`STEP`] through the numbers that
 //! leave i when divided by [`STEP`]. So shards can be added without looking at any sequence.
 
-use super::{Admin, AdminError, ShardServer};
+use super::{Admin, AdminError, ShardServer, moving};
 use pgmanifold_router::ownership::{quote_name, quote_text};
 use pgmanifold_router::shard_map::{DistributionKind, ShardMap, Table};
 use std::collections::BTreeMap;
@@ -81,6 +81,9 @@ pub(super) async fn check(
 /// stay so; the command can be given again.
 pub async fn set(admin: &Admin, dry: bool) -> Result<Vec<Change>, AdminError> {
     let map = admin.map().await?;
+    for table in map.tables.iter().filter(|table| is_spread(&map, table)) {
+        moving::sequences_at_rest(&map, table)?;
+    }
     let servers = admin.shards().await?;
     let mut changes = Vec::new();
     for table in map.tables.iter().filter(|table| is_spread(&map, table)) {

@@ -3,7 +3,9 @@
 
 use super::{Admin, AdminError, ShardServer};
 use pgmanifold_router::key::KeyType;
-use pgmanifold_router::ownership::{belongs_sql, keyless_sql, quote_text, table_sql};
+use pgmanifold_router::ownership::{
+    belongs_sql, keyless_sql, keys_sql, quote_name, quote_text, table_sql,
+};
 use pgmanifold_router::shard_map::{DistributionKind, ShardId, ShardMap, Table};
 use std::collections::BTreeMap;
 
@@ -30,7 +32,9 @@ pub struct Count {
     pub shard: String,
     /// All rows.
     pub rows: u64,
-    /// Rows that belong to another shard.
+    /// Rows of keys that are on their way to another shard, or were: its own are there.
+    pub moving: u64,
+    /// Other rows that belong to another shard.
     pub misplaced: u64,
     /// Rows with a NULL in their key, which belong to no shard.
     pub keyless: u64,
@@ -98,7 +102,7 @@ async fn verify_table(
     let name = format!("{}.{}", table.schema, table.name);
     let mut shapes: Vec<(&str, Shape)> = Vec::new();
     for (server, id) in servers.iter().zip(0..) {
-        let Some(shape) = shape(server, table).await? else {
+        let Some(shape) = shape(server, table, &movers_triggers(map)).await? else {
             found.problems.push(format!("shard {}: there is no table {name}", server.name));
             continue;
         };
@@ -159,9 +163,11 @@ async fn count(
 ) -> Result<Count, AdminError> {
     let (name, belongs) = (table_sql(table), belongs_sql(map, table, shard));
     let keyless = keyless_sql(table);
+    let moving = moving_sql(map, table, shard);
     let sql = format!(
-        "select pg_catalog.count(*), pg_catalog.count(*) filter (where not {belongs} and not \
-         {keyless}), pg_catalog.count(*) filter (where {keyless}) from {name}"
+        "select pg_catalog.count(*), pg_catalog.count(*) filter (where {moving}), \
+         pg_catalog.count(*) filter (where not {belongs} and not {moving} and not {keyless}), \
+         pg_catalog.count(*) filter (where {keyless}) from {name}"
     );
     let rows = server.rows(&sql).await?;
     let number = |column: usize| -> u64 {
@@ -172,9 +178,21 @@ async fn count(
         table: format!("{}.{}", table.schema, table.name),
         shard: server.name.clone(),
         rows: number(0),
-        misplaced: number(1),
-        keyless: number(2),
+        moving: number(1),
+        misplaced: number(2),
+        keyless: number(3),
     })
+}
+
+/// The condition of rows that the shard keeps for a move, and nobody sees.
+fn moving_sql(map: &ShardMap, table: &Table, shard: ShardId) -> String {
+    let distribution = map.distribution(table);
+    let columns: Vec<String> = table.key_columns.iter().map(|name| quote_name(name)).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let hidden = distribution.hidden_on(shard);
+    let hidden: Vec<String> =
+        hidden.map(|moving| keys_sql(distribution, &moving.keys, &columns)).collect();
+    if hidden.is_empty() { "false".to_owned() } else { format!("({})", hidden.join(" or ")) }
 }
 
 fn misplaced(count: &Count, found: &mut Verified) {
@@ -261,7 +279,11 @@ async fn copies(
 }
 
 /// What a shard says of a table; `None` when it is not there.
-async fn shape(server: &ShardServer, table: &Table) -> Result<Option<Shape>, AdminError> {
+async fn shape(
+    server: &ShardServer,
+    table: &Table,
+    movers: &str,
+) -> Result<Option<Shape>, AdminError> {
     let oid = format!(
         "(select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = \
          c.relnamespace where n.nspname = {} and c.relname = {} and c.relkind in ('r', 'p'))",
@@ -280,7 +302,7 @@ async fn shape(server: &ShardServer, table: &Table) -> Result<Option<Shape>, Adm
         deterministic: text(row, 2) != "f",
         rest: text(row, 3),
     });
-    let rest = server.rows(&REST.replace("$oid", &oid)).await?;
+    let rest = server.rows(&REST.replace("$oid", &oid).replace("$movers", movers)).await?;
     let mut unique: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in server.rows(&UNIQUE.replace("$oid", &oid)).await? {
         unique.entry(text(&row, 0)).or_default().push(text(&row, 1));
@@ -290,6 +312,14 @@ async fn shape(server: &ShardServer, table: &Table) -> Result<Option<Shape>, Adm
         rest: rest.iter().map(|row| text(row, 0)).collect(),
         unique: unique.into_iter().collect(),
     }))
+}
+
+/// A regular expression, quoted, of the triggers that moves under way have on one of their shards.
+fn movers_triggers(map: &ShardMap) -> String {
+    let moves = map.distributions.iter().flat_map(|one| &one.moving);
+    // There is no move with the number 0.
+    let moves: Vec<String> = moves.map(|one| one.id.to_string()).chain(["0".into()]).collect();
+    quote_text(&format!("^pgm_(guard|fence)_({})(_|$)", moves.join("|")))
 }
 
 /// Columns in order: name, type, whether the collation is deterministic, all the rest.
@@ -312,7 +342,7 @@ select line from (\
  union all select pg_catalog.pg_get_indexdef(indexrelid) \
   from pg_catalog.pg_index where indrelid = $oid \
  union all select pg_catalog.pg_get_triggerdef(oid) \
-  from pg_catalog.pg_trigger where tgrelid = $oid and not tgisinternal \
+  from pg_catalog.pg_trigger where tgrelid = $oid and not tgisinternal and tgname !~ $movers \
  union all select 'row level security' from pg_catalog.pg_class \
   where oid = $oid and relrowsecurity) as lines(line) order by line";
 

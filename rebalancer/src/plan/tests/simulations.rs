@@ -1,4 +1,5 @@
-//! Simulations: how many bytes are moved, against the fewest possible, and how even shards are then.
+//! Simulations: how many bytes are moved, against the fewest possible, and how even shards are
+//! then.
 
 use super::*;
 use rand::rngs::SmallRng;

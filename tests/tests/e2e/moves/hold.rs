@@ -9,10 +9,13 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 /// Long enough to see that something does not happen.
-const MOMENT: Duration = Duration::from_millis(300);
+pub(super) const MOMENT: Duration = Duration::from_millis(300);
+
+/// A client that runs something, and how it ended.
+pub(super) type Running = JoinHandle<(Client, Result<(), String>)>;
 
 /// Runs a text, in the background.
-fn start(client: Client, sql: String) -> JoinHandle<(Client, Result<(), String>)> {
+pub(super) fn start(client: Client, sql: String) -> Running {
     tokio::spawn(async move {
         let done = client.batch_execute(&sql).await;
         let done = done.map_err(|error| format!("{} {}", code(&error), text(&error)));
@@ -21,8 +24,29 @@ fn start(client: Client, sql: String) -> JoinHandle<(Client, Result<(), String>)
 }
 
 /// None of these has ended.
-fn wait<T>(tasks: &[JoinHandle<T>]) -> bool {
-    tasks.iter().all(|task| !task.is_finished())
+pub(super) async fn all_wait(tasks: &mut [Running]) {
+    for (number, task) in tasks.iter_mut().enumerate() {
+        if task.is_finished() {
+            panic!("number {number} did not wait: {:?}", task.await.expect("no panic").1);
+        }
+    }
+}
+
+/// Each may write the key that moves.
+fn writes((moving, stays, other): (i64, i64, i64)) -> Vec<String> {
+    vec![
+        format!("insert into notes values ({moving}, 'a')"),
+        format!("insert into notes values ({moving}, 'b'), ({other}, 'b')"),
+        format!("update lines set note = 'c' where customer = {moving}"),
+        "update lines set note = 'd'".to_owned(),
+        format!("delete from lines where customer in ({stays}, {moving})"),
+        format!("select * from lines where customer = {moving} for update"),
+        format!("with w as (insert into notes values ({moving}, 'e') returning 1) select * from w"),
+        format!(
+            "insert into notes values ({moving}, 'f'); \
+                 update lines set note = 'f' where customer = {moving}"
+        ),
+    ]
 }
 
 #[test]
@@ -38,18 +62,7 @@ fn writes_to_paused_keys_wait_and_nothing_else_does() {
         moves.wait_acknowledged().await;
 
         let mut held = Vec::new();
-        for sql in [
-            format!("insert into notes values ({moving}, 'a')"),
-            format!("insert into notes values ({moving}, 'b'), ({other}, 'b')"),
-            format!("update lines set note = 'c' where customer = {moving}"),
-            "update lines set note = 'd'".to_owned(),
-            format!("delete from lines where customer in ({stays}, {moving})"),
-            format!("select * from lines where customer = {moving} for update"),
-            format!(
-                "with w as (insert into notes values ({moving}, 'e') returning 1) select * from w"
-            ),
-            format!("insert into notes values ({moving}, 'f'); select 1"),
-        ] {
+        for sql in writes(keys(0)) {
             held.push(start(moves.client().await, sql));
         }
         let by_bind = tokio::spawn(async move {
@@ -81,10 +94,12 @@ fn writes_to_paused_keys_wait_and_nothing_else_does() {
         exec(&client, "commit").await;
         println!("other keys took {:?}", began.elapsed());
         tokio::time::sleep(MOMENT).await;
-        assert!(wait(&held) && !by_bind.is_finished(), "{:?}", moves.notes("notes"));
+        all_wait(&mut held).await;
+        assert!(!by_bind.is_finished(), "{:?}", moves.notes("notes"));
         assert_eq!(moves.counted("pgmanifold_held_statements_total"), 10.0);
-        let waiting = moves.proxy.table("clients");
-        println!("{waiting:?}");
+        let clients = moves.proxy.table("clients");
+        let waiting = clients.iter().filter(|row| row.text("state") == "waiting");
+        assert_eq!(waiting.count(), 10);
 
         moves.hand_over("s2").await;
         let began = Instant::now();

@@ -34,11 +34,16 @@ pub(crate) struct Mapped {
 impl Mapped {
     /// The schemas are installed and the map is written, by the commands that operators use.
     pub(crate) async fn start(test: &str, server: Option<Arc<PgCluster>>) -> Mapped {
+        Mapped::start_with(Options::new(test), server).await
+    }
+
+    /// The same with shards of these kinds.
+    pub(crate) async fn start_with(options: Options, server: Option<Arc<PgCluster>>) -> Mapped {
         let layout = Layout::new()
             .hash("customer", &["bigint"])
             .table("orders", &["customer"])
             .table("notes", &["customer"]);
-        let mapped = Mapped::unapplied(Options::new(test).tables(layout, SCHEMA), server, "").await;
+        let mapped = Mapped::unapplied(options.tables(layout, SCHEMA), server, "").await;
         let output = mapped.succeeds(&["apply"]).await;
         assert!(output.contains("+ table public.orders: customer (customer)"), "{output}");
         assert!(output.ends_with("the map has epoch 1\n"), "{output}");
@@ -90,6 +95,16 @@ impl Mapped {
         let (code, output) = self.map(arguments).await;
         assert_eq!(code, 1, "{output}");
         output
+    }
+
+    /// Writes the configuration file that commands read.
+    pub(crate) fn write(&self, config: &ConfigText) {
+        std::fs::write(&self.file, config.text()).expect("the configuration file");
+    }
+
+    /// The configuration with one more key of `[catalog]`.
+    pub(crate) fn with_catalog_key(&self, line: &str) -> ConfigText {
+        self.shards.config.clone().section(&(self.section.clone() + line))
     }
 
     pub(crate) fn proxy(&self, config: &ConfigText) -> Fixture {
@@ -175,8 +190,7 @@ fn the_copy_on_disk_serves_while_the_catalog_is_down() {
         let copy = scratch_file("maps");
         let _ = std::fs::remove_file(&copy);
         let state_file = format!("state_file = {:?}\n", copy.display().to_string());
-        let section = mapped.section.clone() + &state_file;
-        let with_copy = mapped.shards.config.clone().section(&section);
+        let with_copy = mapped.with_catalog_key(&state_file);
         let proxy = mapped.proxy(&with_copy);
         mapped.wait_epoch(&proxy, 1.0).await;
         eventually("the copy is there", LIMIT, async || copy.exists()).await;
