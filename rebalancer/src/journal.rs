@@ -3,6 +3,7 @@
 
 mod lease;
 mod rows;
+mod waiting;
 
 pub use lease::is_held;
 pub use rows::{border, key_value};

@@ -87,6 +87,8 @@ pub async fn look(catalog: &Session, database: &str, options: &Options) -> Resul
     let mut moves = read::moves(catalog, database, options.all).await?;
     for one in &mut moves {
         one.next = next::next(one, working);
+        // What nobody works on waits for nothing but that.
+        one.waiting = one.waiting.take().filter(|_| working);
         if options.events {
             one.events = Some(read::events(catalog, one.id).await?);
         }
