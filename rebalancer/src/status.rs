@@ -1,8 +1,8 @@
 //! Owns the command `status`: moves as the catalog has them. It needs no lease and must not change
 //! anything.
 //!
-//! As JSON, one line is one object: `database`, `working` (a rebalancer has the lease), and `moves`,
-//! whose members are those of [`MoveStatus`]; with `--watch` there is a line per change.
+//! As JSON, one line is one object: `database`, `working` (a rebalancer has the lease), and
+//! `moves`, whose members are those of [`MoveStatus`]; with `--watch` there is a line per change.
 
 mod next;
 mod read;
