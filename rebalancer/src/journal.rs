@@ -5,6 +5,7 @@ mod change;
 mod lease;
 mod model;
 mod rows;
+mod waiting;
 
 pub use change::Pending;
 pub use lease::is_held;
