@@ -38,6 +38,10 @@ const CALM_TIMEOUT: Duration = Duration::from_secs(10);
 const CALM_POLL: Duration = Duration::from_millis(20);
 /// What a pause may take beyond its waits, before it is given up: servers that hang.
 const SLACK: Duration = Duration::from_secs(5);
+/// Wait for proxies to end what they do by the map before the pause, once they all have its map:
+/// most transactions are short. Longer ones are waited for by the fence if they write to the
+/// tables, and by nobody if they only read.
+const ACKNOWLEDGE: Duration = Duration::from_millis(25);
 /// Where the journal keeps the target's position at which it had everything of the source's, and
 /// nothing of its own: the way back begins there.
 pub(super) const BACK_FROM: &str = "back_from";
@@ -102,12 +106,15 @@ impl<'a> Turn<'a> {
                 .await
             }
         };
+        let id = self.sides.id;
         let opened = insist(engine, the_move, "the fence", self.leader(), async || {
-            fence::unfence(self.leader(), self.sides.id, wait).await
+            fence::let_down(self.leader(), id, wait).await
         })
         .await;
         pause::end(engine, the_move).await?;
-        closed.and(opened)
+        closed.and(opened)?;
+        // What is in the way of this is in nobody else's.
+        fence::unfence(self.leader(), id, wait).await.map(drop)
     }
 
     /// The follower follows again, after a pause that was given up.
@@ -320,7 +327,7 @@ async fn within_pause(
     let note = format!("the keys are {new_owner}'s");
     let (prepared, late) = tokio::join!(
         engine.journal.prepare(map, the_move, turn.next(), hand_over, &note),
-        proxies.wait(map.epoch, engine.limits().pause_timeout)
+        proxies.wait(map.epoch, engine.limits().pause_timeout, ACKNOWLEDGE)
     );
     *pending = prepared?;
     if pending.is_none() {
@@ -386,7 +393,7 @@ async fn close(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<Optio
 async fn open(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<Option<String>, Error> {
     let wait = engine.limits().lock_timeout;
     tries(engine, the_move, turn.follower(), async || {
-        fence::unfence(turn.follower(), turn.sides.id, wait).await
+        fence::let_down(turn.follower(), turn.sides.id, wait).await
     })
     .await
 }

@@ -47,7 +47,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "ready.drained",
             "ready.disabled",
             "ready.settled",
-            "ready.back_advanced",
+            "ready.positioned",
             "flipped.begin",
             "flipped.following",
         ],
