@@ -153,15 +153,23 @@ impl Parts {
         self.parts.push((part, self.ms()));
     }
 
+    /// A part that ran beside others.
+    fn took(&mut self, part: &'static str, time: Duration) {
+        self.parts.push((part, ms(time)));
+    }
+
     fn ms(&self) -> f64 {
-        let us = self.begun.map_or(0, |begun| begun.elapsed().as_micros());
-        // Microseconds with one decimal of a millisecond less: enough for people.
-        (us / 10) as f64 / 100.0
+        self.begun.map_or(0.0, |begun| ms(begun.elapsed()))
     }
 
     fn json(&self) -> Value {
         Value::Object(self.parts.iter().map(|(part, ms)| ((*part).to_owned(), json!(ms))).collect())
     }
+}
+
+/// Milliseconds with two decimals: enough for people.
+fn ms(time: Duration) -> f64 {
+    (time.as_micros() / 10) as f64 / 100.0
 }
 
 /// Gives the keys to the follower.
@@ -325,16 +333,24 @@ async fn within_pause(
     let new_owner = turn.pick(&the_move.target, &the_move.source).clone();
     let hand_over = |map: &ShardMap| map.hand_over(move_id, &new_owner);
     let note = format!("the keys are {new_owner}'s");
-    let (prepared, late) = tokio::join!(
-        engine.journal.prepare(map, the_move, turn.next(), hand_over, &note),
+    let begun = Instant::now();
+    let (prepared, waited) = tokio::join!(
+        async {
+            let prepared =
+                engine.journal.prepare(map, the_move, turn.next(), hand_over, &note).await;
+            (prepared, begun.elapsed())
+        },
         proxies.wait(map.epoch, engine.limits().pause_timeout, ACKNOWLEDGE)
     );
-    *pending = prepared?;
+    parts.took("preparing", prepared.1);
+    *pending = prepared.0?;
     if pending.is_none() {
         return Ok(Tried::Not("the map has changed".to_owned()));
     }
     // Who has not acknowledged meets the fence.
-    late?;
+    if let Some(seen) = waited? {
+        parts.took("seen", seen);
+    }
     parts.over("acknowledged");
     checkpoint(turn.pick("ready.acknowledged", "rolling_back.acknowledged")).await;
     if let Some(why) = close(engine, the_move, turn).await? {

@@ -49,17 +49,17 @@ impl Proxies {
     }
 
     /// Waits until they all have this epoch's map, by which new writes to the keys wait, and then
-    /// for `more` until they have acknowledged it; altogether no longer than `limit`. Says whether
-    /// they have.
+    /// for `more` until they have acknowledged it; altogether no longer than `limit`.
+    /// Returns when they all had the map.
     pub(super) async fn wait(
         &self,
         epoch: u64,
         limit: Duration,
         more: Duration,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Duration>, Error> {
         let names: Vec<String> = self.names.iter().map(|name| quote_text(name)).collect();
         if names.is_empty() {
-            return Ok(true);
+            return Ok(None);
         }
         let sql = format!(
             "select pg_catalog.min(seen_epoch) >= {epoch}, pg_catalog.min(acked_epoch) >= {epoch} \
@@ -68,7 +68,7 @@ impl Proxies {
             names.join(", ")
         );
         let begun = Instant::now();
-        let mut seen_at = None;
+        let mut seen = None;
         loop {
             let rows = self.catalog.rows(&sql).await?;
             let is = |at: usize| {
@@ -76,15 +76,13 @@ impl Proxies {
                 // Without a row they have all gone.
                 value != Some("f")
             };
-            if is(1) {
-                return Ok(true);
-            }
             if is(0) {
-                seen_at.get_or_insert_with(Instant::now);
+                seen.get_or_insert_with(|| begun.elapsed());
             }
-            let enough = seen_at.is_some_and(|at| at.elapsed() >= more);
-            if enough || begun.elapsed() >= limit {
-                return Ok(false);
+            let all = is(1);
+            let enough = seen.is_some_and(|seen| begun.elapsed() >= seen + more);
+            if all || enough || begun.elapsed() >= limit {
+                return Ok(seen);
             }
             tokio::time::sleep(POLL).await;
         }

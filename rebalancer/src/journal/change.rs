@@ -4,8 +4,8 @@ use super::{Journal, Move, became, map_errors};
 use crate::error::Error;
 use crate::state::State;
 use pgmanifold_router::catalog::{self, Command, Parameter};
+use pgmanifold_router::ownership::quote_text;
 use pgmanifold_router::shard_map::{MapError, ShardMap};
-use tokio_postgres::types::ToSql;
 
 /// Tries to change a map that others change too.
 const MAP_TRIES: u32 = 20;
@@ -145,23 +145,71 @@ impl Journal {
         Err(Error::Conflict("the map changes all the time; try again".to_owned()))
     }
 
-    /// Whether all commands were run; false when the first one decides otherwise.
+    /// Whether all commands were run; false when the first one decides otherwise. Clients may be
+    /// waiting: there are two round trips and not two for each command.
     async fn run_commands(&self, commands: &[Command]) -> Result<bool, Error> {
-        for command in commands {
-            let parameters: Vec<&(dyn ToSql + Sync)> = command
-                .parameters
-                .iter()
-                .map(|parameter| match parameter {
-                    Parameter::Text(text) => text as &(dyn ToSql + Sync),
-                    Parameter::Integer(number) => number,
-                    Parameter::Texts(texts) => texts,
-                })
-                .collect();
-            let rows = self.query(command.sql, &parameters).await?;
-            if command.decides && rows.is_empty() {
+        let decides = commands.iter().take_while(|command| command.decides).count();
+        let (first, rest) = commands.split_at(decides);
+        for command in first {
+            if self.session.rows(&text(command)).await?.is_empty() {
                 return Ok(false);
             }
         }
+        let rest: Vec<String> = rest.iter().map(text).collect();
+        self.session.run(&rest.join("; ")).await?;
         Ok(true)
+    }
+}
+
+/// A command with its parameters as constants.
+fn text(command: &Command) -> String {
+    let mut parts = command.sql.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.find(|one: char| !one.is_ascii_digit()).unwrap_or(part.len());
+        let (number, rest) = part.split_at(digits);
+        let at = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        match at.and_then(|at| command.parameters.get(at)) {
+            Some(parameter) => out += &constant(parameter),
+            None => out += &format!("${number}"),
+        }
+        out += rest;
+    }
+    out
+}
+
+fn constant(parameter: &Parameter) -> String {
+    match parameter {
+        Parameter::Text(text) => format!("{}::text", quote_text(text)),
+        Parameter::Integer(number) => format!("'{number}'::int8"),
+        Parameter::Texts(texts) => {
+            let one = |text: &Option<String>| {
+                text.as_ref().map_or_else(|| "null".to_owned(), |text| quote_text(text))
+            };
+            let texts: Vec<String> = texts.iter().map(one).collect();
+            format!("array[{}]::text[]", texts.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_become_constants() {
+        let command = Command {
+            sql: "select $2, $1 where x = $3 and y = '$'",
+            parameters: vec![
+                Parameter::Text("it's $2".into()),
+                Parameter::Integer(-7),
+                Parameter::Texts(vec![Some("a\\".into()), None]),
+            ],
+            decides: false,
+        };
+        assert_eq!(
+            text(&command),
+            "select '-7'::int8, E'it''s $2'::text where x = array[E'a\\\\', null]::text[] and y = '$'"
+        );
     }
 }
