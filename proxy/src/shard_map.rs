@@ -3,17 +3,23 @@
 
 pub mod admin;
 mod copy;
+mod gains;
 mod link;
+mod load;
 mod rows;
 mod store;
 
+use load::Load;
 pub(crate) use store::MapStore;
 
+use crate::cluster::Cluster;
 use crate::config::model::{Database, Shard, Sharding};
 use crate::wire::error::SqlError;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use gains::Gains;
 use pgmanifold_router::catalog::MoveSeen;
 use pgmanifold_router::shard_map::{MapParts, ShardId, ShardMap};
+use pgmanifold_router::sharding::KeyHash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -53,6 +59,9 @@ pub struct ShardedDatabase {
     moves: ArcSwap<Vec<MoveSeen>>,
     /// Whoever reads the catalog listens here.
     ear: ArcSwapOption<Notify>,
+    gains: Gains,
+    /// Executions by the key that chose their shard.
+    load: Load,
     /// What it was in earlier configurations, as long as sessions work with that.
     before: Vec<Weak<Self>>,
 }
@@ -87,6 +96,8 @@ impl ShardedDatabase {
             unknown: AtomicBool::new(false),
             moves: ArcSwap::default(),
             ear: ArcSwapOption::empty(),
+            gains: Gains::default(),
+            load: Load::default(),
             before: earlier,
         }))
     }
@@ -177,6 +188,9 @@ impl ShardedDatabase {
         if self.epoch() >= epoch {
             return false;
         }
+        // Before anybody reads by it.
+        self.gains.note(self.map.load().as_deref(), &map);
+        self.load.fit(&map);
         if let Some(old) = self.map.swap(Some(map)) {
             replaced.retain(|(old, _)| old.strong_count() > 0);
             replaced.push((Arc::downgrade(&old), Instant::now()));
@@ -190,6 +204,18 @@ impl ShardedDatabase {
         true
     }
 
+    /// An execution went to one shard because of this key.
+    #[inline]
+    pub fn count(&self, key: KeyHash) {
+        self.load.count(key);
+    }
+
+    /// Executions in this process that went to one shard because of a key with a hash from `from`
+    /// to `to`, both included; `None` for distributions that are not counted.
+    pub fn executions(&self, distribution: usize, from: i64, to: i64) -> Option<u64> {
+        self.load.between(distribution, from, to)
+    }
+
     /// Completes when there is a map of a later epoch. Cancel safe.
     pub async fn newer_than(&self, epoch: u64) {
         // The sender lives in `self`.
@@ -199,6 +225,11 @@ impl ShardedDatabase {
     /// Keys of the newest map are about to change hands.
     pub fn is_paused(&self) -> bool {
         self.map.load().as_ref().is_some_and(|map| map.is_paused())
+    }
+
+    /// The servers of each shard from now on; those before may still be in use.
+    pub fn set_clusters<'a>(&self, clusters: impl Iterator<Item = &'a Arc<Cluster>>) {
+        self.gains.add(clusters);
     }
 
     /// Epochs of maps as they are taken into use.

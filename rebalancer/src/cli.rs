@@ -3,12 +3,14 @@
 
 mod apply;
 mod signals;
+mod verify;
 mod wishes;
 
 use crate::config::{self, Config};
 use crate::engine::{Asked, Engine, Options, Outcome, describe};
 use crate::error::Error;
 use crate::journal::{Journal, Move};
+use crate::plan::{self, args::PlanArgs};
 use crate::progress::{Form, Progress};
 use crate::state::State;
 use crate::status;
@@ -37,10 +39,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Propose moves, and touch nothing.
+    Plan(PlanArgs),
     /// Move keys: those of a plan, or those that are named.
     Apply(apply::Arguments),
     /// Show moves and how far they are.
     Status(StatusArguments),
+    /// Look whether every row is where it should be, and compare what two shards have while keys
+    /// are on their way.
+    Verify(verify::Arguments),
     /// Ask a running rebalancer to stop at a safe place.
     Pause(Which),
     /// Go on with every move that is not ended, or with one.
@@ -102,6 +109,10 @@ pub fn main(cli: Cli) -> u8 {
 async fn run(cli: Cli) -> Result<u8, Error> {
     let given = Given { config: config::load(&cli.config)?, json: cli.json };
     match cli.command {
+        Command::Plan(arguments) => {
+            let config = Arc::new(given.config.for_looking());
+            plan::run(config, &arguments, cli.json).await.map(|()| 0)
+        }
         Command::Apply(arguments) => apply::apply(given, arguments).await,
         Command::Status(arguments) => {
             let journal = given.look().await?;
@@ -110,6 +121,7 @@ async fn run(cli: Cli) -> Result<u8, Error> {
             let database = &journal.config().database;
             status::status(&journal.session, database, &options).await.map(|()| 0)
         }
+        Command::Verify(arguments) => verify::verify(given, arguments).await,
         Command::Pause(which) => wishes::pause(given, which.id).await,
         Command::Resume(arguments) => wishes::resume(given, arguments).await,
         Command::Abort(one) => wishes::abort(given, one.id).await,

@@ -4,6 +4,7 @@
 mod lease;
 mod rows;
 
+pub use lease::is_held;
 pub use rows::{border, key_value};
 
 use crate::config::Config;

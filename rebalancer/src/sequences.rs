@@ -41,6 +41,20 @@ pub async fn carry(from: &Session, to: &Session, scope: Scope<'_>) -> Result<(),
     Ok(())
 }
 
+/// Whether the two shards' sequences of this name never give the same number.
+pub(crate) async fn are_apart(one: &Session, two: &Session, name: &str) -> Result<bool, Error> {
+    let (one, two) = (place(one, name).await?, place(two, name).await?);
+    Ok(match (one, two) {
+        (Some(one), Some(two)) => {
+            let step = one.increment.abs();
+            step > 1
+                && one.increment == two.increment
+                && one.given.rem_euclid(step) != two.given.rem_euclid(step)
+        }
+        _ => false,
+    })
+}
+
 async fn carry_one(from: &Session, to: &Session, sequence: &Sequence) -> Result<(), Error> {
     let Some(source) = place(from, &sequence.name).await? else { return Ok(()) };
     let Some(target) = place(to, &sequence.name).await? else {

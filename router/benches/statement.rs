@@ -7,9 +7,14 @@
 
 use pgmanifold_router::fingerprint::Scan;
 use pgmanifold_router::golden;
+use pgmanifold_router::key::KeyType;
 use pgmanifold_router::lexer::Dialect;
 use pgmanifold_router::plan_cache::PlanCache;
 use pgmanifold_router::planner::plan;
+use pgmanifold_router::shard_map::{MapParts, ShardMap};
+use pgmanifold_router::sharding::{
+    self, Bound, Condition, KeyFilter, Operand, Placing, Values, choose_by_key,
+};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +23,8 @@ use std::time::Instant;
 const BATCHES: usize = 15;
 /// Bytes of SQL in a batch.
 const BATCH_BYTES: usize = 2_000_000;
+/// Choices of a shard in a batch.
+const CHOICES: usize = 100_000;
 
 const ORM_JOIN: &str = "SELECT \"posts\".\"id\", \"posts\".\"title\", \"posts\".\"body\", \
      \"posts\".\"author_id\", \"posts\".\"created_at\", \"authors\".\"name\" FROM \
@@ -45,6 +52,34 @@ fn cases() -> Vec<(&'static str, String)> {
         ("in list 100", format!("SELECT id FROM t WHERE id IN ({})", numbers.join(", "))),
         ("insert 100 rows x5", format!("INSERT INTO t (a, b, c, d, e) VALUES {}", rows.join(", "))),
     ]
+}
+
+/// The choice of a shard by one parameter, without and with its key's hash.
+fn choices() {
+    let map = ShardMap::build(MapParts::new(&["s0", "s1", "s2", "s3"]).hash("a", &[KeyType::Int8]));
+    let map = map.expect("invariant: this is a map");
+    let conditions = vec![(0, Condition::OneOf(vec![Operand::Parameter(1)]))];
+    let filters = vec![KeyFilter { distribution: 0, conditions }];
+    let placing = Placing::Keyed { distribution: 0, filters, also: Vec::new(), writes: false };
+    let keys: Vec<[u8; 8]> = (0..1024_i64).map(|key| (key * 7_919).to_be_bytes()).collect();
+    let mut at = 0;
+    let mut choose = |by_key: bool| {
+        at = (at + 1) % keys.len();
+        let value = [Some(&keys[at][..])];
+        let bound = Bound { types: &[20], formats: &[1], values: &value };
+        let (sql, dialect, literals) = (&b""[..], Dialect::default(), &[][..]);
+        let values = Values { sql, literals, dialect, bound: Some(&bound) };
+        if by_key {
+            let mut decides = None;
+            let _ = black_box(choose_by_key(black_box(&placing), &map, &values, &mut decides));
+            black_box(decides);
+        } else {
+            let _ = black_box(sharding::choose(black_box(&placing), &map, &values));
+        }
+    };
+    let plain = fastest(CHOICES, || choose(false));
+    let by_key = fastest(CHOICES, || choose(true));
+    println!("choose by one key {plain:.1} ns, with its hash {by_key:.1} ns");
 }
 
 fn fastest(per_batch: usize, mut work: impl FnMut()) -> f64 {
@@ -83,6 +118,7 @@ fn main() {
         }
         return;
     }
+    choices();
     println!("{:<20} {:>6} {:>10} {:>8} {:>10}", "case", "bytes", "hit ns", "ns/byte", "plan ns");
     for (name, sql) in &cases {
         let per_batch = (BATCH_BYTES / sql.len()).max(1);

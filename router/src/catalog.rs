@@ -17,7 +17,9 @@ mod load;
 mod moves;
 
 pub use change::{Command, Parameter, change_map, create_map};
-pub use load::{FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, WRITE_LOAD_SQL, load_part};
+pub use load::{
+    FORGET_LOAD_SQL, LOAD_PARTS, READ_LOAD_SQL, RESET_LOAD_SQL, WRITE_LOAD_SQL, load_part,
+};
 pub use moves::{MOVES_SQL, MoveSeen};
 
 /// Version of the schema that this program knows.
@@ -161,20 +163,7 @@ fn read_row(
             let value = value(distribution, text)?;
             distribution.values.push((value, (*shard).into()));
         }
-        (
-            "moving",
-            [Some(name), Some(id), Some(source), Some(target), Some(paused), from, to, values @ ..],
-        ) => {
-            let distribution = parts.distributions.get_mut(*places.get(*name)?)?;
-            let moving = Moving {
-                id: id.parse().ok()?,
-                keys: keys(distribution, *from, *to, values)?,
-                source: (*source).into(),
-                target: (*target).into(),
-                paused: truth(paused)?,
-            };
-            distribution.moving.push(moving);
-        }
+        ("moving", fields) => return read_moving(fields, parts, places),
         (
             "table",
             [Some(schema), Some(name), Some(distribution), Some(unchecked), columns @ ..],
@@ -192,6 +181,28 @@ fn read_row(
         }
         _ => return None,
     }
+    Some(())
+}
+
+fn read_moving(
+    fields: &[Option<&str>],
+    parts: &mut MapParts,
+    places: &HashMap<String, usize>,
+) -> Option<()> {
+    let [Some(name), Some(id), Some(source), Some(target), Some(paused), from, to, values @ ..] =
+        fields
+    else {
+        return None;
+    };
+    let distribution = parts.distributions.get_mut(*places.get(*name)?)?;
+    let moving = Moving {
+        id: id.parse().ok()?,
+        keys: keys(distribution, *from, *to, values)?,
+        source: (*source).into(),
+        target: (*target).into(),
+        paused: truth(paused)?,
+    };
+    distribution.moving.push(moving);
     Some(())
 }
 

@@ -155,21 +155,33 @@ impl ShardMap {
     /// Who has the row with this key; `None` when nobody does, when the values are not of the
     /// key's types, and for reference tables, whose rows are everywhere.
     pub fn shard_of(&self, distribution: usize, key: &[KeyValue]) -> Option<ShardId> {
-        let distribution = self.distributions.get(distribution)?;
-        match distribution.kind {
+        self.shard_and_hash(distribution, key).0
+    }
+
+    /// The same, with the key's hash where that decides.
+    pub fn shard_and_hash(
+        &self,
+        distribution: usize,
+        key: &[KeyValue],
+    ) -> (Option<ShardId>, Option<i64>) {
+        let Some(distribution) = self.distributions.get(distribution) else { return (None, None) };
+        let shard = match distribution.kind {
             DistributionKind::Reference => None,
             DistributionKind::Single => Some(distribution.home),
             _ if !distribution.has_key_of(key) => None,
-            DistributionKind::Hash => distribution.range_of_hash(hash_key(key)),
-            DistributionKind::Range => {
-                let value = key.first()?;
-                distribution.range_from(|bound| matches!(bound, Bound::Value(v) if v <= value))
+            DistributionKind::Hash => {
+                let hash = hash_key(key);
+                return (distribution.range_of_hash(hash), Some(hash));
             }
+            DistributionKind::Range => key.first().and_then(|value| {
+                distribution.range_from(|bound| matches!(bound, Bound::Value(v) if v <= value))
+            }),
             DistributionKind::List => {
                 let at = distribution.values.binary_search_by(|(v, _)| Some(v).cmp(&key.first()));
-                Some(distribution.values.get(at.ok()?)?.1)
+                at.ok().and_then(|at| distribution.values.get(at)).map(|(_, shard)| *shard)
             }
-        }
+        };
+        (shard, None)
     }
 
     /// Who may have rows with keys between these, both included; `None` is without bound.

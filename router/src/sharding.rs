@@ -198,6 +198,15 @@ pub enum Choice {
     None,
 }
 
+/// The one key that has chosen a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash {
+    /// Index of its distribution, which is by hash.
+    pub distribution: usize,
+    /// Its hash.
+    pub hash: i64,
+}
+
 /// What one shard is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -316,7 +325,20 @@ pub fn choose(
     map: &ShardMap,
     values: &Values<'_>,
 ) -> Result<Choice, Box<Refusal>> {
-    choose::choose(placing, map, values)
+    choose::choose(placing, map, values, &mut None)
+}
+
+/// The same; `decides` becomes the hash of the key when one known key decides alone.
+///
+/// # Errors
+/// As [`choose`].
+pub fn choose_by_key(
+    placing: &Placing,
+    map: &ShardMap,
+    values: &Values<'_>,
+    decides: &mut Option<KeyHash>,
+) -> Result<Choice, Box<Refusal>> {
+    choose::choose(placing, map, values, decides)
 }
 
 /// Whether a statement may meet keys that are about to change hands (`Moving::paused`): one whose

@@ -2,14 +2,16 @@
 //! golden/unsupported.txt; `UPDATE_GOLDEN=1` rewrites both. Review every changed line by hand.
 //! golden/moving.txt is the same for a map that tells of keys on their way.
 //!
-//! A case is a statement, perhaps with values of its parameters as text behind ` ## `, and indented
-//! lines: what it means whatever its values are, the shards of these values, what each is sent.
+//! A case is a statement (`⏎` stands for a line break), perhaps with values of its parameters as
+//! text behind ` ## `, and indented lines: what it means whatever its values are, the shards of
+//! these values, what each is sent.
 
 use pgmanifold_router::facts::Facts;
 use pgmanifold_router::golden;
+use pgmanifold_router::key::{KeyType, KeyValue};
 use pgmanifold_router::lexer::{Dialect, Lexer, Token};
 use pgmanifold_router::planner::plan;
-use pgmanifold_router::shard_map::ShardMap;
+use pgmanifold_router::shard_map::{self, Keys, ShardId, ShardMap};
 use pgmanifold_router::sharding::{Bound, Catalog, Choice, Values, choose, place, spread};
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -38,7 +40,8 @@ fn literals(sql: &[u8]) -> Vec<Token> {
 
 /// The indented lines of a case.
 fn observe(case: &str, map: &ShardMap) -> String {
-    let (sql, parameters) = case.split_once(" ## ").unwrap_or((case, ""));
+    let case = case.replace('⏎', "\n");
+    let (sql, parameters) = case.split_once(" ## ").unwrap_or((&case, ""));
     let catalog = Catalog { map, facts: &FACTS };
     let placing = place(
         sql.as_bytes(),
@@ -225,5 +228,77 @@ fn nesting_and_chains_do_not_overflow() {
         let sql = format!("{}{}", "select * from (".repeat(3_000), " (".repeat(3_000));
         let _ = observe(&sql, &MAP);
         let _ = observe(&sql, &MOVING);
+    }
+}
+
+/// Days of the distribution `day`, in order.
+const DAYS: [&str; 8] = [
+    "2025-12-31",
+    "2026-01-01",
+    "2026-02-28",
+    "2026-03-01",
+    "2026-04-30",
+    "2026-05-01",
+    "2026-06-30",
+    "2026-07-01",
+];
+
+/// Two conditions on the key of `events`, and which of the days meet both.
+fn two_conditions() -> impl Strategy<Value = (String, Vec<&'static str>)> {
+    let one = (0_usize..5, 0..DAYS.len(), 0..DAYS.len());
+    (one.clone(), one).prop_map(|(one, other)| {
+        let sql = |(how, a, b): (usize, usize, usize)| match how {
+            0 => format!("day between '{}' and '{}'", DAYS[a], DAYS[b]),
+            1 => format!("day in ('{}', '{}')", DAYS[a], DAYS[b]),
+            2 => format!("day >= '{}'", DAYS[a]),
+            3 => format!("day < '{}'", DAYS[b]),
+            _ => format!("day = any('{{{},{}}}')", DAYS[a], DAYS[b]),
+        };
+        let meets = |(how, a, b): (usize, usize, usize), day: usize| match how {
+            0 => (a..=b).contains(&day),
+            2 => day >= a,
+            3 => day < b,
+            _ => day == a || day == b,
+        };
+        let days = (0..DAYS.len()).filter(|day| meets(one, *day) && meets(other, *day));
+        (format!("{} and {}", sql(one), sql(other)), days.map(|day| DAYS[day]).collect())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A shard that is asked alone is sent the text as it is: nothing that it hides may be meant.
+    #[test]
+    fn a_shard_alone_owns_every_key_that_is_meant(
+        (conditions, days) in two_conditions(),
+        keys in (0..DAYS.len(), 0..DAYS.len()),
+        target in 0_u16..4,
+        handed_over in any::<bool>(),
+    ) {
+        let day = |day: &str| KeyValue::from_text(KeyType::Date, day).expect("a day");
+        let border = |at: usize| Some(shard_map::Bound::Value(day(DAYS[at])));
+        let keys = Keys::Between(border(keys.0), border(keys.1));
+        let target = MAP.name(ShardId(target)).to_owned();
+        let Ok(map) = MAP.announce(2, 1, &keys, &target) else { return Ok(()) };
+        let map = if handed_over { map.hand_over(1, &target).expect("a shard") } else { map };
+        let sql = format!("select * from events where {conditions}");
+        let catalog = Catalog { map: &map, facts: &FACTS };
+        let plan = plan(sql.as_bytes(), &FACTS, Dialect::default());
+        let placing = place(sql.as_bytes(), &plan, catalog, Dialect::default());
+        let literals = literals(sql.as_bytes());
+        let dialect = Dialect::default();
+        let values = Values { sql: sql.as_bytes(), literals: &literals, dialect, bound: None };
+        match choose(&placing, &map, &values).expect("works") {
+            Choice::One(shard) => {
+                for text in days {
+                    prop_assert_eq!(map.shard_of(2, &[day(text)]), Some(shard), "{} {}", sql, text);
+                    let mut hidden = map.distributions[2].hidden_on(shard);
+                    prop_assert!(!hidden.any(|moving| moving.keys.have_value(&day(text))));
+                }
+            }
+            Choice::None => prop_assert!(days.is_empty(), "{sql} means {days:?}"),
+            _ => {}
+        }
     }
 }

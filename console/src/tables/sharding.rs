@@ -48,6 +48,14 @@ pub(super) static RANGES: Table = Table {
         ),
         column("rows", Int8, Count, "Estimate of its rows; NULL while nobody has counted."),
         column("size_bytes", Int8, Bytes, "Estimate of its size; NULL while nobody has counted."),
+        column(
+            "executions",
+            Int8,
+            Count,
+            "For `hash`: statements that this process has sent to one shard because of a key of \
+             the range, since it began. They are counted by 1024 equal parts of the hash space: \
+             where a border is inside of one, both sides have as much of it as they are wide.",
+        ),
     ],
 };
 

@@ -61,6 +61,8 @@ pub struct Freshness {
     /// The mark's write may have been committed with `synchronous_commit = off`: the flushed
     /// position does not cover it, the insert position does.
     pub async_commit: bool,
+    /// Rows that other shards have handed over must be there.
+    pub handed_over: bool,
 }
 
 /// Why no replica could be used. When hosts differ, the reason of the one that came closest.
@@ -78,6 +80,8 @@ pub enum Stale {
     BehindMaxLag,
     /// Replicas have not replayed the reader's token.
     BehindToken,
+    /// Replicas have not replayed rows that another shard has handed over.
+    BehindHandOver,
     /// Replicas have not replayed the reader's own write.
     BehindOwnWrite,
 }
@@ -92,6 +96,9 @@ impl Stale {
             Stale::TokenVoid => "the token is of another timeline than the current primary",
             Stale::BehindMaxLag => "no replica is within the allowed lag",
             Stale::BehindToken => "no replica has replayed the token",
+            Stale::BehindHandOver => {
+                "no replica has replayed the rows that another shard handed over"
+            }
             Stale::BehindOwnWrite => "no replica has replayed the session's own write",
         }
     }

@@ -14,6 +14,7 @@ mod coordinator_tests;
 mod explain;
 pub mod facts_store;
 mod failover;
+mod floor;
 pub mod freshness;
 pub mod host;
 pub mod look;
@@ -69,6 +70,7 @@ pub struct Cluster {
     /// Shortest period asked for by sessions lately; `u64::MAX` for none.
     lag_wanted_ms: AtomicU64,
     failover: failover::Shared,
+    floor: floor::Floor,
 }
 
 /// A finished sample.
@@ -150,6 +152,7 @@ impl Cluster {
             lag_required_ms: AtomicU64::new(u64::MAX),
             lag_wanted_ms: AtomicU64::new(u64::MAX),
             failover: failover::Shared::default(),
+            floor: floor::Floor::default(),
         })
     }
 
@@ -393,6 +396,9 @@ impl Cluster {
         {
             return Err(Stale::BehindToken);
         }
+        if !self.has_floor(host, need, generation) {
+            return Err(Stale::BehindHandOver);
+        }
         match need.mark {
             Some(mark) if host.covered_sample(generation, need.async_commit) <= mark.sample => {
                 Err(Stale::BehindOwnWrite)
@@ -414,7 +420,10 @@ impl Cluster {
     /// Only what sampling more often can cure is worth waking the sampler for.
     fn refused(&self, stale: Stale) {
         let curable = match stale {
-            Stale::BehindOwnWrite | Stale::BehindToken | Stale::BehindMaxLag => true,
+            Stale::BehindOwnWrite
+            | Stale::BehindHandOver
+            | Stale::BehindToken
+            | Stale::BehindMaxLag => true,
             Stale::NoReplica | Stale::Banned | Stale::NotFollowing | Stale::TokenVoid => false,
         };
         if curable && self.clock.demand() {

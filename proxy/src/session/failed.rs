@@ -58,6 +58,7 @@ impl Session {
                     self.account_error(!in_batch);
                 }
                 let instead = match self.ends_cancelled(sqlstate) {
+                    _ if repeats => None,
                     true => Some(self.query_timed_out()),
                     false if sqlstate == "PGM01" && self.shards.is_some() => Some(moved_away(
                         frame::error_field(body, b'M').unwrap_or_default(),

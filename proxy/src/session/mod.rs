@@ -385,7 +385,12 @@ impl Session {
         })
         .await;
         loop {
-            match poll_fn(|cx| self.poll_relay(cx)).await {
+            let event = poll_fn(|cx| self.poll_relay(cx)).await;
+            if matches!(event, Event::Acquire(_) | Event::AwaitResume | Event::AwaitServer) {
+                // The request is placed anew after the wait.
+                self.let_map_go();
+            }
+            match event {
                 Event::Acquire(host) => {
                     Box::pin(self.acquire(host)).await;
                     Box::pin(self.await_newer_map()).await;

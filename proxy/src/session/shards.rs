@@ -119,8 +119,12 @@ impl Shards {
     }
 
     /// The request under way is not repeated any more.
+    #[inline]
     pub(super) fn forget_sent(&mut self) {
-        self.sent.clear();
+        if !self.sent.is_empty() {
+            // Idle sessions own no buffers.
+            self.sent = BytesMut::new();
+        }
     }
 
     /// The shard at hand.

@@ -7,6 +7,7 @@
 
 use super::copy::{self, Copy};
 use super::link::Link;
+use super::load::Reports;
 use super::rows;
 use super::{CATALOG_TIMEOUT, ShardedDatabase};
 use crate::backend::connect::Connector;
@@ -65,6 +66,8 @@ struct Memory {
     moving: bool,
     /// What was last said of moves that cannot be read.
     moves_error: Option<String>,
+    /// What was told of load.
+    load: Reports,
 }
 
 /// What is left of an interval that began then; nothing when it never began.
@@ -151,6 +154,9 @@ impl MapStore {
                 self.report(link, memory, due || beat).await?;
                 if due || (memory.moving && left_of(MOVES_INTERVAL, memory.moves_at).is_zero()) {
                     self.look_at_moves(link, memory).await;
+                }
+                if due {
+                    memory.load.make(&link.client, &self.process, &self.databases).await;
                 }
                 Ok(())
             };

@@ -46,7 +46,8 @@ impl Sides {
         let source = shard(&config, &the_move.source).await?;
         let target = shard(&config, &the_move.target).await?;
         let tables = tables::load(&source, &map, distribution).await?;
-        let target_tables = tables::load(&target, &map, distribution).await?;
+        // What is missing there is told before the move begins, with everything else.
+        let (target_tables, _) = tables::load_present(&target, &map, distribution).await?;
         Ok(Self {
             id: the_move.id,
             source,

@@ -10,12 +10,30 @@ pub(super) async fn look(session: &Session) -> Result<(), Error> {
     session.run(&format!("set application_name = '{LOOKING_NAME}'")).await
 }
 
+/// Whether somebody works on moves of the database.
+///
+/// # Errors
+/// What the catalog says.
+pub async fn is_held(session: &Session, database: &str) -> Result<bool, Error> {
+    let sql = format!(
+        "select from pg_catalog.pg_locks l where l.locktype = 'advisory' and l.granted \
+         and l.objsubid = 1 and l.database = (select oid from pg_catalog.pg_database \
+                           where datname = pg_catalog.current_database()) \
+         and (l.classid::int8 << 32) | l.objid::int8 = {}",
+        key(database)
+    );
+    Ok(!session.rows(&sql).await?.is_empty())
+}
+
+/// The lock that is the lease, in SQL.
+fn key(database: &str) -> String {
+    let name = quote_text(&format!("{APPLICATION_NAME} {database}"));
+    format!("pg_catalog.hashtextextended({name}, 0)")
+}
+
 /// Takes the lease, or says who has it.
 pub(super) async fn take(session: &Session, database: &str) -> Result<(), Error> {
-    let key = format!(
-        "pg_catalog.hashtextextended({}, 0)",
-        quote_text(&format!("{APPLICATION_NAME} {database}"))
-    );
+    let key = key(database);
     session.run(&format!("set application_name = '{APPLICATION_NAME}'")).await?;
     let took = session.value(&format!("select pg_catalog.pg_try_advisory_lock({key})")).await?;
     if took.as_deref() == Some("t") {

@@ -40,11 +40,8 @@ pub struct Shown {
     /// Read all rows of large tables too, not a sample.
     #[arg(long)]
     pub exact: bool,
-    /// Print the plan as JSON, as `apply --plan` reads it.
-    #[arg(long)]
-    pub json: bool,
-    /// Write the JSON into this file, and print the tables.
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    /// Write the plan into this file too, as JSON, for `apply --plan`. (`--json` prints that.)
+    #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
@@ -84,8 +81,8 @@ pub enum Narrow {
         #[arg(long, value_name = "VALUE", required = true, allow_hyphen_values = true)]
         key: Vec<String>,
         /// The shard that is to have it.
-        #[arg(long, value_name = "SHARD")]
-        to: Option<String>,
+        #[arg(long, value_name = "SHARD", visible_alias = "to")]
+        target: Option<String>,
         /// How it is shown.
         #[command(flatten)]
         shown: Shown,
@@ -100,13 +97,13 @@ pub enum Narrow {
         from: Option<String>,
         /// The border beyond the last key; without it, the very end.
         #[arg(long, value_name = "BORDER", allow_hyphen_values = true)]
-        until: Option<String>,
+        to: Option<String>,
         /// Of a list: a value; may be given again.
         #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
         value: Vec<String>,
         /// The shard that is to have them.
         #[arg(long, value_name = "SHARD")]
-        to: String,
+        target: String,
         /// How it is shown.
         #[command(flatten)]
         shown: Shown,

@@ -14,24 +14,24 @@ use pgmanifold_router::shard_map::{Bound, DistributionKind, Keys, ShardId, Shard
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// Plans, and prints the plan.
+/// Plans, and prints the plan, as tables or as JSON.
 ///
 /// # Errors
 /// What is wrong with the question, or what the catalog or a shard says.
-pub async fn run(config: Arc<Config>, args: &PlanArgs) -> Result<(), Error> {
+pub async fn run(config: Arc<Config>, args: &PlanArgs, json: bool) -> Result<(), Error> {
     let plan = make(config, args).await?;
-    let shown = args.shown();
-    if shown.json {
-        print!("{}", plan.to_json());
-        return Ok(());
-    }
-    if let Some(file) = &shown.output {
+    let output = &args.shown().output;
+    if let Some(file) = output {
         std::fs::write(file, plan.to_json())
             .map_err(|error| Error::Usage(format!("{}: {error}", file.display())))?;
     }
-    print!("{plan}");
-    if let Some(file) = &shown.output {
-        println!("\nTo do it: pgmanifold-rebalancer apply --plan {}", file.display());
+    match (json, output) {
+        (true, _) => print!("{}", plan.to_json()),
+        (false, None) => print!("{plan}"),
+        (false, Some(_)) if plan.is_empty() => print!("{plan}"),
+        (false, Some(file)) => {
+            print!("{plan}\nTo do it: pgmanifold-rebalancer apply --plan {}\n", file.display());
+        }
     }
     Ok(())
 }
@@ -56,22 +56,22 @@ pub async fn make(config: Arc<Config>, args: &PlanArgs) -> Result<Plan, Error> {
         Some(Narrow::Merge { distribution, at: None, .. }) => {
             narrow::merge_all(database, &map, distribution)
         }
-        Some(Narrow::Isolate { distribution, key, to, .. }) => {
+        Some(Narrow::Isolate { distribution, key, target, .. }) => {
             let place = text::distribution(&map, distribution)?;
             let found = &map.distributions[place];
             let key = text::key(found, key)?;
             let keys = narrow::key_alone(found, &key)?;
             let parts = reading.divided(place, &keys).await?;
-            narrow::isolate(database, &map, &parts, &keys, &key, to.as_deref(), By::Bytes)
+            narrow::isolate(database, &map, &parts, &keys, &key, target.as_deref(), By::Bytes)
         }
-        Some(Narrow::Give { distribution, from, until, value, to, .. }) => {
+        Some(Narrow::Give { distribution, from, to, value, target, .. }) => {
             let place = text::distribution(&map, distribution)?;
             let values = (!value.is_empty()).then(|| value.clone());
-            let keys = KeysText { from: from.clone(), to: until.clone(), values };
+            let keys = KeysText { from: from.clone(), to: to.clone(), values };
             let keys = keys.keys(&map.distributions[place])?;
             let parts = reading.divided(place, &keys).await?;
-            let purpose = format!("give keys {keys} of {distribution} to {to}");
-            narrow::give(database, &map, &parts, &keys, to, By::Bytes, purpose)
+            let purpose = format!("give keys {keys} of {distribution} to {target}");
+            narrow::give(database, &map, &parts, &keys, target, By::Bytes, purpose)
         }
     }
 }

@@ -17,9 +17,8 @@ use pgmanifold_router::shard_map::{
 };
 use table::Measured;
 
-/// How sessions on shards are set: they are no mover's, which others would end, and cannot write.
-const READING_SQL: &str = "set application_name = 'pgmanifold-rebalancer looking'; \
-     set default_transaction_read_only = on";
+/// How sessions on shards are set.
+const READING_SQL: &str = "set default_transaction_read_only = on";
 
 /// How shards are asked.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +55,8 @@ impl<'a> Shards<'a> {
         if place.is_none() {
             let server = &self.config.shard(name)?.server;
             let session = connect::primary(server, &format!("shard {name}")).await?;
+            // A session of a mover's would be ended by the next one.
+            session.run(&format!("set application_name = '{}'", connect::LOOKING_NAME)).await?;
             session.run(READING_SQL).await?;
             *place = Some(session);
         }

@@ -21,6 +21,9 @@ pub const WRITE_LOAD_SQL: &str = "insert into pgm.load as l \
      on conflict (database, distribution, process, part) do update \
      set executions = excluded.executions, counted_at = pg_catalog.clock_timestamp()";
 
+/// Forgets the counts of a process, which begins anew: `$1` database, `$2` name of the process.
+pub const RESET_LOAD_SQL: &str = "delete from pgm.load where database = $1 and process = $2";
+
 /// Forgets the counts of processes that have not been heard of for a day: `$1` database.
 pub const FORGET_LOAD_SQL: &str = "delete from pgm.load l where l.database = $1 \
      and l.counted_at < pg_catalog.clock_timestamp() - interval '1 day' \

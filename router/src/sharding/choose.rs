@@ -4,26 +4,26 @@
 use super::array;
 use super::named::Refused;
 use super::row;
-use super::{Choice, Condition, KeyFilter, Operand, Placing, Values};
+use super::{Choice, Condition, KeyFilter, KeyHash, Operand, Placing, Values};
 use crate::key::{KeyType, KeyValue, Reading};
 use crate::shard_map::{DistributionKind, ShardId, ShardMap};
 
 /// Most keys made of the values of several columns that are looked up one by one.
 const MAX_COMBINATIONS: usize = 4_096;
 
-/// The shards an execution needs.
-pub(super) fn choose(placing: &Placing, map: &ShardMap, values: &Values<'_>) -> Refused<Choice> {
+/// The shards an execution needs. `decides` becomes the hash of its key when one known key
+/// decides alone.
+pub(super) fn choose(
+    placing: &Placing,
+    map: &ShardMap,
+    values: &Values<'_>,
+    decides: &mut Option<KeyHash>,
+) -> Refused<Choice> {
     match placing {
         Placing::On(shard) => Ok(Choice::One(*shard)),
         Placing::Anywhere => Ok(Choice::Any),
-        Placing::Keyed { filters, also, .. } => Ok(keyed(filters, also, map, values)),
-        Placing::Rows { distribution, keys } => {
-            let mut shards = Shards::default();
-            for key in keys {
-                shards.add(row::shard_of(map, *distribution, key, values)?);
-            }
-            Ok(shards.choice())
-        }
+        Placing::Keyed { filters, also, .. } => Ok(keyed(filters, also, map, values, decides)),
+        Placing::Rows { distribution, keys } => rows(*distribution, keys, map, values, decides),
         Placing::Everywhere { .. } => {
             let mut shards = Shards::default();
             map.all().for_each(|shard| shards.add(shard));
@@ -37,9 +37,34 @@ pub(super) fn choose(placing: &Placing, map: &ShardMap, values: &Values<'_>) -> 
     }
 }
 
-fn keyed(filters: &[KeyFilter], also: &[ShardId], map: &ShardMap, values: &Values<'_>) -> Choice {
+fn rows(
+    distribution: usize,
+    keys: &[Vec<Operand>],
+    map: &ShardMap,
+    values: &Values<'_>,
+    decides: &mut Option<KeyHash>,
+) -> Refused<Choice> {
+    if let [key] = keys {
+        let (shard, hash) = row::shard_and_hash(map, distribution, key, values)?;
+        *decides = hash.map(|hash| KeyHash { distribution, hash });
+        return Ok(Choice::One(shard));
+    }
+    let mut shards = Shards::default();
+    for key in keys {
+        shards.add(row::shard_of(map, distribution, key, values)?);
+    }
+    Ok(shards.choice())
+}
+
+fn keyed(
+    filters: &[KeyFilter],
+    also: &[ShardId],
+    map: &ShardMap,
+    values: &Values<'_>,
+    decides: &mut Option<KeyHash>,
+) -> Choice {
     if let ([filter], []) = (filters, also)
-        && let Some(choice) = single(filter, map, values)
+        && let Some(choice) = single(filter, map, values, decides)
     {
         return choice;
     }
@@ -52,17 +77,24 @@ fn keyed(filters: &[KeyFilter], also: &[ShardId], map: &ShardMap, values: &Value
 }
 
 /// The usual case: one column, one value.
-fn single(filter: &KeyFilter, map: &ShardMap, values: &Values<'_>) -> Option<Choice> {
+fn single(
+    filter: &KeyFilter,
+    map: &ShardMap,
+    values: &Values<'_>,
+    decides: &mut Option<KeyHash>,
+) -> Option<Choice> {
     let [(_, Condition::OneOf(operands))] = filter.conditions.as_slice() else { return None };
     let [operand] = operands.as_slice() else { return None };
-    let [ty] = map.distributions.get(filter.distribution)?.key_types.as_slice() else {
+    let distribution = filter.distribution;
+    let [ty] = map.distributions.get(distribution)?.key_types.as_slice() else {
         return None;
     };
     match row::read(*operand, *ty, values) {
-        Reading::Value(value) => Some(match map.shard_of(filter.distribution, &[value]) {
-            Some(shard) => Choice::One(shard),
-            None => Choice::None,
-        }),
+        Reading::Value(value) => {
+            let (shard, hash) = map.shard_and_hash(distribution, &[value]);
+            *decides = hash.map(|hash| KeyHash { distribution, hash });
+            Some(shard.map_or(Choice::None, Choice::One))
+        }
         Reading::Null => Some(Choice::None),
         Reading::Unknown => None,
     }

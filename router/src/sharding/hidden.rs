@@ -24,6 +24,7 @@ use levels::Levels;
 use std::ops::Range;
 
 mod levels;
+mod merged;
 
 /// Moves of a distribution whose keys a shard hides.
 struct Hidden<'a> {
@@ -103,7 +104,7 @@ fn statement(text: &Text<'_>, at: Range<usize>, levels: &mut Levels<'_, '_>) -> 
                 let query = insert::query_at(text, at, levels.catalog)?;
                 levels.query(&read(text, query, levels)?)
             }
-            "merge" => Err(levels.refused("MERGE cannot leave them out")),
+            "merge" => levels.merged(text, at),
             _ => Err(levels.refused("the statement cannot leave them out")),
         },
         Form::Cursor { .. } => Err(levels.refused("a cursor cannot leave them out")),

@@ -7,6 +7,7 @@ use super::levels::{Levels, Rows};
 use super::modify::{as_query, changed, checked, defaults_in};
 use super::named::{Kind, Refused, Tables, expressions_of};
 use super::operand::{self, find_word, literal_numbers, split};
+use super::query::{Body, From, Nested};
 use super::references::Found;
 use super::several::single_keys;
 use super::target::{misread, read as read_name};
@@ -51,6 +52,41 @@ pub(super) fn rows(text: &Text<'_>, at: Range<usize>, catalog: Catalog<'_>) -> R
     let literals = conditions::literals(text);
     let mut levels = Levels::new(catalog, Reader::new(text, &literals));
     Ok(levels.query(&query, None).rows)
+}
+
+/// A MERGE as far as the rows that it meets are concerned.
+pub(super) struct Parts {
+    pub(super) target: From,
+    pub(super) source: From,
+    /// The condition of ON.
+    pub(super) on: Range<usize>,
+    /// Sub-selects in ON and behind it.
+    pub(super) nested: Vec<Nested>,
+    /// It does something with rows of the source that meet none.
+    pub(super) adds: bool,
+    /// It does something with rows of the target that none meets.
+    pub(super) by_source: bool,
+}
+
+/// Reads a MERGE once more.
+pub(super) fn parts(text: &Text<'_>, at: Range<usize>) -> Refused<Parts> {
+    let merge = read(text, at)?;
+    let from = [merge.target, merge.source];
+    let query = as_query(text, &from, Some(merge.on.clone()), &merge.branches)?;
+    let Body::Select(select) = query.body else { return Err(misread("MERGE")) };
+    let Ok([target, source]) = <[From; 2]>::try_from(select.from) else {
+        return Err(misread("MERGE"));
+    };
+    let unmatched = |branch: &Range<usize>| text.is(branch.start + 1, "not");
+    let by_source = |branch: &Range<usize>| text.are(branch.start + 3, &["by", "source"]);
+    Ok(Parts {
+        target,
+        source,
+        on: merge.on,
+        nested: select.nested,
+        adds: merge.branches.iter().any(unmatched),
+        by_source: merge.branches.iter().any(by_source),
+    })
 }
 
 fn read(text: &Text<'_>, at: Range<usize>) -> Refused<Merge> {

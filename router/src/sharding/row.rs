@@ -15,6 +15,16 @@ pub(super) fn shard_of(
     operands: &[Operand],
     values: &Values<'_>,
 ) -> Refused<ShardId> {
+    shard_and_hash(map, distribution, operands, values).map(|(shard, _)| shard)
+}
+
+/// The same, with the key's hash where that decides.
+pub(super) fn shard_and_hash(
+    map: &ShardMap,
+    distribution: usize,
+    operands: &[Operand],
+    values: &Values<'_>,
+) -> Refused<(ShardId, Option<i64>)> {
     let Some(known) = map.distributions.get(distribution) else {
         return Err(Box::new(Refusal::new("map", "the shard map has changed")));
     };
@@ -23,16 +33,17 @@ pub(super) fn shard_of(
         Reading::Null => Err(no_shard("null-key", "the shard key of a new row is null")),
         Reading::Unknown => Err(unknown_key()),
     };
-    let shard = match (operands, known.key_types.as_slice()) {
-        ([operand], [ty]) => map.shard_of(distribution, &[value(*operand, *ty)?]),
+    let (shard, hash) = match (operands, known.key_types.as_slice()) {
+        ([operand], [ty]) => map.shard_and_hash(distribution, &[value(*operand, *ty)?]),
         (operands, types) => {
             let pairs = operands.iter().zip(types);
             let key: Refused<Vec<KeyValue>> =
                 pairs.map(|(operand, ty)| value(*operand, *ty)).collect();
-            map.shard_of(distribution, &key?)
+            map.shard_and_hash(distribution, &key?)
         }
     };
-    shard.ok_or_else(|| no_shard("no-shard", "no shard has the key of a new row"))
+    let shard = shard.ok_or_else(|| no_shard("no-shard", "no shard has the key of a new row"))?;
+    Ok((shard, hash))
 }
 
 /// What an operand says of a column of the key.

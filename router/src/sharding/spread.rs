@@ -51,7 +51,15 @@ fn with_hidden(
                 let why = "EXPLAIN over several shards is for queries, and FORMAT TEXT.";
                 return Err(select::refused("explain", why, "Choose a shard by SET pgm.shard."));
             }
-            let mut spread = select::spread(&text, inner..to, placing, shards, catalog, values)?;
+            let spread = select::spread(&text, inner..to, placing, shards, catalog, values);
+            // What PostgreSQL says of such numbers it says of queries that run.
+            let mut spread = spread.map_err(|refusal| match refusal.sqlstate {
+                "2201W" | "2201X" => {
+                    let why = "EXPLAIN over several shards has a number of rows that is negative.";
+                    select::refused("explain", why, "Give a number of rows.")
+                }
+                _ => refusal,
+            })?;
             spread.merge = Merge::Headed;
             Ok(spread)
         }

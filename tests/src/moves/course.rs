@@ -4,10 +4,8 @@
 use super::ownership::Ownership;
 use super::rebalancer::{Ended, Running};
 use super::{Moves, leftovers};
-use crate::process::scratch_file;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Equal parts of the space of hashes that moves are made of, so that the map stays small.
@@ -82,30 +80,18 @@ impl Wanted {
         Self { from: border(first), last, source, target }
     }
 
-    /// A plan of this move alone, in a file.
-    ///
-    /// # Panics
-    /// When the file cannot be written.
-    pub fn plan(&self, moves: &Moves) -> PathBuf {
-        let from = (self.from != i64::MIN).then(|| self.from.to_string());
-        let to = (self.last != i64::MAX).then(|| (self.last + 1).to_string());
-        let mut keys = serde_json::Map::new();
-        for (name, border) in [("from", from), ("to", to)] {
-            keys.extend(border.map(|border| (name.to_owned(), border.into())));
+    /// Arguments of the rebalancer that name this move.
+    pub fn arguments(&self) -> Vec<String> {
+        let target = format!("s{}", self.target);
+        let mut arguments: Vec<String> =
+            ["--distribution", "customer", "--target", &target].map(str::to_owned).into();
+        if self.from != i64::MIN {
+            arguments.extend(["--from".to_owned(), self.from.to_string()]);
         }
-        let plan = serde_json::json!({
-            "version": 1, "database": moves.database, "epoch": Ownership::read(moves).epoch,
-            "purpose": "a test", "by": "rows", "splits": [], "merges": [], "shards": [],
-            "distributions": [], "indivisible": [], "notes": [],
-            "moves": [{
-                "distribution": "customer", "keys": keys, "reason": "a test",
-                "source": format!("s{}", self.source), "target": format!("s{}", self.target),
-                "weight": {"rows": 0, "bytes": 0, "executions": 0},
-            }],
-        });
-        let file = scratch_file(&format!("{}.plan.json", moves.database));
-        std::fs::write(&file, plan.to_string()).expect("the plan");
-        file
+        if self.last != i64::MAX {
+            arguments.extend(["--to".to_owned(), (self.last + 1).to_string()]);
+        }
+        arguments
     }
 }
 
@@ -115,9 +101,9 @@ impl Moves {
     /// # Panics
     /// When the rebalancer does not start.
     pub fn begin(&self, wanted: &Wanted, more: &[&str], halt: Option<&str>) -> Running {
-        let file = wanted.plan(self).display().to_string();
-        let arguments = [&["apply", "--plan", &file], more].concat();
-        self.rebalancer.spawn(&arguments, halt)
+        let named = wanted.arguments();
+        let named: Vec<&str> = named.iter().map(String::as_str).collect();
+        self.rebalancer.spawn(&[&["apply"], &named[..], more].concat(), halt)
     }
 
     /// Runs a move until it is reversible.

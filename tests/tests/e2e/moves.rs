@@ -5,18 +5,25 @@
 mod attach;
 mod back_and_forth;
 mod barrier;
+mod batches;
 mod by_hand;
 mod corruption;
 mod forms;
+mod handed_over;
 mod harness;
 mod hold;
 mod kills;
 mod long;
+mod pieces;
 mod plan;
+mod refused;
 mod seen;
 mod sides;
+mod status;
+mod throttle;
 mod verify;
 mod verify_live;
+mod whole;
 
 /// Limits for a machine that does everything at once, and for tests that do not wait for who does
 /// not answer.
@@ -29,4 +36,3 @@ fn quick_limits() -> Vec<String> {
     ];
     limits.map(str::to_owned).into()
 }
-mod pieces;

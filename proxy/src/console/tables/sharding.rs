@@ -25,9 +25,13 @@ fn ranges(shared: &Arc<Shared>) -> Vec<Row> {
         let Some(sharded) = &database.sharded else { continue };
         let map = sharded.guard();
         let Some(map) = map.as_ref() else { continue };
-        for distribution in &map.distributions {
+        for (index, distribution) in map.distributions.iter().enumerate() {
             for range in pieces(map, distribution) {
-                rows.push(range_row(sharded, map, distribution, range));
+                let hashes = range.hashes;
+                let executions = hashes.and_then(|(from, to)| sharded.executions(index, from, to));
+                let mut row = range_row(sharded, map, distribution, range);
+                row.push(executions.into());
+                rows.push(row);
             }
         }
     }

@@ -165,6 +165,9 @@ pub(super) fn start_database(
     let facts = FactsStore::new(Arc::clone(&shard.cluster), Arc::clone(database), id);
     let sharded_before = before.and_then(|before| before.sharded.as_ref());
     let sharded = ShardedDatabase::new(database, sharded_before);
+    if let Some(sharded) = &sharded {
+        sharded.set_clusters(shards.iter().map(|shard| &shard.cluster));
+    }
     if let Some(max_lag) = database.max_replica_lag {
         shards.iter().for_each(|shard| shard.cluster.require_lag_resolution(max_lag));
     }

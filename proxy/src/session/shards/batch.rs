@@ -107,7 +107,8 @@ impl Session {
         if let Some(held) = self.held_back(text, plan, None, Some(&bound)) {
             return Ok(Some(held.map_or_else(|error| self.refuse_batch(error), Step::from)));
         }
-        let way = match self.way(text, plan, None, Some(&bound)) {
+        let mut key = None;
+        let way = match self.way_by_key(text, plan, None, Some(&bound), &mut key) {
             Ok(way) => way,
             Err(error) => return Ok(Some(self.refuse_batch(error))),
         };
@@ -118,6 +119,7 @@ impl Session {
                     return Ok(Some(self.refuse_batch(error)));
                 }
                 self.turn(shard).map(|()| {
+                    self.count_key(key);
                     self.note_unrepeatable(plan);
                     (!portal.is_empty()).then_some(Portal::On(shard))
                 })

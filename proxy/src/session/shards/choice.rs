@@ -14,7 +14,7 @@ use crate::wire::error::SqlError;
 use pgmanifold_router::lexer::Token;
 use pgmanifold_router::plan::{Effect, PinReason, Plan};
 use pgmanifold_router::shard_map::{ShardId, ShardMap};
-use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, Placing, Values};
+use pgmanifold_router::sharding::{self, Bound, Catalog, Choice, KeyHash, Placing, Values};
 use std::sync::Arc;
 
 /// Where a statement goes.
@@ -45,6 +45,22 @@ impl Session {
         lifted: Option<&[Token]>,
         bound: Option<&Bound<'_>>,
     ) -> Result<Way, SqlError> {
+        self.way_by_key(text, plan, lifted, bound, &mut None)
+    }
+
+    /// The same; `key` becomes the one that chooses a shard, if one does. Whoever runs the
+    /// statement there counts it.
+    ///
+    /// # Errors
+    /// It must not run.
+    pub(super) fn way_by_key(
+        &self,
+        text: &[u8],
+        plan: &Plan,
+        lifted: Option<&[Token]>,
+        bound: Option<&Bound<'_>>,
+        key: &mut Option<KeyHash>,
+    ) -> Result<Way, SqlError> {
         let Some(shards) = &self.shards else { return Ok(Way::Here) };
         let map = shards.map.as_ref().ok_or_else(|| shards.sharded.no_map())?;
         if let Some(shard) = self.asked_shard(plan, map)? {
@@ -74,14 +90,22 @@ impl Session {
             None => &[],
         };
         let values = Values { sql: text, literals, dialect: self.dialect, bound };
-        match sharding::choose(placing, map, &values) {
-            Ok(Choice::One(shard)) => Ok(Way::To(shard)),
-            Ok(Choice::Any | Choice::None) => Ok(self.any_shard()),
-            Ok(Choice::Several(shards)) => match *shards.as_slice() {
-                [one] => Ok(Way::To(one)),
-                _ => Ok(Way::Several(shards)),
+        let choice = sharding::choose_by_key(placing, map, &values, key)
+            .map_err(|refusal| refused(&refusal))?;
+        Ok(match choice {
+            Choice::One(shard) => Way::To(shard),
+            Choice::Any | Choice::None => self.any_shard(),
+            Choice::Several(shards) => match *shards.as_slice() {
+                [one] => Way::To(one),
+                _ => Way::Several(shards),
             },
-            Err(refusal) => Err(refused(&refusal)),
+        })
+    }
+
+    /// A statement goes to the shard that this key has chosen.
+    pub(super) fn count_key(&self, key: Option<KeyHash>) {
+        if let (Some(key), Some(shards)) = (key, &self.shards) {
+            shards.sharded.count(key);
         }
     }
 
@@ -189,7 +213,8 @@ impl Session {
         if let Some(held) = self.held_back(text, plan, lifted, None) {
             return Some(held.map_or_else(|error| self.refuse_query(error), Step::from));
         }
-        let way = match self.way(text, plan, lifted, None) {
+        let mut key = None;
+        let way = match self.way_by_key(text, plan, lifted, None, &mut key) {
             Ok(way) => way,
             Err(error) => return Some(self.refuse_query(error)),
         };
@@ -198,7 +223,11 @@ impl Session {
         }
         match way {
             Way::Here => None,
-            Way::To(to) => self.turn_query(plan, to),
+            Way::To(to) => {
+                let step = self.turn_query(plan, to);
+                self.count_key(key.filter(|_| step.is_none()));
+                step
+            }
             Way::Session => {
                 self.set_everywhere(plan, || Replay::Text(text.into())).map(|result| match result {
                     Ok(stop) => stop.into(),

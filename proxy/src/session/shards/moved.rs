@@ -43,7 +43,7 @@ impl Session {
     #[inline]
     pub(in crate::session) fn keep_for_move(&mut self, request: &[u8], plan: &Plan) {
         let Some(shards) = &mut self.shards else { return };
-        shards.sent.clear();
+        shards.forget_sent();
         if shards.map.as_ref().is_some_and(|map| map.is_moving()) {
             self.keep_sent(request, plan);
         }

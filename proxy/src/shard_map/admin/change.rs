@@ -248,9 +248,10 @@ fn lines(parts: &MapParts) -> BTreeSet<String> {
     lines
 }
 
-/// Which keys have another shard than before, of distributions that were there already.
+/// Which keys have another shard than before, of distributions that were there already; and which
+/// shards are new and have no rows of reference tables yet, so that reads there would find none.
 fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
-    let mut moved = Vec::new();
+    let mut moved = copies_wanted(before, after);
     for new in &after.distributions {
         let Some(old) = before.distributions.iter().find(|old| old.name == new.name) else {
             continue;
@@ -285,6 +286,20 @@ fn moved(before: &MapParts, after: &MapParts) -> Vec<String> {
         }
     }
     moved
+}
+
+/// Reference tables that new shards are to have a copy of.
+fn copies_wanted(before: &MapParts, after: &MapParts) -> Vec<String> {
+    let new = after.shards.iter().filter(|shard| !before.shards.contains(shard));
+    let is_copied = |name: &str| {
+        let mut known = before.distributions.iter();
+        known.any(|one| *one.name == *name && one.kind == DistributionKind::Reference)
+    };
+    let copied = before.tables.iter().filter(|table| is_copied(&table.distribution));
+    let names: Vec<String> =
+        copied.map(|table| format!("{}.{}", table.schema, table.name)).collect();
+    let wanted = new.filter(|_| !names.is_empty());
+    wanted.map(|shard| format!("shard {shard} needs the rows of {}", names.join(", "))).collect()
 }
 
 /// Where keys begin that have another owner. Between two neighbouring borders of either map, all
@@ -329,6 +344,20 @@ mod tests {
                 "+ table public.lines: customer (a)"
             ]
         );
+    }
+
+    #[test]
+    fn a_new_shard_needs_the_rows_of_reference_tables() {
+        let with = |shards: &[&str]| {
+            let mut parts = parts().reference("copies").table("public", "world", "copies", &[]);
+            parts.shards = shards.iter().map(|name| Box::from(*name)).collect();
+            parts
+        };
+        let two = with(&["s0", "s1"]);
+        assert_eq!(moved(&two, &two), [String::new(); 0]);
+        let found = moved(&two, &with(&["s0", "s1", "s2"]));
+        assert_eq!(found, ["shard s2 needs the rows of public.world"]);
+        assert_eq!(moved(&parts(), &with(&["s0", "s1", "s2"])), [String::new(); 0], "new tables");
     }
 
     trait Edit {

@@ -179,7 +179,7 @@ impl<'t, 'c> Levels<'t, 'c> {
     }
 
     /// The conditions that leave out the hidden rows of a reference; none when it has none.
-    fn conditions(&mut self, relation: &Relation) -> Refused<Vec<String>> {
+    pub(super) fn conditions(&mut self, relation: &Relation) -> Refused<Vec<String>> {
         let Some(table) = self.hidden_table(relation)? else { return Ok(Vec::new()) };
         if relation.sampled {
             return Err(self.refused("a sample would count them"));
@@ -238,20 +238,20 @@ pub(super) struct Additions(Vec<(Range<usize>, String)>);
 
 impl Additions {
     /// Right before a token.
-    fn before(&mut self, text: &Text<'_>, token: usize, what: String) {
+    pub(super) fn before(&mut self, text: &Text<'_>, token: usize, what: String) {
         let at = text.token(token).map_or(text.sql.len(), |token| token.start as usize);
         self.0.push((at..at, what));
     }
 
     /// Right behind the last token before `end`, so that no comment swallows it.
-    fn behind(&mut self, text: &Text<'_>, end: usize, what: String) {
+    pub(super) fn behind(&mut self, text: &Text<'_>, end: usize, what: String) {
         let last = end.checked_sub(1).and_then(|last| text.token(last));
         let at = last.map_or(0, |token| token.end as usize);
         // Nothing that follows may become a part of its last word.
         self.0.push((at..at, format!("{what} ")));
     }
 
-    fn replace(&mut self, text: &Text<'_>, tokens: Span, what: String) {
+    pub(super) fn replace(&mut self, text: &Text<'_>, tokens: Span, what: String) {
         let first = text.token(tokens.start).map_or(0, |token| token.start as usize);
         let last = tokens.end.checked_sub(1).and_then(|last| text.token(last));
         self.0.push((first..last.map_or(first, |token| token.end as usize), what));

@@ -122,6 +122,12 @@ impl ByHand {
         self.change(|map| map.hand_over(1, shard)).await;
     }
 
+    /// Executions that the catalog was told of, of all processes and parts.
+    pub(super) async fn load(&self) -> i64 {
+        let sql = "select coalesce(sum(executions), 0)::int8 from pgm.load";
+        self.catalog.query_one(sql, &[]).await.expect("the catalog").get(0)
+    }
+
     /// The epoch that the proxy has acknowledged.
     pub(super) fn acknowledged(&self) -> u64 {
         let database = &self.shards.database;

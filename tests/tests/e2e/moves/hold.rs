@@ -9,10 +9,13 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 /// Long enough to see that something does not happen.
-const MOMENT: Duration = Duration::from_millis(300);
+pub(super) const MOMENT: Duration = Duration::from_millis(300);
+
+/// A client that runs something, and how it ended.
+pub(super) type Running = JoinHandle<(Client, Result<(), String>)>;
 
 /// Runs a text, in the background.
-fn start(client: Client, sql: String) -> JoinHandle<(Client, Result<(), String>)> {
+pub(super) fn start(client: Client, sql: String) -> Running {
     tokio::spawn(async move {
         let done = client.batch_execute(&sql).await;
         let done = done.map_err(|error| format!("{} {}", code(&error), text(&error)));
@@ -21,8 +24,12 @@ fn start(client: Client, sql: String) -> JoinHandle<(Client, Result<(), String>)
 }
 
 /// None of these has ended.
-fn wait<T>(tasks: &[JoinHandle<T>]) -> bool {
-    tasks.iter().all(|task| !task.is_finished())
+pub(super) async fn all_wait(tasks: &mut [Running]) {
+    for (number, task) in tasks.iter_mut().enumerate() {
+        if task.is_finished() {
+            panic!("number {number} did not wait: {:?}", task.await.expect("no panic").1);
+        }
+    }
 }
 
 #[test]
@@ -48,7 +55,10 @@ fn writes_to_paused_keys_wait_and_nothing_else_does() {
             format!(
                 "with w as (insert into notes values ({moving}, 'e') returning 1) select * from w"
             ),
-            format!("insert into notes values ({moving}, 'f'); select 1"),
+            format!(
+                "insert into notes values ({moving}, 'f'); \
+                 update lines set note = 'f' where customer = {moving}"
+            ),
         ] {
             held.push(start(moves.client().await, sql));
         }
@@ -81,10 +91,12 @@ fn writes_to_paused_keys_wait_and_nothing_else_does() {
         exec(&client, "commit").await;
         println!("other keys took {:?}", began.elapsed());
         tokio::time::sleep(MOMENT).await;
-        assert!(wait(&held) && !by_bind.is_finished(), "{:?}", moves.notes("notes"));
+        all_wait(&mut held).await;
+        assert!(!by_bind.is_finished(), "{:?}", moves.notes("notes"));
         assert_eq!(moves.counted("pgmanifold_held_statements_total"), 10.0);
-        let waiting = moves.proxy.table("clients");
-        println!("{waiting:?}");
+        let clients = moves.proxy.table("clients");
+        let waiting = clients.iter().filter(|row| row.text("state") == "waiting");
+        assert_eq!(waiting.count(), 10);
 
         moves.hand_over("s2").await;
         let began = Instant::now();

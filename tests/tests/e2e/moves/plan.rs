@@ -1,6 +1,7 @@
 //! Plans are made of what real shards say: rows are counted where they belong, a heavy key is
 //! found, nothing is touched, and what is written is read back.
 
+use super::by_hand::ByHand;
 use pgmanifold::demo::postgres::PgCluster;
 use pgmanifold_rebalancer::config::{Config, Limits, Server, ShardConfig};
 use pgmanifold_rebalancer::plan::args::{Narrow, PlanArgs, Shown};
@@ -10,9 +11,10 @@ use pgmanifold_router::catalog::{self, Parameter};
 use pgmanifold_router::key::{KeyType, KeyValue};
 use pgmanifold_router::ownership::belongs_sql;
 use pgmanifold_router::shard_map::{MapParts, ShardId, ShardMap};
-use pgmanifold_tests::{cluster, run};
+use pgmanifold_tests::{cluster, eventually, run};
 use std::sync::Arc;
-use tokio_postgres::types::ToSql;
+use std::time::Duration;
+use tokio_postgres::types::{ToSql, Type};
 
 const SHARDS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 const SUPERUSER: &str = "postgres";
@@ -163,7 +165,7 @@ fn args() -> PlanArgs {
         distribution: Vec::new(),
         threshold: 10.0,
         improvement: 50.0,
-        shown: Shown { exact: true, json: false, output: None },
+        shown: Shown { exact: true, output: None },
     }
 }
 
@@ -223,14 +225,45 @@ fn plans_are_made_of_what_shards_say() {
     });
 }
 
+/// Two reports are a minute apart, and the first one may come too soon.
+const LOAD_LIMIT: Duration = Duration::from_secs(90);
+
+/// Each execution that one key has sent to one shard is counted once, whatever the protocol.
+#[test]
+fn proxies_tell_the_catalog_where_load_comes_from() {
+    run(180, async {
+        let by_hand = ByHand::start("load", 0, |config| config).await;
+        let client = by_hand.proxy.client().await;
+        let prepared = client
+            .prepare_typed("select note from notes where customer = $1", &[Type::INT8])
+            .await
+            .expect("a statement");
+        let before = by_hand.load().await;
+        for key in 0..30_i64 {
+            client.query(&prepared, &[&key]).await.expect("rows");
+            let sql = format!("select note from notes where customer = {key}");
+            client.simple_query(&sql).await.expect("rows");
+            let sql = format!("insert into notes values ({key}, '')");
+            client.simple_query(&sql).await.expect("a row");
+        }
+        client.simple_query("select count(*) from notes").await.expect("rows of all shards");
+        eventually("the catalog is told", LOAD_LIMIT, async || {
+            let told = by_hand.load().await - before;
+            assert!(told <= 90, "{told}");
+            told == 90
+        })
+        .await;
+    });
+}
+
 /// The borders of customer 42, isolated.
 async fn narrow_keys(world: &World) -> (i64, i64) {
     let mut isolate = args();
     isolate.command = Some(Narrow::Isolate {
         distribution: "customer".into(),
         key: vec!["42".into()],
-        to: Some("s3".into()),
-        shown: Shown { exact: true, json: false, output: None },
+        target: Some("s3".into()),
+        shown: Shown { exact: true, output: None },
     });
     let plan = world.plan(&isolate).await;
     let [only] = plan.moves.as_slice() else { panic!("{plan}") };

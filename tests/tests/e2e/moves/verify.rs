@@ -334,3 +334,32 @@ fn what_cannot_be_compared_is_said() {
         assert!(text.contains("\"code\""), "{text}");
     });
 }
+
+/// Prints rows per second; `cargo test … -- --ignored how_fast --nocapture`.
+#[test]
+#[ignore = "it measures"]
+fn how_fast_rows_are_compared() {
+    run(600, async {
+        let sides = Sides::new("verify_speed", 0);
+        for number in 0..2 {
+            sides.run(number, SCHEMA);
+            for begin in [1, 500_001] {
+                sides.run(
+                    number,
+                    &format!(
+                        "insert into orders (customer, id, note, amount, at) select k, 1, \
+                         'a note of some length ' || k, k / 10.0, 'epoch' from \
+                         generate_series({begin}, {begin} + 499999) k; \
+                         insert into lines select k, 'p', 1 from \
+                         generate_series({begin}, {begin} + 499999) k"
+                    ),
+                );
+            }
+            sides.run(number, "vacuum analyze");
+        }
+        let all = Keys::Between(None, None);
+        for _ in 0..2 {
+            println!("{}", compare(&sides, 0, &all).await);
+        }
+    });
+}

@@ -1,9 +1,13 @@
 //! Pairs of snapshots while clients write and the other side follows.
 
 use super::sides::Sides;
+use pgmanifold_rebalancer::connect;
 use pgmanifold_rebalancer::error::Error;
+use pgmanifold_rebalancer::journal::Journal;
 use pgmanifold_rebalancer::replicate::Direction;
-use pgmanifold_rebalancer::verify::{self, Ends, PairLimits, Report, Scope};
+use pgmanifold_rebalancer::verify::{self, Ends, PairLimits, Report, Scope, command};
+use pgmanifold_router::catalog::{self, Parameter};
+use pgmanifold_router::hash::hash_int8;
 use pgmanifold_router::key::KeyType;
 use pgmanifold_router::ownership::keys_sql;
 use pgmanifold_router::shard_map::{Bound, Keys, MapParts, ShardMap};
@@ -12,6 +16,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio_postgres::types::ToSql;
 
 /// The move whose replication it is.
 const MOVE: i64 = 7;
@@ -31,10 +36,11 @@ impl Live {
     /// South follows north in half of all keys.
     fn start(test: &str, rows: u32) -> Live {
         let sides = Sides::new(test, 0);
-        let parts = MapParts::new(&["north", "south"])
+        let mut parts = MapParts::new(&["north", "south"])
             .hash("k", &[KeyType::Int8])
             .table("public", "acct", "k", &["k"])
             .table("public", "ev", "k", &["k"]);
+        parts.distributions[0].ranges = vec![(None, "north".into())];
         let map = ShardMap::build(parts).expect("a map");
         let keys = Keys::Between(Some(Bound::Hash(0)), None);
         let condition = keys_sql(&map.distributions[0], &keys, &["k"]);
@@ -217,7 +223,7 @@ fn a_pair_that_cannot_be_had_says_why_and_holds_nobody_up() {
         // It ends while it is waited for.
         let patient = PairLimits::default();
         let (pair, ()) = tokio::join!(live.pair(&patient), async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
             client::exec(&writer, "commit").await;
         });
         let (report, _, tries) = text(pair);
@@ -233,5 +239,69 @@ fn a_pair_that_cannot_be_had_says_why_and_holds_nobody_up() {
         });
         let Err(Error::Stopped(error)) = error else { panic!("{error:?}") };
         assert!(error.contains("behind") && error.contains("subscription"), "{error}");
+    });
+}
+
+#[test]
+fn the_command_compares_what_it_can_and_finds_what_is_misplaced() {
+    run(120, async {
+        let live = Live::start("verify_command", 2000);
+        let map = live.map.announce(0, MOVE as u64, &live.keys, "south").expect("a map");
+        let catalog = connect::primary(&live.sides.config.catalog, "catalog").await;
+        let catalog = text(catalog);
+        text(catalog.run("begin").await);
+        for command in catalog::create_map("app", &map.parts(), "a test") {
+            let parameters = command.parameters.iter().map(|parameter| match parameter {
+                Parameter::Text(text) => text as &(dyn ToSql + Sync),
+                Parameter::Integer(number) => number,
+                Parameter::Texts(texts) => texts,
+            });
+            let parameters: Vec<&(dyn ToSql + Sync)> = parameters.collect();
+            catalog.client.query(command.sql, &parameters).await.expect("it is written");
+        }
+        text(catalog.run("commit").await);
+        let state = async |state: &str| {
+            let sql = format!(
+                "insert into pgm.move (id, database, distribution, mode, starts, source, target, \
+                  state) overriding system value \
+                 values ({MOVE}, 'app', 'k', 'online', '0', 'north', 'south', '{state}') \
+                 on conflict (id) do update set state = excluded.state"
+            );
+            text(catalog.run(&sql).await);
+        };
+        let journal = text(Journal::open(Arc::new(live.sides.config.clone())).await);
+        let look = async |range| text(command::verify(&journal, range).await);
+
+        state("copying").await;
+        let verified = look(None).await;
+        text(verified.verdict());
+        assert!(verified.compared.is_empty(), "{verified}");
+        assert!(verified.not_compared[0].contains("while it is copying"), "{verified}");
+        state("ready").await;
+        let verified = look(None).await;
+        text(verified.verdict());
+        assert_eq!(verified.compared.len(), 1, "{verified}");
+        let rows: Vec<(u64, u64)> = verified.placed.iter().map(|p| (p.own, p.hidden)).collect();
+        assert_eq!(rows.len(), 4, "two tables of two shards: {verified}");
+        assert!(rows[0] == (2000, 0) && rows[2].0 == 0 && rows[2].1 > 900, "{verified}");
+        println!("{verified}");
+
+        // South has what is nobody's there: a key that is not on its way.
+        let key = |is_meant: bool| (1..).find(|key| (hash_int8(*key) >= 0) == is_meant);
+        let (moved, other) = (key(true).expect("a key"), key(false).expect("a key"));
+        live.sides.run(1, &format!("insert into acct values ({other}, 0, 'lost')"));
+        let verified = look(None).await;
+        let Err(Error::Stopped(found)) = verified.verdict() else { panic!("{verified}") };
+        let wanted = format!("1 MISPLACED: keys ({other})");
+        assert!(found.contains(&wanted), "{found}");
+        // It is outside of what is asked for.
+        text(look(Some((0, live.keys.clone()))).await.verdict());
+        let rest = look(Some((0, Keys::Between(None, Some(Bound::Hash(0)))))).await;
+        assert!(rest.compared.is_empty() && rest.verdict().is_err(), "{rest}");
+        // And what is hidden must be the same.
+        live.sides.run(1, &format!("delete from acct where k in ({moved}, {other})"));
+        let verified = look(None).await;
+        let found = verified.verdict().expect_err("a row is missing").to_string();
+        assert!(found.contains(&format!("(\"k\") = ({moved}): only on shard north")), "{found}");
     });
 }
