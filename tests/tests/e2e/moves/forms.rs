@@ -125,7 +125,8 @@ async fn write(moves: &Moves) {
             format!("insert into children (customer, amount) values ({customer}, 7)"),
             format!("insert into serials (customer, note) values ({customer}, 'later')"),
             format!(
-                "update events set note = note || '.' where customer = {customer} and day > '2027-01-01'"
+                "update events set note = note || '.' where customer = {customer} \
+                 and day > '2027-01-01'"
             ),
         ] {
             client::exec(&client, &sql).await;

@@ -1,5 +1,5 @@
 //! Transactions that stay open are the enemy of a change of hands: it happens all the same, and
-//! nobody waits for long.
+//! nobody waits for long. Of 3 s; `PGM_LONG_S` sets another length.
 
 use pgmanifold_tests::client;
 use pgmanifold_tests::cluster::USER;
@@ -20,18 +20,23 @@ fn transactions_of_800_ms() {
 
 /// One after the other without a gap: the move gives up trying, and says why.
 #[test]
-fn transactions_of_10_s() {
-    with_transactions("moves_longer", Duration::from_secs(10), &["cutover_tries = 2"]);
+fn transactions_of_seconds() {
+    with_transactions("moves_longer", long(), &["cutover_tries = 2"]);
 }
 
 #[test]
-fn transactions_of_10_s_that_are_ended() {
-    with_transactions("moves_ended", Duration::from_secs(10), &["end_blockers_after_ms = 2000"]);
+fn transactions_of_seconds_that_are_ended() {
+    with_transactions("moves_ended", long(), &["end_blockers_after_ms = 1000"]);
+}
+
+fn long() -> Duration {
+    let seconds = std::env::var("PGM_LONG_S").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(3))
 }
 
 /// A client keeps one row of the keys locked, again and again for so long, while they move.
 fn with_transactions(test: &'static str, length: Duration, limits: &'static [&'static str]) {
-    run(240, async move {
+    run(400, async move {
         let mut random = random::seeded(test);
         let mut options = Options::new(test);
         options.limits = super::quick_limits();
