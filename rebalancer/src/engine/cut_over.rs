@@ -327,29 +327,10 @@ async fn within_pause(
     pending: &mut Option<Pending>,
     parts: &mut Parts,
 ) -> Result<Tried, Error> {
-    let (sides, way, id) = (turn.sides, turn.way, turn.sides.id);
-    let Waiters { proxies, watcher } = waiters;
-    let move_id = self::id(the_move)?;
-    let new_owner = turn.pick(&the_move.target, &the_move.source).clone();
-    let hand_over = |map: &ShardMap| map.hand_over(move_id, &new_owner);
-    let note = format!("the keys are {new_owner}'s");
-    let begun = Instant::now();
-    let (prepared, waited) = tokio::join!(
-        async {
-            let prepared =
-                engine.journal.prepare(map, the_move, turn.next(), hand_over, &note).await;
-            (prepared, begun.elapsed())
-        },
-        proxies.wait(map.epoch, engine.limits().pause_timeout, ACKNOWLEDGE)
-    );
-    parts.took("preparing", prepared.1);
-    *pending = prepared.0?;
+    let (way, id, watcher) = (turn.way, turn.sides.id, &waiters.watcher);
+    *pending = prepare(engine, the_move, turn, map, &waiters.proxies, parts).await?;
     if pending.is_none() {
         return Ok(Tried::Not("the map has changed".to_owned()));
-    }
-    // Who has not acknowledged meets the fence.
-    if let Some(seen) = waited? {
-        parts.took("seen", seen);
     }
     parts.over("acknowledged");
     checkpoint(turn.pick("ready.acknowledged", "rolling_back.acknowledged")).await;
@@ -380,7 +361,7 @@ async fn within_pause(
     match way {
         Direction::Forward => {
             // Part of the transaction that names the target.
-            let position = replicate::position(&sides.target).await?;
+            let position = replicate::position(turn.follower()).await?;
             engine.journal.remember(the_move, BACK_FROM, json!(position)).await?;
             parts.over("positioned");
             checkpoint("ready.positioned").await;
@@ -394,6 +375,35 @@ async fn within_pause(
         }
     }
     Ok(Tried::Ready)
+}
+
+/// Prepares the commit that gives the keys away, while proxies hear of the pause: `None` when the
+/// map has changed. Who does not acknowledge meets the fence.
+async fn prepare(
+    engine: &Engine,
+    the_move: &Move,
+    turn: Turn<'_>,
+    map: &ShardMap,
+    proxies: &Proxies,
+    parts: &mut Parts,
+) -> Result<Option<Pending>, Error> {
+    let move_id = self::id(the_move)?;
+    let new_owner = turn.pick(&the_move.target, &the_move.source);
+    let hand_over = |map: &ShardMap| map.hand_over(move_id, new_owner);
+    let note = format!("the keys are {new_owner}'s");
+    let begun = Instant::now();
+    let prepare = async {
+        let journal = &engine.journal;
+        let prepared = journal.prepare(map, the_move, turn.next(), hand_over, &note).await;
+        (prepared, begun.elapsed())
+    };
+    let wait = proxies.wait(map.epoch, engine.limits().pause_timeout, ACKNOWLEDGE);
+    let ((prepared, took), seen) = tokio::join!(prepare, wait);
+    parts.took("preparing", took);
+    if let Some(seen) = seen? {
+        parts.took("seen", seen);
+    }
+    prepared
 }
 
 /// The leader refuses writes to the keys; or why it does not.

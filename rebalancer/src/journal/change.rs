@@ -209,7 +209,8 @@ mod tests {
         };
         assert_eq!(
             text(&command),
-            "select '-7'::int8, E'it''s $2'::text where x = array[E'a\\\\', null]::text[] and y = '$'"
+            "select '-7'::int8, E'it''s $2'::text \
+             where x = array[E'a\\\\', null]::text[] and y = '$'"
         );
     }
 }
