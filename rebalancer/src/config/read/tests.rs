@@ -1,3 +1,5 @@
+//! The file as people write it, right and wrong.
+
 use super::*;
 
 const GOOD: &str = "\
