@@ -141,9 +141,9 @@ pub(super) static MOVES: Table = Table {
     name: "moves",
     aliases: &[],
     origin: Origin::Own,
-    help: "Moves of keys to another shard, as the catalog tells of them: those that have not ended, \
-           and those that ended within the last hour. Read with the map, and every second while \
-           there is one.",
+    help: "Moves of keys to another shard, as the catalog tells of them: those that have not \
+           ended, and those that ended within the last hour. Read with the map, and every second \
+           while there is one.",
     columns: &[
         column("id", Int8, None, "Number of the move."),
         column("database", Text, None, "The sharded database."),
@@ -171,7 +171,8 @@ pub(super) static MOVES: Table = Table {
             "wish",
             Text,
             None,
-            "What somebody has asked for: `pause`, `abort`, `rollback` or `cleanup`; NULL for nothing.",
+            "What somebody has asked for: `pause`, `abort`, `rollback` or `cleanup`; NULL for \
+             nothing.",
         ),
         column(
             "write_pause_ms",

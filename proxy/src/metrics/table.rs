@@ -119,8 +119,8 @@ families! {
     SHARD_MAP_ACKNOWLEDGED Gauge "pgmanifold_shard_map_acknowledged_epoch" ["database"]
         "Epoch below which no statement or transaction runs any more.";
     SHARD_MAP_UNACKNOWLEDGED Gauge "pgmanifold_shard_map_unacknowledged_seconds" ["database"]
-        "How long a statement or transaction goes on by a shard map that was replaced; 0 when there \
-         is none.";
+        "How long a statement or transaction goes on by a shard map that was replaced; 0 when \
+         there is none.";
     MOVES_ACTIVE Gauge "pgmanifold_moves_active" ["database"]
         "Moves of keys to another shard that have not ended, as far as the catalog could be read.";
     HELD_STATEMENTS Counter "pgmanifold_held_statements_total" ["database"]

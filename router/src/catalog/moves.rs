@@ -1,8 +1,8 @@
 //! Owns how moves of keys are read for those who show them: the running ones, and those that ended
 //! a short while ago. What a move is to do next is its mover's business.
 
-/// Reads `database` and `fields`, a `text[]` that [`MoveSeen::read`] understands: at most 1,000 moves,
-/// the newest ones, that have not ended or ended within the last hour.
+/// Reads `database` and `fields`, a `text[]` that [`MoveSeen::read`] understands: at most 1,000
+/// moves, the newest ones, that have not ended or ended within the last hour.
 pub const MOVES_SQL: &str = "\
 select database, array[id::text, distribution, mode, source, target, state, wish, \
  rows_total::text, rows_copied::text, bytes_copied::text, rows_per_s::text, lag_bytes::text, \

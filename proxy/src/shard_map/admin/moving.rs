@@ -7,8 +7,8 @@ use pgmanifold_router::shard_map::{
 };
 use std::fmt::Display;
 
-/// Refuses a change of what moves go by: the ranges, values and tables of a distribution with moving
-/// keys, and the shards between which they move.
+/// Refuses a change of what moves go by: the ranges, values and tables of a distribution with
+/// moving keys, and the shards between which they move.
 pub(super) fn protect(before: &MapParts, after: &MapParts) -> Result<(), AdminError> {
     for old in before.distributions.iter().filter(|old| !old.moving.is_empty()) {
         let new = after.distributions.iter().find(|new| new.name == old.name);
