@@ -17,7 +17,7 @@ use pgmanifold_router::ownership::{quote_name, quote_text};
 use std::time::Duration;
 
 pub use guards::{remove_guards, set_guards};
-pub use remove::{remove, unfence};
+pub use remove::{let_down, remove, unfence};
 
 /// Names of the two triggers of the fence.
 fn fence_names(id: i64) -> [String; 2] {

@@ -1,10 +1,15 @@
 //! Owns the catalog: the map, moves and their states, and the lease of who moves. It must not know
 //! what a state's step does.
 
+mod change;
 mod lease;
+mod model;
 mod rows;
+mod waiting;
 
+pub use change::Pending;
 pub use lease::is_held;
+pub use model::{Event, Mode, Move, Times, Wish};
 pub use rows::{border, key_value};
 
 use crate::config::Config;
@@ -12,163 +17,11 @@ use crate::connect::{self, Session};
 use crate::error::Error;
 use crate::plan::PlannedMove;
 use crate::state::State;
-use pgmanifold_router::catalog::{self, Command, Parameter};
+use pgmanifold_router::catalog;
 use pgmanifold_router::shard_map::{Keys, MapError, ShardMap};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio_postgres::types::ToSql;
-
-/// Tries to change a map that others change too.
-const MAP_TRIES: u32 = 20;
-
-/// A move, as its row in the catalog says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Move {
-    /// Its number; names of objects on the shards are made of it.
-    pub id: i64,
-    /// Name of the distribution.
-    pub distribution: String,
-    /// Which keys.
-    pub keys: Keys,
-    /// Who had them when it was planned.
-    pub source: String,
-    /// Who is to have them.
-    pub target: String,
-    /// How they are moved.
-    pub mode: Mode,
-    /// Where it stands.
-    pub state: State,
-    /// What somebody has asked for.
-    pub wish: Option<Wish>,
-    /// What its state needs to go on after a crash: a JSON object.
-    pub journal: Value,
-    /// Rows to copy, as estimated.
-    pub rows_total: Option<i64>,
-    /// Rows copied.
-    pub rows_copied: i64,
-    /// Bytes copied.
-    pub bytes_copied: i64,
-    /// As fast as that.
-    pub rows_per_s: Option<f64>,
-    /// How far the follower is behind.
-    pub lag_bytes: Option<i64>,
-    /// How long writes to the keys waited.
-    pub write_pause_ms: Option<f64>,
-    /// What went wrong in this state, most recently.
-    pub last_error: Option<String>,
-    /// How often that was.
-    pub attempts: i32,
-    /// When it was planned, begun, last changed, ended: as the catalog's text in UTC.
-    pub times: Times,
-}
-
-impl Move {
-    /// One that is not in the catalog.
-    pub fn not_begun(planned: &PlannedMove, mode: Mode) -> Self {
-        Self {
-            id: 0,
-            distribution: planned.distribution.clone(),
-            keys: planned.keys.clone(),
-            source: planned.source.clone(),
-            target: planned.target.clone(),
-            mode,
-            state: State::Planned,
-            wish: None,
-            journal: Value::Object(serde_json::Map::new()),
-            rows_total: None,
-            rows_copied: 0,
-            bytes_copied: 0,
-            rows_per_s: None,
-            lag_bytes: None,
-            write_pause_ms: None,
-            last_error: None,
-            attempts: 0,
-            times: Times::default(),
-        }
-    }
-}
-
-/// Moments of a move.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Times {
-    /// It was planned.
-    pub created_at: String,
-    /// Its first step began.
-    pub started_at: Option<String>,
-    /// The state changed.
-    pub changed_at: String,
-    /// It ended.
-    pub ended_at: Option<String>,
-}
-
-/// How keys are moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Writes go on meanwhile: changes follow by logical replication.
-    Online,
-    /// Writes to the keys wait or are refused meanwhile.
-    Offline,
-}
-
-impl Mode {
-    /// The word in the catalog.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-        }
-    }
-}
-
-/// What somebody asks of a move that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Wish {
-    /// Stop at the next safe place.
-    Pause,
-    /// Give it up.
-    Abort,
-    /// Give the keys back.
-    Rollback,
-    /// End it.
-    Cleanup,
-}
-
-impl Wish {
-    /// The word in the catalog.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Abort => "abort",
-            Self::Rollback => "rollback",
-            Self::Cleanup => "cleanup",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        [Self::Pause, Self::Abort, Self::Rollback, Self::Cleanup]
-            .into_iter()
-            .find(|wish| wish.as_str() == name)
-    }
-}
-
-/// What was noted of a move.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// When, as the catalog's text in UTC.
-    pub at: String,
-    /// Its state then.
-    pub state: String,
-    /// What happened.
-    pub note: String,
-}
-
-/// A change of the map and of a move's state that is about to be committed.
-#[derive(Debug)]
-#[must_use]
-pub struct Pending {
-    map: ShardMap,
-    next: State,
-}
 
 /// A session on the catalog. Who moves something holds the lease in it.
 #[derive(Debug)]
@@ -323,152 +176,6 @@ impl Journal {
         self.end_transaction(done).await?;
         became(the_move, next);
         Ok(())
-    }
-
-    /// Changes the map and goes on to the next state, both or neither. `change` is asked again when
-    /// somebody else has changed the map meanwhile. A move may stay in its state. Returns the new
-    /// map, which all proxies are told of.
-    ///
-    /// # Errors
-    /// What `change` says as [`Error::Stopped`]; [`Error::Conflict`] when the row is not in the
-    /// state that `the_move` says.
-    pub async fn advance_with_map(
-        &self,
-        the_move: &mut Move,
-        next: State,
-        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
-        note: &str,
-    ) -> Result<ShardMap, Error> {
-        for _ in 0..MAP_TRIES {
-            let map = self.map().await?;
-            if let Some(map) = self.advance_from(&map, the_move, next, &change, note).await? {
-                return Ok(map);
-            }
-        }
-        Err(Error::Conflict("the map changes all the time; try again".to_owned()))
-    }
-
-    /// One try of [`Journal::advance_with_map`], from a map that was read before: `None` when it is
-    /// not the current one any more.
-    ///
-    /// # Errors
-    /// As [`Journal::advance_with_map`].
-    pub async fn advance_from(
-        &self,
-        map: &ShardMap,
-        the_move: &mut Move,
-        next: State,
-        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
-        note: &str,
-    ) -> Result<Option<ShardMap>, Error> {
-        match self.prepare(map, the_move, next, change, note).await? {
-            Some(pending) => self.commit(the_move, pending).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Does everything of [`Journal::advance_from`] but the commit: nobody sees anything of it, and
-    /// nobody else can change the map until it is committed or given up. Nothing else may be
-    /// written over this journal meanwhile.
-    ///
-    /// # Errors
-    /// As [`Journal::advance_with_map`].
-    pub async fn prepare(
-        &self,
-        map: &ShardMap,
-        the_move: &Move,
-        next: State,
-        change: impl Fn(&ShardMap) -> Result<ShardMap, Vec<MapError>>,
-        note: &str,
-    ) -> Result<Option<Pending>, Error> {
-        let new = change(map).map_err(|errors| map_errors("the map", &errors))?;
-        let note_of_map = format!("move {}: {note}", the_move.id);
-        let commands =
-            catalog::change_map(&self.config.database, map.epoch, &new.parts(), &note_of_map);
-        self.session.run("begin").await?;
-        let done = async {
-            if !self.run_commands(&commands).await? {
-                return Ok(false);
-            }
-            self.set_state(the_move, next, note).await?;
-            Ok(true)
-        };
-        match done.await {
-            Ok(true) => Ok(Some(Pending { map: new, next })),
-            Ok(false) => {
-                self.session.run("rollback").await?;
-                Ok(None)
-            }
-            Err(error) => {
-                // The first error is the one to tell.
-                let _ = self.session.run("rollback").await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Commits what was prepared. After an error of the connection nobody knows whether it is
-    /// committed: the move's row has to be read again.
-    ///
-    /// # Errors
-    /// What the catalog says.
-    pub async fn commit(&self, the_move: &mut Move, pending: Pending) -> Result<ShardMap, Error> {
-        self.session.run("commit").await?;
-        became(the_move, pending.next);
-        Ok(pending.map)
-    }
-
-    /// Gives up whatever was prepared, or was about to be.
-    ///
-    /// # Errors
-    /// What the catalog says.
-    pub async fn roll_back(&self) -> Result<(), Error> {
-        self.session.run("rollback").await
-    }
-
-    /// Changes the map where no move is concerned; nothing is done where `change` has no other map.
-    ///
-    /// # Errors
-    /// What `change` says, and the catalog.
-    pub async fn change_map(
-        &self,
-        change: impl Fn(&ShardMap) -> Result<Option<ShardMap>, Error>,
-        note: &str,
-    ) -> Result<(), Error> {
-        for _ in 0..MAP_TRIES {
-            let map = self.map().await?;
-            let Some(new) = change(&map)? else { return Ok(()) };
-            let database = &self.config.database;
-            let commands = catalog::change_map(database, map.epoch, &new.parts(), note);
-            self.session.run("begin").await?;
-            let done = self.run_commands(&commands).await;
-            if matches!(done, Ok(true)) {
-                return self.session.run("commit").await;
-            }
-            self.session.run("rollback").await?;
-            done?;
-        }
-        Err(Error::Conflict("the map changes all the time; try again".to_owned()))
-    }
-
-    /// Whether all commands were run; false when the first one decides otherwise.
-    async fn run_commands(&self, commands: &[Command]) -> Result<bool, Error> {
-        for command in commands {
-            let parameters: Vec<&(dyn ToSql + Sync)> = command
-                .parameters
-                .iter()
-                .map(|parameter| match parameter {
-                    Parameter::Text(text) => text as &(dyn ToSql + Sync),
-                    Parameter::Integer(number) => number,
-                    Parameter::Texts(texts) => texts,
-                })
-                .collect();
-            let rows = self.query(command.sql, &parameters).await?;
-            if command.decides && rows.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     async fn set_state(&self, the_move: &Move, next: State, note: &str) -> Result<(), Error> {

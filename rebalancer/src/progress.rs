@@ -4,11 +4,10 @@
 //! As JSON, each line of standard output is one object. All have `event`, `at_ms` (milliseconds
 //! since 1970) and `move` (its number). Members without a value are left out.
 //!
-//! | event | members |
-//! |---|---|
-//! | `state` | `what` (the move as text), `state`, `note` |
-//! | `progress`, once a second at most | `state`, `rows`, `rows_total`, `percent`, `bytes`, `rows_per_s`, `bytes_per_s`, `seconds_left`, `lag_bytes`, `waiting` (why) |
-//! | `note` | `text` |
+//! - `state`: `what` (the move as text), `state`, `note`.
+//! - `progress`, once a second at most: `state`, `rows`, `rows_total`, `percent`, `bytes`,
+//!   `rows_per_s`, `bytes_per_s`, `seconds_left`, `lag_bytes`, `waiting` (why).
+//! - `note`: `text`.
 
 mod bars;
 mod json;

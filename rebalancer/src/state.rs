@@ -7,9 +7,13 @@ use std::fmt;
 /// state and goes on.
 ///
 /// ```text
-/// planned ─► announced ─► copying ─► catching_up ─► verifying ─► ready ─► flipped ─► reversible ─► cleaning ─► done
-///    │           │           │            │             │          │                     │
-///    └───────────┴───────────┴──── aborting ─► aborted ─┴──────────┘                     └─► rolling_back ─► returning ─► rolled_back
+/// planned ─► announced ─► copying ─► catching_up ─► verifying ─► ready ─► flipped
+///    │           │           │            │             │          │        │
+///    └───────────┴───────────┴──────┬─────┴─────────────┴──────────┘        ▼
+///                                   ▼                                   reversible
+///                        aborting ─► aborted                             │      │
+///                                      done ◄─ cleaning ◄────────────────┘      ▼
+///                              rolled_back ◄─ returning ◄─────────────── rolling_back
 /// ```
 ///
 /// An offline move has no `catching_up`, and no way back.

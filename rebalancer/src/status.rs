@@ -1,8 +1,8 @@
 //! Owns the command `status`: moves as the catalog has them. It needs no lease and must not change
 //! anything.
 //!
-//! As JSON, one line is one object: `database`, `working` (a rebalancer has the lease), and `moves`,
-//! whose members are those of [`MoveStatus`]; with `--watch` there is a line per change.
+//! As JSON, one line is one object: `database`, `working` (a rebalancer has the lease), and
+//! `moves`, whose members are those of [`MoveStatus`]; with `--watch` there is a line per change.
 
 mod next;
 mod read;
@@ -87,6 +87,8 @@ pub async fn look(catalog: &Session, database: &str, options: &Options) -> Resul
     let mut moves = read::moves(catalog, database, options.all).await?;
     for one in &mut moves {
         one.next = next::next(one, working);
+        // What nobody works on waits for nothing but that.
+        one.waiting = one.waiting.take().filter(|_| working);
         if options.events {
             one.events = Some(read::events(catalog, one.id).await?);
         }

@@ -26,9 +26,9 @@ pub const IDENTIFY: &str = "select number, version from pgm.this_shard";
 const TEXT: &str = include_str!("shard_schema.sql");
 
 /// Says that a connection is to carry statements of a sharded database: `$1` is the name of the
-/// process (`text`), `$2` the epoch below which none of its statements runs any more (`int8`). Fails
-/// with [`TOO_OLD`] where that epoch is below the shard's least one. To be run at the beginning of
-/// every such connection, on replicas too, outside of transactions of the client's.
+/// process (`text`), `$2` the epoch below which none of its statements runs any more (`int8`).
+/// Fails with [`TOO_OLD`] where that epoch is below the shard's least one. To be run at the
+/// beginning of every such connection, on replicas too, outside of transactions of the client's.
 pub const ATTACH: &str = "select pgm.attach($1::text, $2::int8)";
 
 /// SQLSTATE of writes to keys that are being moved, or were, to another shard.

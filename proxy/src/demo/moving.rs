@@ -11,7 +11,7 @@ use super::table::{grouped, milliseconds};
 use super::tour::{Failure, Stage};
 use comfy_table::{CellAlignment, Table, presets};
 use fleet::Fleet;
-use load::{Load, Window};
+use load::{Load, Window, latencies};
 use std::time::{Duration, Instant};
 
 /// Longest run of the whole.
@@ -60,44 +60,48 @@ async fn acts(fleet: &Fleet, began: Instant) -> Result<(), String> {
 /// What an operator does.
 async fn commands(fleet: &Fleet, load: &Load) -> Result<(), String> {
     tokio::time::sleep(WHILE).await;
-    let mut windows = vec![("before", load.take()?)];
+    let mut windows = vec![("before", load.take())];
     let plan = fleet.file("plan.json");
     fleet.rebalance(&["plan", "--by", "rows", "--output", &plan]).await?;
-    load.take()?;
+    load.take();
     fleet.rebalance(&["apply", "--plan", &plan]).await?;
-    windows.push(("while the keys move", load.take()?));
+    windows.push(("while the keys move", load.take()));
     fleet.show_pause()?;
     fleet.show_rows(
         "rows on each shard: north still has its own, kept up to date for the way back",
     )?;
     fleet.rebalance(&["verify"]).await?;
     say("\nthe way back: the keys go to north again, with all that was written meanwhile");
-    load.take()?;
+    load.take();
     fleet.rebalance(&["rollback", &fleet.last_move()?]).await?;
-    windows.push(("while they go back", load.take()?));
+    windows.push(("while they go back", load.take()));
     say("\nand once more, for good");
     fleet.rebalance(&["plan", "--by", "rows", "--output", &plan]).await?;
-    load.take()?;
+    load.take();
     fleet.rebalance(&["apply", "--plan", &plan, "--cleanup"]).await?;
-    windows.push(("while they move and are cleaned up", load.take()?));
+    windows.push(("while they move and are cleaned up", load.take()));
     fleet.show_pause()?;
     fleet.rebalance(&["status"]).await?;
     tokio::time::sleep(WHILE).await;
-    windows.push(("afterwards", load.take()?));
-    say(&format!("\nwrites of one row, as the clients measured them\n{}", table(&windows)));
+    windows.push(("afterwards", load.take()));
+    say(&format!(
+        "\nwrites of one row, as the clients measured them\n{}",
+        table(&windows, fleet.moved_keys()?)
+    ));
     Ok(())
 }
 
-fn table(windows: &[(&str, Window)]) -> String {
+fn table(windows: &[(&str, Window)], keys: (i64, i64)) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["", "keys", "writes", "p50", "p99", "max"]);
     for (name, window) in windows {
-        for (keys, times) in [("that move", &window.moving), ("others", &window.others)] {
+        for (which, inside) in [("that move", true), ("others", false)] {
+            let times = latencies(window, keys, inside);
             let at =
                 |quantile| milliseconds(Duration::from_micros(times.value_at_quantile(quantile)));
             let cells = [grouped(times.len()), at(0.5), at(0.99), at(1.0)];
-            let first = [(*name).to_owned(), keys.to_owned()];
+            let first = [(*name).to_owned(), which.to_owned()];
             table.add_row(first.into_iter().chain(cells));
         }
     }

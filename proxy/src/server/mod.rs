@@ -280,6 +280,7 @@ impl Proxy {
             orders: orders::Orders::default(),
         });
         let listeners = accept::bind_all(&config)?;
+        let addresses = listeners.iter().map(accept::Bound::address).collect();
         let mut threads = vec![control_thread, login_thread, console_thread];
         let team = start_team(&shared, &running, &mut threads)?;
         let own = [("control", &control), ("login", &entrance), ("console", &console)];
@@ -289,21 +290,19 @@ impl Proxy {
         keep_watch(&shared, team.first());
         let reuse_port = config.general.network.reuse_port;
         pass_cancels_on(&shared, &entrance, reuse_port);
-        let addresses = listeners.iter().map(|bound| bound.address()).collect();
         accept::serve(listeners, team, &entrance, &listening.subscribe(), &shared);
-        let observers = observe::register(&shared);
         // A process that gives its addresses up gives up this one too.
         let serving = if reuse_port { &listening } else { &running };
         let http_address = start_http(&config, &shared, serving, &mut threads)?;
         warm_secrets(&shared, &control);
         Ok(Self {
+            _observers: observe::register(&shared),
             shared,
             addresses,
             http_address,
             listening,
             running,
             threads,
-            _observers: observers,
         })
     }
 

@@ -113,8 +113,7 @@ impl Session {
         self.begin_own_transaction(rest, planner)?;
         match self.place(target, &plan) {
             Ok(()) => {
-                self.keep_for_repeat(&rest[..repeatable], plan.effect);
-                self.keep_for_move(&rest[..repeatable], &plan);
+                self.keep_request(&rest[..repeatable], &plan);
                 self.batch_open = true;
                 Ok(None)
             }

@@ -7,7 +7,7 @@
 
 use super::Session;
 use bytes::BytesMut;
-use pgmanifold_router::plan::Effect;
+use pgmanifold_router::plan::{Effect, Plan};
 
 /// Longest request that is kept for a second try.
 const REPEATABLE_BYTES: usize = 16 * 1024;
@@ -16,8 +16,14 @@ const REPEATABLE_BYTES: usize = 16 * 1024;
 const REPEATABLE_SQLSTATES: &[&str] = &["25006", "40001", "55000", "0A000"];
 
 impl Session {
+    /// Keeps a request that is about to be sent, as far as it may be repeated.
+    pub(super) fn keep_request(&mut self, request: &[u8], plan: &Plan) {
+        self.keep_for_repeat(request, plan.effect);
+        self.keep_for_move(request, plan);
+    }
+
     /// Keeps a read that is about to be sent.
-    pub(super) fn keep_for_repeat(&mut self, request: &[u8], effect: Effect) {
+    fn keep_for_repeat(&mut self, request: &[u8], effect: Effect) {
         let Some(lease) = &mut self.lease else { return };
         let alone = lease.expect.is_empty() && lease.status == b'I';
         lease.repeatable.clear();

@@ -209,8 +209,7 @@ impl Session {
         self.account_sent(0);
         match call {
             None => {
-                self.keep_for_repeat(message, plan.effect);
-                self.keep_for_move(message, &plan);
+                self.keep_request(message, &plan);
                 self.send_expecting(message, Expect::Query);
             }
             Some(call) => self.send_call(&call),

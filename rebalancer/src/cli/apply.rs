@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::journal::{Mode, Move};
 use crate::plan::text::{self, KeysText};
 use crate::plan::{Plan, PlannedMove};
+use crate::precheck::Report;
 use crate::state::State;
 use clap::{Args, ValueEnum};
 use pgmanifold_router::shard_map::ShardMap;
@@ -75,8 +76,11 @@ pub(super) async fn apply(given: Given, arguments: Arguments) -> Result<u8, Erro
         None => vec![by_hand(&map, &arguments)?],
     };
     let mode = arguments.mode.mode();
+    // What is refused leaves nothing in the catalog.
+    let reports = look(&engine, &moves, mode).await?;
     if arguments.dry_run {
-        return look(&given, &engine, &moves, mode).await;
+        show(&given, &reports);
+        return Ok(0);
     }
     if let Some(plan) = &plan {
         journal.change_map(|map| plan.split_left(map), "ranges split by a plan").await?;
@@ -134,30 +138,39 @@ fn by_hand(map: &ShardMap, arguments: &Arguments) -> Result<PlannedMove, Error> 
     Ok(PlannedMove { distribution: name.clone(), keys, source, target: target.clone() })
 }
 
-/// Looks at all moves and tells everything that is in the way.
+/// Looks at all moves.
+///
+/// # Errors
+/// Everything that is in the way of all of them.
 async fn look(
-    given: &Given,
     engine: &Engine,
     moves: &[PlannedMove],
     mode: Mode,
-) -> Result<u8, Error> {
-    let mut refused = Vec::new();
+) -> Result<Vec<(Move, Report)>, Error> {
+    let (mut possible, mut refused) = (Vec::new(), Vec::new());
     for planned in moves {
         let the_move = Move::not_begun(planned, mode);
-        let what = crate::engine::describe(&the_move);
         match engine.check(&the_move).await {
-            Ok(report) => {
-                let (rows, bytes) = (report.rows, report.bytes);
-                let text = format!("{what}: possible; about {rows} rows, {bytes} bytes");
-                given.say(&the_move, &text);
-                report.notes.iter().for_each(|note| given.say(&the_move, note));
+            Ok(report) => possible.push((the_move, report)),
+            Err(Error::Refused(reasons)) => {
+                let what = crate::engine::describe(&the_move);
+                refused.push(format!("{what}:\n{reasons}"));
             }
-            Err(Error::Refused(reasons)) => refused.push(format!("{what}:\n{reasons}")),
             Err(error) => return Err(error),
         }
     }
     match refused.is_empty() {
-        true => Ok(0),
+        true => Ok(possible),
         false => Err(Error::Refused(refused.join("\n"))),
+    }
+}
+
+/// Tells what would be done.
+fn show(given: &Given, reports: &[(Move, Report)]) {
+    for (the_move, report) in reports {
+        let (rows, bytes) = (report.rows, report.bytes);
+        let what = crate::engine::describe(the_move);
+        given.say(the_move, &format!("{what}: possible; about {rows} rows, {bytes} bytes"));
+        report.notes.iter().for_each(|note| given.say(the_move, note));
     }
 }

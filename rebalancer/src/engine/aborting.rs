@@ -22,7 +22,7 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
     if let Ok(source) = &source {
         let wait = engine.limits().lock_timeout;
         until_done(engine, the_move, "the fence", source, async || {
-            fence::unfence(source, the_move.id, wait).await
+            fence::let_down(source, the_move.id, wait).await
         })
         .await?;
     }

@@ -38,6 +38,10 @@ const CALM_TIMEOUT: Duration = Duration::from_secs(10);
 const CALM_POLL: Duration = Duration::from_millis(20);
 /// What a pause may take beyond its waits, before it is given up: servers that hang.
 const SLACK: Duration = Duration::from_secs(5);
+/// Wait for proxies to end what they do by the map before the pause, once they all have its map:
+/// most transactions are short. Longer ones are waited for by the fence if they write to the
+/// tables, and by nobody if they only read.
+const ACKNOWLEDGE: Duration = Duration::from_millis(25);
 /// Where the journal keeps the target's position at which it had everything of the source's, and
 /// nothing of its own: the way back begins there.
 pub(super) const BACK_FROM: &str = "back_from";
@@ -102,12 +106,15 @@ impl<'a> Turn<'a> {
                 .await
             }
         };
+        let id = self.sides.id;
         let opened = insist(engine, the_move, "the fence", self.leader(), async || {
-            fence::unfence(self.leader(), self.sides.id, wait).await
+            fence::let_down(self.leader(), id, wait).await
         })
         .await;
         pause::end(engine, the_move).await?;
-        closed.and(opened)
+        closed.and(opened)?;
+        // What is in the way of this is in nobody else's.
+        fence::unfence(self.leader(), id, wait).await.map(drop)
     }
 
     /// The follower follows again, after a pause that was given up.
@@ -146,15 +153,23 @@ impl Parts {
         self.parts.push((part, self.ms()));
     }
 
+    /// A part that ran beside others.
+    fn took(&mut self, part: &'static str, time: Duration) {
+        self.parts.push((part, ms(time)));
+    }
+
     fn ms(&self) -> f64 {
-        let us = self.begun.map_or(0, |begun| begun.elapsed().as_micros());
-        // Microseconds with one decimal of a millisecond less: enough for people.
-        (us / 10) as f64 / 100.0
+        self.begun.map_or(0.0, |begun| ms(begun.elapsed()))
     }
 
     fn json(&self) -> Value {
         Value::Object(self.parts.iter().map(|(part, ms)| ((*part).to_owned(), json!(ms))).collect())
     }
+}
+
+/// Milliseconds with two decimals: enough for people.
+fn ms(time: Duration) -> f64 {
+    (time.as_micros() / 10) as f64 / 100.0
 }
 
 /// Gives the keys to the follower.
@@ -312,22 +327,11 @@ async fn within_pause(
     pending: &mut Option<Pending>,
     parts: &mut Parts,
 ) -> Result<Tried, Error> {
-    let (sides, way, id) = (turn.sides, turn.way, turn.sides.id);
-    let Waiters { proxies, watcher } = waiters;
-    let move_id = self::id(the_move)?;
-    let new_owner = turn.pick(&the_move.target, &the_move.source).clone();
-    let hand_over = |map: &ShardMap| map.hand_over(move_id, &new_owner);
-    let note = format!("the keys are {new_owner}'s");
-    let (prepared, late) = tokio::join!(
-        engine.journal.prepare(map, the_move, turn.next(), hand_over, &note),
-        proxies.wait(map.epoch, engine.limits().pause_timeout)
-    );
-    *pending = prepared?;
+    let (way, id, watcher) = (turn.way, turn.sides.id, &waiters.watcher);
+    *pending = prepare(engine, the_move, turn, map, &waiters.proxies, parts).await?;
     if pending.is_none() {
         return Ok(Tried::Not("the map has changed".to_owned()));
     }
-    // Who has not acknowledged meets the fence.
-    late?;
     parts.over("acknowledged");
     checkpoint(turn.pick("ready.acknowledged", "rolling_back.acknowledged")).await;
     if let Some(why) = close(engine, the_move, turn).await? {
@@ -357,7 +361,7 @@ async fn within_pause(
     match way {
         Direction::Forward => {
             // Part of the transaction that names the target.
-            let position = replicate::position(&sides.target).await?;
+            let position = replicate::position(turn.follower()).await?;
             engine.journal.remember(the_move, BACK_FROM, json!(position)).await?;
             parts.over("positioned");
             checkpoint("ready.positioned").await;
@@ -373,6 +377,35 @@ async fn within_pause(
     Ok(Tried::Ready)
 }
 
+/// Prepares the commit that gives the keys away, while proxies hear of the pause: `None` when the
+/// map has changed. Who does not acknowledge meets the fence.
+async fn prepare(
+    engine: &Engine,
+    the_move: &Move,
+    turn: Turn<'_>,
+    map: &ShardMap,
+    proxies: &Proxies,
+    parts: &mut Parts,
+) -> Result<Option<Pending>, Error> {
+    let move_id = self::id(the_move)?;
+    let new_owner = turn.pick(&the_move.target, &the_move.source);
+    let hand_over = |map: &ShardMap| map.hand_over(move_id, new_owner);
+    let note = format!("the keys are {new_owner}'s");
+    let begun = Instant::now();
+    let prepare = async {
+        let journal = &engine.journal;
+        let prepared = journal.prepare(map, the_move, turn.next(), hand_over, &note).await;
+        (prepared, begun.elapsed())
+    };
+    let wait = proxies.wait(map.epoch, engine.limits().pause_timeout, ACKNOWLEDGE);
+    let ((prepared, took), seen) = tokio::join!(prepare, wait);
+    parts.took("preparing", took);
+    if let Some(seen) = seen? {
+        parts.took("seen", seen);
+    }
+    prepared
+}
+
 /// The leader refuses writes to the keys; or why it does not.
 async fn close(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<Option<String>, Error> {
     let wait = engine.limits().lock_timeout;
@@ -386,7 +419,7 @@ async fn close(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<Optio
 async fn open(engine: &Engine, the_move: &Move, turn: Turn<'_>) -> Result<Option<String>, Error> {
     let wait = engine.limits().lock_timeout;
     tries(engine, the_move, turn.follower(), async || {
-        fence::unfence(turn.follower(), turn.sides.id, wait).await
+        fence::let_down(turn.follower(), turn.sides.id, wait).await
     })
     .await
 }

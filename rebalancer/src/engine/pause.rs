@@ -48,23 +48,41 @@ impl Proxies {
         Ok(())
     }
 
-    /// Waits until they have acknowledged this epoch too; returns those that have not.
-    pub(super) async fn wait(&self, epoch: u64, limit: Duration) -> Result<Vec<String>, Error> {
+    /// Waits until they all have this epoch's map, by which new writes to the keys wait, and then
+    /// for `more` until they have acknowledged it; altogether no longer than `limit`.
+    /// Returns when they all had the map.
+    pub(super) async fn wait(
+        &self,
+        epoch: u64,
+        limit: Duration,
+        more: Duration,
+    ) -> Result<Option<Duration>, Error> {
         let names: Vec<String> = self.names.iter().map(|name| quote_text(name)).collect();
         if names.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let sql = format!(
-            "select name from pgm.proxy where database = {} and acked_epoch < {epoch} \
-             and name in ({})",
+            "select pg_catalog.min(seen_epoch) >= {epoch}, pg_catalog.min(acked_epoch) >= {epoch} \
+             from pgm.proxy where database = {} and name in ({})",
             quote_text(&self.database),
             names.join(", ")
         );
         let begun = Instant::now();
+        let mut seen = None;
         loop {
             let rows = self.catalog.rows(&sql).await?;
-            if rows.is_empty() || begun.elapsed() >= limit {
-                return Ok(rows.into_iter().filter_map(|row| row.into_iter().next()?).collect());
+            let is = |at: usize| {
+                let value = rows.first().and_then(|row| row.get(at)).and_then(Option::as_deref);
+                // Without a row they have all gone.
+                value != Some("f")
+            };
+            if is(0) {
+                seen.get_or_insert_with(|| begun.elapsed());
+            }
+            let all = is(1);
+            let enough = seen.is_some_and(|seen| begun.elapsed() >= seen + more);
+            if all || enough || begun.elapsed() >= limit {
+                return Ok(seen);
             }
             tokio::time::sleep(POLL).await;
         }
@@ -95,7 +113,8 @@ pub(super) async fn begin(
     let pause = |map: &ShardMap| map.pause(id, true);
     let journal = &engine.journal;
     let map = journal.advance_with_map(the_move, state, pause, "writes to the keys wait").await?;
-    proxies.wait(map.epoch, engine.limits().pause_timeout).await.map(drop)
+    let limit = engine.limits().pause_timeout;
+    proxies.wait(map.epoch, limit, limit).await.map(drop)
 }
 
 /// Writes to the keys go on, if they wait.

@@ -9,6 +9,12 @@ use crate::error::Error;
 use crate::journal::{Mode, Move};
 use crate::replicate::{self, Direction};
 use crate::state::State;
+use std::time::{Duration, Instant};
+
+/// Longest wait for the worker of the way back, which begins anew after a restart of either
+/// server, and pause between two looks.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(15);
+const WORKER_POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Error> {
     let sides = Sides::open(&engine.journal, the_move).await?;
@@ -40,6 +46,13 @@ pub(super) async fn lost(sides: &Sides) -> Result<Option<String>, Error> {
         let text = "has removed WAL that the way back needs";
         return Ok(Some(format!("{} {text}", sides.target.place)));
     }
-    let trouble = replicate::trouble(&sides.source, sides.id, Direction::Back).await?;
-    Ok(trouble.map(|trouble| format!("{} does not follow: {trouble}", sides.source.place)))
+    let began = Instant::now();
+    loop {
+        let trouble = replicate::trouble(&sides.source, sides.id, Direction::Back).await?;
+        let Some(trouble) = trouble else { return Ok(None) };
+        if began.elapsed() > WORKER_TIMEOUT {
+            return Ok(Some(format!("{} does not follow: {trouble}", sides.source.place)));
+        }
+        tokio::time::sleep(WORKER_POLL).await;
+    }
 }

@@ -64,11 +64,12 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
     let turn = Turn::new(&sides, Direction::Back);
     turn.reset(engine, the_move).await?;
     checkpoint("rolling_back.begin").await;
+    // A mover that died in its pause has left it disabled.
+    turn.follow_on().await?;
     if let Some(lost) = lost(&sides).await? {
         engine.journal.advance(the_move, State::Reversible, &lost).await?;
         return Err(Error::Stopped(format!("{lost}: the target keeps the keys")));
     }
-    turn.follow_on().await?;
     // Nobody may write to the source by the map from before the move when its fence is opened.
     let report = everybody_knows(engine, the_move, sides.map.epoch).await?;
     engine.note(the_move, &report.to_string()).await?;

@@ -63,6 +63,7 @@ pub(super) async fn paced<T>(
             done = &mut work => {
                 if done.is_ok() {
                     tick(engine, the_move, pacer).await?;
+                    engine.journal.waits(the_move.id, None).await?;
                 }
                 return done;
             }
@@ -103,6 +104,7 @@ async fn tick(engine: &Engine, the_move: &Move, pacer: &Pacer) -> Result<(), Err
         lag_bytes: None,
         waiting: pacer.throttle.reason(),
     };
+    engine.journal.waits(the_move.id, now.waiting.as_deref()).await?;
     let rate = engine.progress().now(the_move.id, &now);
     if !pacer.counts_bytes {
         // What is deleted is shown, but it is not what was copied.

@@ -20,6 +20,19 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// What the server says.
 pub async fn unfence(on: &Session, id: i64, lock_timeout: Duration) -> Result<Attempt<()>, Error> {
+    if let blocked @ Attempt::Blocked(_) = let_down(on, id, lock_timeout).await? {
+        return Ok(blocked);
+    }
+    // To drop a trigger, readers must be out of the way, too. It does nothing any more.
+    drop_triggers(on, &fence_names(id), lock_timeout).await?;
+    Ok(Attempt::Done(()))
+}
+
+/// The first half of [`unfence`], for a moment in which clients wait: what is let down stays there.
+///
+/// # Errors
+/// What the server says.
+pub async fn let_down(on: &Session, id: i64, lock_timeout: Duration) -> Result<Attempt<()>, Error> {
     let names = fence_names(id);
     let there = triggers_named(on, &names).await?;
     let up: Vec<&Trigger> = there.iter().filter(|one| one.enabled).collect();
@@ -32,8 +45,6 @@ pub async fn unfence(on: &Session, id: i64, lock_timeout: Duration) -> Result<At
             return Ok(Attempt::Blocked(Vec::new()));
         }
     }
-    // To drop a trigger, readers must be out of the way, too. It does nothing any more.
-    drop_triggers(on, &names, lock_timeout).await?;
     Ok(Attempt::Done(()))
 }
 

@@ -4,6 +4,12 @@
 use crate::connect::{APPLICATION_NAME, LOOKING_NAME, Session};
 use crate::error::Error;
 use pgmanifold_router::ownership::quote_text;
+use std::time::{Duration, Instant};
+
+/// A rebalancer that has just ended may still have a session for this long; and the pause between
+/// two looks.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
+const TAKE_POLL: Duration = Duration::from_millis(50);
 
 /// Whoever only looks is no mover, and is not ended by one.
 pub(super) async fn look(session: &Session) -> Result<(), Error> {
@@ -35,9 +41,16 @@ fn key(database: &str) -> String {
 pub(super) async fn take(session: &Session, database: &str) -> Result<(), Error> {
     let key = key(database);
     session.run(&format!("set application_name = '{APPLICATION_NAME}'")).await?;
-    let took = session.value(&format!("select pg_catalog.pg_try_advisory_lock({key})")).await?;
-    if took.as_deref() == Some("t") {
-        return Ok(());
+    let begun = Instant::now();
+    loop {
+        let took = session.value(&format!("select pg_catalog.pg_try_advisory_lock({key})")).await?;
+        if took.as_deref() == Some("t") {
+            return Ok(());
+        }
+        if begun.elapsed() >= TAKE_TIMEOUT {
+            break;
+        }
+        tokio::time::sleep(TAKE_POLL).await;
     }
     look(session).await?;
     let holder = format!(

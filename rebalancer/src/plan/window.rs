@@ -98,9 +98,9 @@ impl<'a> Runs<'a> {
         Some((score, self.window(at, from..to, receiver)?))
     }
 
-    /// The window that makes the worse off of both better off by the most for what it costs, even if
-    /// the receiver has too much then. No improvement that is less than `least` of what is moved for
-    /// it counts.
+    /// The window that makes the worse off of both better off by the most for what it costs, even
+    /// if the receiver has too much then. No improvement that is less than `least` of what is moved
+    /// for it counts.
     pub(super) fn levelling(
         &self,
         receiver: usize,

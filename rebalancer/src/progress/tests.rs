@@ -1,3 +1,5 @@
+//! What each form shows of one move.
+
 use super::*;
 use std::sync::{Arc, Mutex};
 

@@ -13,8 +13,8 @@ pub fn load_part(hash: i64) -> usize {
     ((hash.cast_unsigned() ^ (1 << (i64::BITS - 1))) >> SHIFT) as usize
 }
 
-/// Writes counts: `$1` database, `$2` distribution, `$3` name of the process, `$4` parts (`int4[]`),
-/// `$5` executions of each (`int8[]`).
+/// Writes counts: `$1` database, `$2` distribution, `$3` name of the process, `$4` parts, as
+/// `int4[]`, `$5` executions of each, as `int8[]`.
 pub const WRITE_LOAD_SQL: &str = "insert into pgm.load as l \
      (database, distribution, process, part, executions) \
      select $1, $2, $3, part, executions from unnest($4::int4[], $5::int8[]) c (part, executions) \

@@ -138,7 +138,7 @@ impl Moves {
     /// When that is not possible in time.
     pub async fn finish(&self, random: &mut StdRng) -> String {
         let deadline = Instant::now() + END_TIMEOUT;
-        let (give_up, give_back) = (random.random_bool(0.4), random.random_bool(0.4));
+        let (give_up, mut give_back) = (random.random_bool(0.4), random.random_bool(0.4));
         let mut last = String::new();
         loop {
             let Some(row) = self.last_move() else { return "none".into() };
@@ -155,6 +155,8 @@ impl Moves {
             };
             let ended = self.rebalancer.run(&arguments).await;
             last = format!("{}: {:?}\n{}", arguments.join(" "), ended.code, ended.all());
+            // Not every move can be rolled back; what is refused once stays so.
+            give_back &= ended.code != Some(3);
             if ended.code != Some(0) {
                 // A server that was killed is not up yet.
                 tokio::time::sleep(Duration::from_millis(200)).await;

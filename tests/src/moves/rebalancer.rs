@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
 /// Longest run of one command.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(240);
 /// Names the place at which the program stops; see its module `checkpoint`.
 const HALT: &str = "PGM_REBALANCER_HALT";
 
@@ -91,7 +91,7 @@ impl Rebalancer {
     /// Runs a command to its end.
     ///
     /// # Panics
-    /// When it does not run, or takes longer than two minutes.
+    /// When it does not run, or takes longer than four minutes.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         self.spawn(arguments, None).end().await
     }
@@ -128,7 +128,7 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it takes longer than two minutes.
+    /// When it takes longer than four minutes.
     pub async fn end(mut self) -> Ended {
         let ended = tokio::time::timeout(COMMAND_TIMEOUT, self.child.wait()).await;
         let Ok(status) = ended else {
@@ -151,7 +151,7 @@ impl Running {
     /// Whether it has come to the place where it stops; false when it has ended before.
     ///
     /// # Panics
-    /// When neither happens within two minutes.
+    /// When neither happens within four minutes.
     pub async fn halts(&mut self) -> bool {
         let deadline = Instant::now() + COMMAND_TIMEOUT;
         loop {

@@ -17,6 +17,7 @@ mod long;
 mod pieces;
 mod plan;
 mod refused;
+mod runbook;
 mod seen;
 mod sides;
 mod status;

@@ -22,9 +22,7 @@ const MOVER: &str = "pgmanifold_mover";
 /// Owner and database of the catalog.
 const CATALOG: &str = "pgmanifold";
 /// The first hash of south's keys: north has three quarters of all.
-pub(super) const BORDER: i64 = 1 << 62;
-/// Hashes of the keys that make the shards alike when south has them too: up to [`BORDER`].
-pub(super) const FIRST_MOVED: i64 = 0;
+const BORDER: i64 = 1 << 62;
 /// Sample data.
 pub(super) const CUSTOMERS: i64 = 40_000;
 /// Orders of each customer.
@@ -174,22 +172,30 @@ impl Fleet {
 
     /// Prints how long writes to the keys waited in the last move.
     pub(super) fn show_pause(&self) -> Result<(), String> {
-        let sql = "select round(write_pause_ms::numeric, 1) from pgm.move order by id desc limit 1";
-        let rows =
-            self.catalog.primary.query_in(CATALOG, sql).map_err(|error| error.to_string())?;
-        let pause = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
-        let pause = pause.ok_or("the move has no write pause")?;
+        let pause = self.of_last_move("round(write_pause_ms::numeric, 1)")?;
         say(&format!("\nwrites to the keys waited {pause} ms while they changed hands"));
         Ok(())
     }
 
     /// The number of the last move.
     pub(super) fn last_move(&self) -> Result<String, String> {
-        let sql = "select max(id) from pgm.move";
+        self.of_last_move("id")
+    }
+
+    /// The hashes of the keys of the last move: the first one, and the one beyond the last.
+    pub(super) fn moved_keys(&self) -> Result<(i64, i64), String> {
+        let hash = |text: String| text.parse::<i64>().map_err(|error| error.to_string());
+        let (first, beyond) = (format!("{}", i64::MIN), format!("{}", i64::MAX));
+        let from = hash(self.of_last_move(&format!("coalesce(starts, '{first}')"))?)?;
+        Ok((from, hash(self.of_last_move(&format!("coalesce(ends, '{beyond}')"))?)?))
+    }
+
+    fn of_last_move(&self, expression: &str) -> Result<String, String> {
+        let sql = format!("select {expression} from pgm.move order by id desc limit 1");
         let rows =
-            self.catalog.primary.query_in(CATALOG, sql).map_err(|error| error.to_string())?;
-        let id = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
-        id.ok_or_else(|| "there was no move".to_owned())
+            self.catalog.primary.query_in(CATALOG, &sql).map_err(|error| error.to_string())?;
+        let value = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
+        value.ok_or_else(|| format!("the catalog has no {expression} of a move"))
     }
 
     /// A file of this run's own.

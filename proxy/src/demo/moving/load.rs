@@ -2,7 +2,7 @@
 //! and counts. How long writes took is measured apart for the keys that move.
 
 use super::super::workload::{connect, describe};
-use super::fleet::{BORDER, CUSTOMERS, FIRST_MOVED, ORDERS_EACH};
+use super::fleet::{CUSTOMERS, ORDERS_EACH};
 use hdrhistogram::Histogram;
 use pgmanifold_router::hash::hash_key;
 use pgmanifold_router::key::KeyValue;
@@ -27,20 +27,20 @@ const COUNT_EVERY: u64 = 50;
 /// Every so manieth operation is a new order.
 const ORDER_EVERY: u64 = 5;
 
-/// Latencies of writes, in microseconds.
-pub(super) struct Window {
-    /// To keys that move.
-    pub(super) moving: Histogram<u64>,
-    /// To others.
-    pub(super) others: Histogram<u64>,
-}
+/// Writes: the hash of the key, and how long it took in microseconds.
+pub(super) type Window = Vec<(i64, u64)>;
 
-impl Window {
-    fn new() -> Result<Window, String> {
-        let empty =
-            || Histogram::new_with_max(MAX_LATENCY_US, 3).map_err(|error| error.to_string());
-        Ok(Window { moving: empty()?, others: empty()? })
+/// Latencies of those writes of a window whose keys are, or are not, between two hashes.
+pub(super) fn latencies(window: &Window, keys: (i64, i64), inside: bool) -> Histogram<u64> {
+    let (from, to) = keys;
+    let mut times =
+        Histogram::new_with_max(MAX_LATENCY_US, 3).expect("invariant: three digits up to a minute");
+    for (hash, us) in window {
+        if (from..to).contains(hash) == inside {
+            times.saturating_record(*us);
+        }
     }
+    times
 }
 
 /// What all sessions did.
@@ -73,7 +73,7 @@ pub(super) struct Load {
 impl Load {
     /// Lets them begin, over the proxies in turn.
     pub(super) async fn begin(dsns: &[String]) -> Result<Load, String> {
-        let (window, done) = (Mutex::new(Window::new()?), Mutex::default());
+        let (window, done) = (Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), window, done });
         let mut sessions = Vec::new();
         for (number, dsn) in (0..SESSIONS).zip(dsns.iter().cycle()) {
@@ -90,10 +90,9 @@ impl Load {
     }
 
     /// Latencies since this was last asked.
-    pub(super) fn take(&self) -> Result<Window, String> {
-        let fresh = Window::new()?;
+    pub(super) fn take(&self) -> Window {
         let mut window = self.shared.window.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::replace(&mut window, fresh))
+        std::mem::take(&mut window)
     }
 
     /// Lets them finish what they are at.
@@ -224,10 +223,9 @@ impl Session {
             Err(error) => return self.may_repeat(sql, &error).map(|()| false),
         }
         let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(MAX_LATENCY_US);
-        let moves = (FIRST_MOVED..BORDER).contains(&hash_key(&[KeyValue::Int(customer)]));
+        let hash = hash_key(&[KeyValue::Int(customer)]);
         let mut window = self.shared.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = if moves { &mut window.moving } else { &mut window.others };
-        times.saturating_record(us.clamp(1, MAX_LATENCY_US));
+        window.push((hash, us.clamp(1, MAX_LATENCY_US)));
         drop(window);
         self.add(|done| done.writes += 1);
         Ok(true)

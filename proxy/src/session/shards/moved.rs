@@ -16,12 +16,12 @@ use super::run::{Attempt, Call, Failed, Spread, Task};
 use super::values::BindValues;
 use crate::backend::connection::{Expect, Hidden};
 use crate::execute::Failure;
+use crate::metrics::RouteKind;
 use crate::wire::error::SqlError;
 use bytes::BytesMut;
 use pgmanifold_router::plan::{Effect, Plan};
 use pgmanifold_router::shard_map::ShardId;
 use pgmanifold_router::shard_schema::{MOVED, TOO_OLD};
-use std::sync::Arc;
 
 /// Longest request that is kept to be repeated.
 const REPEATABLE_BYTES: usize = 256 * 1024;
@@ -243,9 +243,8 @@ impl Session {
         if matches!(self.virtual_transaction, Virtual::None) {
             self.leave_statement_on_shards();
         }
-        self.count_result();
-        self.answer_failure(&Failure::new(error), answer);
-        None
+        let route = ((RouteKind::Refused, "its keys are being moved"), 0);
+        self.answer_result(Err(Failed::Answer(Failure::new(error))), route, answer)
     }
 
     /// The same statement by the newest map; `None` while that has its keys paused.
@@ -253,12 +252,11 @@ impl Session {
         self.take_map();
         let text = &before.spread.original;
         let plan = super::super::planning::with_scratch(|_, planner| self.plan(text, planner));
-        let call = before.call.clone();
-        let types: Vec<u8> = match &call {
+        let types: Vec<u8> = match &before.call {
             Call::Simple => Vec::new(),
             Call::Portal { types, .. } => types.iter().flat_map(|oid| oid.to_be_bytes()).collect(),
         };
-        let read = match &call {
+        let read = match &before.call {
             Call::Simple => None,
             Call::Portal { bind, .. } => Some(
                 BindValues::read(bind, &types)
@@ -271,8 +269,6 @@ impl Session {
         }
         let shards = self.shards_again(text, &plan, bound.as_ref())?;
         let spread = self.spread(text, &plan, &shards, None, bound.as_ref())?;
-        let plan = Arc::clone(&plan);
-        drop(read);
-        Ok(Some(Spread { plan, spread, call }))
+        Ok(Some(Spread { plan, spread, call: before.call.clone() }))
     }
 }

@@ -108,7 +108,11 @@ fn all_borders(map: &ShardMap, mut borders: Vec<Bound>) -> Vec<Bound> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn plans_keep_the_map_whole(world in worlds()) {
@@ -139,7 +143,8 @@ proptest! {
         let owners = after.shards_with(0);
         prop_assert!(owners.iter().all(|ShardId(at)| !drained.contains(&usize::from(*at))));
 
-        let second = together("db", &after, std::slice::from_ref(&again), &rules, false, "property");
+        let space = std::slice::from_ref(&again);
+        let second = together("db", &after, space, &rules, false, "property");
         prop_assert_eq!(&second.moves, &[], "{}", second);
 
         let read = Plan::from_json(&plan.to_json()).unwrap();

@@ -1,4 +1,5 @@
-//! Simulations: how many bytes are moved, against the fewest possible, and how even shards are then.
+//! Simulations: how many bytes are moved, against the fewest possible, and how even shards are
+//! then.
 
 use super::*;
 use rand::rngs::SmallRng;
@@ -100,7 +101,8 @@ fn refined(map: &ShardMap, weights: &[Weight]) -> Parts {
         let from = i128::from(starts[at]);
         let to = starts.get(at + 1).map_or(i128::from(i64::MAX) + 1, |next| i128::from(*next));
         let place = usize::try_from((from - i128::from(i64::MIN)) >> 52).unwrap();
-        let part = |of: u64| (u128::from(of) * u128::try_from(to - from).unwrap() >> 52) as u64;
+        let width = u128::try_from(to - from).unwrap();
+        let part = |of: u64| ((u128::from(of) * width) >> 52) as u64;
         let whole = weights[place];
         parts.parts[at].weight = Weight {
             rows: part(whole.rows),

@@ -32,6 +32,23 @@ pub(super) async fn all_wait(tasks: &mut [Running]) {
     }
 }
 
+/// Each may write the key that moves.
+fn writes((moving, stays, other): (i64, i64, i64)) -> Vec<String> {
+    vec![
+        format!("insert into notes values ({moving}, 'a')"),
+        format!("insert into notes values ({moving}, 'b'), ({other}, 'b')"),
+        format!("update lines set note = 'c' where customer = {moving}"),
+        "update lines set note = 'd'".to_owned(),
+        format!("delete from lines where customer in ({stays}, {moving})"),
+        format!("select * from lines where customer = {moving} for update"),
+        format!("with w as (insert into notes values ({moving}, 'e') returning 1) select * from w"),
+        format!(
+            "insert into notes values ({moving}, 'f'); \
+                 update lines set note = 'f' where customer = {moving}"
+        ),
+    ]
+}
+
 #[test]
 fn writes_to_paused_keys_wait_and_nothing_else_does() {
     run(120, async {
@@ -45,21 +62,7 @@ fn writes_to_paused_keys_wait_and_nothing_else_does() {
         moves.wait_acknowledged().await;
 
         let mut held = Vec::new();
-        for sql in [
-            format!("insert into notes values ({moving}, 'a')"),
-            format!("insert into notes values ({moving}, 'b'), ({other}, 'b')"),
-            format!("update lines set note = 'c' where customer = {moving}"),
-            "update lines set note = 'd'".to_owned(),
-            format!("delete from lines where customer in ({stays}, {moving})"),
-            format!("select * from lines where customer = {moving} for update"),
-            format!(
-                "with w as (insert into notes values ({moving}, 'e') returning 1) select * from w"
-            ),
-            format!(
-                "insert into notes values ({moving}, 'f'); \
-                 update lines set note = 'f' where customer = {moving}"
-            ),
-        ] {
+        for sql in writes(keys(0)) {
             held.push(start(moves.client().await, sql));
         }
         let by_bind = tokio::spawn(async move {

@@ -47,7 +47,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "ready.drained",
             "ready.disabled",
             "ready.settled",
-            "ready.back_advanced",
+            "ready.positioned",
             "flipped.begin",
             "flipped.following",
         ],
@@ -147,6 +147,7 @@ fn kills_leave_nothing_behind() {
             workload.begin(&moves.backstage, &mut random);
             for strike in phase {
                 let since = Instant::now();
+                println!("{strike:?} …");
                 let end = one(&mut moves, *strike, &mut random).await;
                 println!("{strike:?}: {end} after {:?}", since.elapsed());
                 *ends.entry(end).or_default() += 1;

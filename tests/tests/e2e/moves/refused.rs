@@ -2,13 +2,48 @@
 //! or when the shard takes it again; nothing is done twice or in part.
 
 use super::by_hand::{ByHand, keys};
-use super::hold::{MOMENT, all_wait, start};
+use super::hold::{MOMENT, Running, all_wait, start};
 use pgmanifold_tests::client::{code, exec, text};
 use pgmanifold_tests::config::ConfigText;
 use pgmanifold_tests::{raw, run};
 use std::time::{Duration, Instant};
 
 const REPEATS: &str = "pgmanifold_moved_repeats_total";
+
+/// Four statements alone, and two that are the first of their transactions.
+async fn start_all(moves: &ByHand) -> Vec<Running> {
+    let (moving, _, other) = keys(0);
+    let mut held = Vec::new();
+    for sql in [
+        format!("insert into notes values ({moving}, 'a')"),
+        format!("insert into notes values ({moving}, 'b'), ({other}, 'b')"),
+        "update lines set note = note || '!'".to_owned(),
+        format!(
+            "insert into notes values ({moving}, 'c'); update lines set note = note || '.' \
+             where customer = {moving}"
+        ),
+    ] {
+        held.push(start(moves.client().await, sql));
+    }
+    let first = moves.client().await;
+    exec(&first, "begin isolation level repeatable read").await;
+    held.push(start(first, format!("insert into notes values ({moving}, 'd')")));
+    let first = moves.client().await;
+    exec(&first, "begin").await;
+    held.push(start(first, format!("insert into notes values ({moving}, 'e'), ({other}, 'e')")));
+    held
+}
+
+/// What a client has sent as data of a COPY is not there a second time.
+async fn copy_is_told(moves: &ByHand, moving: i64) {
+    let mut copy = moves.proxy.raw().await;
+    copy.send(&raw::query("copy notes from stdin")).await;
+    copy.until(b'G').await;
+    let line = format!("{moving}\tlost\n");
+    copy.send(&[raw::copy_data(line.as_bytes()), raw::copy_done()].concat()).await;
+    let refused = raw::transcript(&copy.until_ready().await);
+    assert!(refused.contains("40001"), "{refused}");
+}
 
 #[test]
 fn what_a_shard_refuses_is_repeated_until_the_keys_have_another_owner() {
@@ -24,27 +59,7 @@ fn what_a_shard_refuses_is_repeated_until_the_keys_have_another_owner() {
         exec(&begun, &format!("select note from notes where customer = {stays}")).await;
         moves.fence(0);
 
-        let mut held = Vec::new();
-        for sql in [
-            format!("insert into notes values ({moving}, 'a')"),
-            format!("insert into notes values ({moving}, 'b'), ({other}, 'b')"),
-            "update lines set note = note || '!'".to_owned(),
-            format!(
-                "insert into notes values ({moving}, 'c'); update lines set note = note || '.' \
-                 where customer = {moving}"
-            ),
-        ] {
-            held.push(start(moves.client().await, sql));
-        }
-        let first = moves.client().await;
-        exec(&first, "begin isolation level repeatable read").await;
-        held.push(start(first, format!("insert into notes values ({moving}, 'd')")));
-        let first = moves.client().await;
-        exec(&first, "begin").await;
-        held.push(start(
-            first,
-            format!("insert into notes values ({moving}, 'e'), ({other}, 'e')"),
-        ));
+        let mut held = start_all(&moves).await;
         let by_bind = moves.client().await;
         let insert = by_bind.prepare("insert into notes values ($1, $2)").await.expect("prepared");
         let by_bind = tokio::spawn(async move {
@@ -63,13 +78,7 @@ fn what_a_shard_refuses_is_repeated_until_the_keys_have_another_owner() {
         println!("{}", text(&error));
         assert_eq!(code(&error), "40001");
         exec(&begun, "rollback").await;
-        let mut copy = moves.proxy.raw().await;
-        copy.send(&raw::query("copy notes from stdin")).await;
-        copy.until(b'G').await;
-        let line = format!("{moving}\tlost\n");
-        copy.send(&[raw::copy_data(line.as_bytes()), raw::copy_done()].concat()).await;
-        let refused = raw::transcript(&copy.until_ready().await);
-        assert!(refused.contains("40001"), "{refused}");
+        copy_is_told(&moves, moving).await;
 
         tokio::time::sleep(MOMENT).await;
         all_wait(&mut held).await;

@@ -52,7 +52,8 @@ const CASES: &[Case] = &[
         "the same",
     ),
     target(
-        "create table acct (id bigint primary key, n bigint); create unique index i on acct (id, n)",
+        "create table acct (id bigint primary key, n bigint); \
+         create unique index i on acct (id, n)",
         GOOD,
         "only on the source: CREATE UNIQUE INDEX i ON public.acct",
         "the same",
@@ -165,7 +166,7 @@ const CASES: &[Case] = &[
     ),
     both(
         "create table acct (id bigint, num bigserial unique, primary key (id, num))",
-        "sequence \"public\".\"acct_num_seq\" gives the same numbers on both shards, and column num",
+        "sequence \"public\".\"acct_num_seq\" gives the same numbers on both shards, and column",
         "pgmanifold map sequences",
     ),
     target(
