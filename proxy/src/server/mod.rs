@@ -243,8 +243,8 @@ impl Proxy {
         let (control, control_thread) = worker::start_control(running.subscribe())?;
         let (entrance, login_thread) = worker::start_login(running.subscribe())?;
         let (console, console_thread) = worker::start_console(running.subscribe())?;
-        let (workers, (process_name, unique_name)) = (config.general.workers, names(&config));
-        let (next_database_id, host_lost) = (AtomicUsize::new(0), Arc::default());
+        let (workers, next_database_id) = (config.general.workers, AtomicUsize::new(0));
+        let ((process_name, unique_name), host_lost) = (names(&config), Arc::default());
         let around = Surroundings {
             control: &control,
             workers,
@@ -283,16 +283,13 @@ impl Proxy {
         let addresses = listeners.iter().map(accept::Bound::address).collect();
         let mut threads = vec![control_thread, login_thread, console_thread];
         let team = start_team(&shared, &running, &mut threads)?;
-        let control_loop = ("control", control.clone());
-        let mut loops = vec![control_loop, ("login", entrance.clone()), ("console", console)];
+        let own = [("control", &control), ("login", &entrance), ("console", &console)];
+        let mut loops = own.map(|(name, handle)| (name, handle.clone())).to_vec();
         loops.extend(team.iter().map(|worker| ("worker", worker.handle.clone())));
         let _ = shared.loops.set(loops);
         keep_watch(&shared, team.first());
         let reuse_port = config.general.network.reuse_port;
-        if reuse_port && let Some((tag, listener)) = peers::bind() {
-            shared.clients.set_tag(tag);
-            entrance.spawn(peers::serve(listener, Arc::clone(&shared)));
-        }
+        pass_cancels_on(&shared, &entrance, reuse_port);
         accept::serve(listeners, team, &entrance, &listening.subscribe(), &shared);
         // A process that gives its addresses up gives up this one too.
         let serving = if reuse_port { &listening } else { &running };
@@ -403,6 +400,14 @@ fn start_team(
         threads.push(thread);
     }
     Ok(team)
+}
+
+/// Processes with the same addresses pass cancel requests on to one another.
+fn pass_cancels_on(shared: &Arc<Shared>, entrance: &tokio::runtime::Handle, reuse_port: bool) {
+    if reuse_port && let Some((tag, listener)) = peers::bind() {
+        shared.clients.set_tag(tag);
+        entrance.spawn(peers::serve(listener, Arc::clone(shared)));
+    }
 }
 
 /// Starts what looks at clients, pools and counters from time to time.
