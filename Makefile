@@ -88,4 +88,4 @@ test-docker:
 	docker/test-shards.sh
 
 docs:
-	UPDATE_DOCS=1 $(CARGO) test --locked -p pgmanifold --lib documentation_matches
+	UPDATE_DOCS=1 $(CARGO) test --locked -p pgmanifold -p pgmanifold-rebalancer --lib documentation_matches

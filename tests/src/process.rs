@@ -4,6 +4,7 @@ use pgmanifold::config::model::Address;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -93,8 +94,11 @@ impl Process {
     }
 
     fn spawn(test: &str, config: &str, port: u16) -> Process {
-        let path = scratch_file(&format!("{test}.toml"));
-        let log = scratch_file(&format!("{test}.log"));
+        // Tests that run at the same time may have one name for their processes.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = scratch_file(&format!("{test}-{number}.toml"));
+        let log = scratch_file(&format!("{test}-{number}.log"));
         std::fs::write(&path, on_port(config, port)).expect("the configuration file");
         std::fs::write(&log, "").expect("the log file");
         let child = launch(&path, &log);

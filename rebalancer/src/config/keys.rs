@@ -202,3 +202,45 @@ fn ms(n: u64) -> Duration {
 fn narrow(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of docs/moving-ranges.md between these are made from the table.
+    const BEGIN: &str = "<!-- keys: made by `make docs` -->\n";
+    const END: &str = "<!-- end of keys -->\n";
+
+    fn table() -> String {
+        let mut table =
+            "| section | key | value | default | meaning |\n|---|---|---|---|---|\n".to_owned();
+        for Key { section, name, form, default, help } in KEYS {
+            let section = match *section {
+                "" => String::new(),
+                "shard" => "`[[shard]]`".to_owned(),
+                one => format!("`[{one}]`"),
+            };
+            let value = match form {
+                Form::Text => "text".to_owned(),
+                Form::Number { min, max, .. } => format!("{min} … {max}"),
+            };
+            let default = if default.is_empty() { "**required**" } else { default };
+            table += &format!("| {section} | `{name}` | {value} | {default} | {help} |\n");
+        }
+        table
+    }
+
+    #[test]
+    fn documentation_matches() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/moving-ranges.md");
+        let text = std::fs::read_to_string(file).unwrap();
+        let (before, rest) = text.split_once(BEGIN).expect("the line before the table");
+        let (_, after) = rest.split_once(END).expect("the line after the table");
+        let wanted = format!("{before}{BEGIN}{}{END}{after}", table());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file, &wanted).unwrap();
+        } else {
+            assert!(text == wanted, "docs/moving-ranges.md is not what `make docs` makes");
+        }
+    }
+}
