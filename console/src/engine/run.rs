@@ -202,7 +202,9 @@ fn explained(
         }
         Some(ErrorCode::OutOfMemory | ErrorCode::DiskFull) => {
             let most = limits.memory_bytes_max;
-            EngineError::limit(format!("statement needs more than {most} bytes of memory"))
+            EngineError::limit(format!(
+                "the console's statements need more than {most} bytes of memory together"
+            ))
         }
         _ if text.contains("integer overflow") => EngineError::new("22003", "bigint out of range"),
         _ => EngineError::refused("this statement")

@@ -4,8 +4,8 @@ use pgmanifold_console::engine::{Engine, EngineError, Limits, Parameters, Who};
 use pgmanifold_console::schema::{Column, Origin, Unit};
 use pgmanifold_console::value::Row;
 use pgmanifold_console::{Answer, Kind, Source, Table, Value};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 const fn column(name: &'static str, kind: Kind) -> Column {
@@ -149,8 +149,12 @@ pub(crate) fn ask_within(sql: &str, limits: Limits) -> Result<Answer, EngineErro
 
 /// Asks.
 pub(crate) fn ask(sql: &str) -> Result<Answer, EngineError> {
+    let _beside_others = MEMORY.read().unwrap_or_else(PoisonError::into_inner);
     ask_within(sql, Limits::default())
 }
+
+/// The limit of memory is one for all statements of a process: who comes near to it is to be alone.
+pub(crate) static MEMORY: RwLock<()> = RwLock::new(());
 
 /// The rows of an answer as text, one a line.
 pub(crate) fn text(answer: &Answer) -> Vec<String> {

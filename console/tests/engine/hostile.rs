@@ -1,12 +1,13 @@
 //! Statements that would harm: each ends by a limit, in time.
 
-use crate::fixture::{Fixture, ask, ask_within, engine, who};
+use crate::fixture::{Fixture, MEMORY, ask, ask_within, engine, who};
 use pgmanifold_console::engine::{Limits, Parameters};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 fn refused_within(sql: &str, sqlstates: &[&str], seconds: u64) {
+    let _alone = MEMORY.write().unwrap_or_else(PoisonError::into_inner);
     let begun = Instant::now();
     let shown: String = sql.chars().take(200).collect();
     let limits = Limits { time: Duration::from_secs(2), ..Limits::default() };

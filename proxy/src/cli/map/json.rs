@@ -105,9 +105,9 @@ mod tests {
             "{\"epoch\": 1, \"home\": \"s0\", \"shards\": [\"s0\", \"s1\"], \"distributions\": \
              [{\"name\": \"h\", \"kind\": \"hash\", \"key_types\": [\"bigint\"], \"ranges\": \
              [{\"from\": null, \"shard\": \"s0\"}, {\"from\": \"0\", \"shard\": \"s1\"}], \
-             \"values\": [], \"home\": \"s0\"}], \"tables\": [{\"schema\": \"public\", \"name\": \
-             \"a\\\"\\u000a\", \"distribution\": \"h\", \"key_columns\": [\"id\"], \
-             \"unchecked_unique\": false}]}"
+             \"values\": [], \"home\": \"s0\", \"moving\": []}], \"tables\": \
+             [{\"schema\": \"public\", \"name\": \"a\\\"\\u000a\", \"distribution\": \"h\", \
+             \"key_columns\": [\"id\"], \"unchecked_unique\": false}]}"
         );
     }
 }
