@@ -7,12 +7,11 @@ use crate::connect::Session;
 use crate::error::Error;
 use std::time::Duration;
 
-/// A try for the locks under which triggers are dropped. Readers of the tables wait meanwhile.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
-/// Tries.
-const LOCK_TRIES: u32 = 50;
-/// Pause between them, in which readers go on.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// Tries for the locks under which triggers are dropped, and how long each waits; so long there is
+/// a pause after it, too. Readers and writers of the table wait meanwhile, so the first tries are
+/// short. They do not succeed where long reads overlap all the time; the later ones let those end.
+const TRIES: [(u32, Duration); 2] =
+    [(50, Duration::from_millis(100)), (120, Duration::from_secs(1))];
 
 /// One try to let writes to the keys in again. Readers of the tables do not stand in its way. The
 /// triggers are let down, which is durable then; what can be removed without waiting is.
@@ -54,10 +53,11 @@ pub async fn let_down(on: &Session, id: i64, lock_timeout: Duration) -> Result<A
 /// What the server says; that others stand in the way for too long.
 pub async fn remove(on: &Session, id: i64) -> Result<(), Error> {
     let mut blocked = Vec::new();
-    for _ in 0..LOCK_TRIES {
-        let let_down = unfence(on, id, LOCK_TIMEOUT).await?;
-        let dropped = drop_triggers(on, &fence_names(id), LOCK_TIMEOUT).await?;
-        let guards = remove_guards(on, id, LOCK_TIMEOUT).await?;
+    let tries = TRIES.iter().flat_map(|(count, wait)| (0..*count).map(|_| *wait));
+    for wait in tries {
+        let let_down = unfence(on, id, wait).await?;
+        let dropped = drop_triggers(on, &fence_names(id), wait).await?;
+        let guards = remove_guards(on, id, wait).await?;
         blocked.clear();
         for attempt in [let_down, dropped, guards] {
             match attempt {
@@ -68,7 +68,7 @@ pub async fn remove(on: &Session, id: i64) -> Result<(), Error> {
         if blocked.is_empty() {
             return Ok(());
         }
-        tokio::time::sleep(LOCK_PAUSE).await;
+        tokio::time::sleep(wait).await;
     }
     Err(Error::Stopped(format!(
         "{}: triggers of move {id} cannot be removed from its tables now, because of {}",
