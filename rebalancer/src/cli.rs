@@ -2,6 +2,7 @@
 //! not know how anything is done.
 
 mod apply;
+mod keys;
 mod signals;
 mod verify;
 mod wishes;

@@ -1,10 +1,11 @@
 //! Owns the command `apply`: moves of a plan, or one by hand.
 
 use super::Given;
+use super::keys::KeysArguments;
 use crate::engine::{Engine, Options};
 use crate::error::Error;
 use crate::journal::{Mode, Move};
-use crate::plan::text::{self, KeysText};
+use crate::plan::text;
 use crate::plan::{Plan, PlannedMove};
 use crate::precheck::Report;
 use crate::state::State;
@@ -30,16 +31,8 @@ pub(super) struct Arguments {
     /// Move keys of this distribution, without a plan.
     #[arg(long, value_name = "NAME", requires = "target")]
     distribution: Option<String>,
-    /// Keys from this border on; without it from the very beginning.
-    #[arg(long, value_name = "BORDER", requires = "distribution", allow_hyphen_values = true)]
-    from: Option<String>,
-    /// Keys up to this border, which is not included; without it up to the very end.
-    #[arg(long, value_name = "BORDER", requires = "distribution", allow_hyphen_values = true)]
-    to: Option<String>,
-    /// This value of a list; can be repeated.
-    #[arg(long, value_name = "VALUE", requires = "distribution", allow_hyphen_values = true,
-          conflicts_with_all = ["from", "to"])]
-    value: Vec<String>,
+    #[command(flatten)]
+    keys: KeysArguments,
     /// The shard that is to have them.
     #[arg(long, value_name = "SHARD", requires = "distribution")]
     target: Option<String>,
@@ -124,8 +117,7 @@ fn by_hand(map: &ShardMap, arguments: &Arguments) -> Result<PlannedMove, Error> 
         ));
     };
     let found = &map.distributions[text::distribution(map, name)?];
-    let values = (!arguments.value.is_empty()).then(|| arguments.value.clone());
-    let keys = KeysText { from: arguments.from.clone(), to: arguments.to.clone(), values };
+    let keys = arguments.keys.text();
     let keys = keys.keys(found)?;
     text::shard(map, target)?;
     let source = found.owner_of(&keys).map(|owner| map.name(owner).to_owned());

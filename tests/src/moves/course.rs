@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 /// Equal parts of the space of hashes that moves are made of, so that the map stays small.
 const PARTS: i128 = 16;
 /// Longest time for a move to come to its end once nothing is broken any more.
-const END_TIMEOUT: Duration = Duration::from_secs(90);
+const END_TIMEOUT: Duration = Duration::from_secs(180);
+/// Exit status of a command that can be gone on with: a machine that does everything at once may
+/// be too slow for a pause.
+const STOPPED: i32 = 4;
+/// Most stops of one command.
+const MAX_STOPS: u32 = 5;
 
 /// Keys to be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +117,41 @@ impl Moves {
     /// When it does not come so far.
     pub async fn apply(&self, wanted: &Wanted, more: &[&str]) -> Ended {
         self.begin(wanted, more, None).end().await
+    }
+
+    /// Runs a move until it is reversible, however often it stops on its way.
+    ///
+    /// # Panics
+    /// When it does not come so far.
+    pub async fn reach_reversible(&self, wanted: &Wanted) {
+        let mut ended = self.apply(wanted, &[]).await;
+        for _ in 0..MAX_STOPS {
+            if ended.code != Some(STOPPED) {
+                break;
+            }
+            println!("stopped: {}", ended.stderr);
+            ended = self.rebalancer.run(&["resume"]).await;
+        }
+        ended.succeeds();
+    }
+
+    /// Waits until a command has come to the place where it is to halt, however often it stops on
+    /// its way.
+    ///
+    /// # Panics
+    /// When it does not come so far.
+    pub async fn come_to(&self, mut running: Running, halt: &str) -> Running {
+        for _ in 0..MAX_STOPS {
+            if running.halts().await {
+                break;
+            }
+            let ended = running.end().await;
+            assert_eq!(ended.code, Some(STOPPED), "never at {halt}: {}", ended.all());
+            println!("stopped before {halt}: {}", ended.stderr);
+            running = self.rebalancer.spawn(&["resume"], Some(halt));
+        }
+        assert!(running.halts().await, "never at {halt}: {}", running.stderr());
+        running
     }
 
     /// The last move.

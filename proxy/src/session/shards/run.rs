@@ -169,14 +169,11 @@ impl Session {
         if let Some(event) = self.flush_output().await {
             return Some(event);
         }
-        let work = match work {
-            Work::Hold(hold) => return self.wait_held(hold).await,
-            work => work,
-        };
         self.set_state(ClientState::Active);
-        // The map in use is that of the statement until it has ended.
+        // The map in use is that of the statement until it has ended; one that is to go by another
+        // map keeps none.
         let map = match work {
-            Work::Spread(_) => None,
+            Work::Spread(_) | Work::Hold(_) => None,
             _ => self.shards.as_ref().and_then(|shards| shards.map.clone()),
         };
         let ddl = self.pools.facts.ddl_version();
