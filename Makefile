@@ -58,7 +58,7 @@ e2e:
 
 bench:
 	tests/setup.sh bench $(PG)
-	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-bench
+	$(CARGO) build --locked --release -p pgmanifold -p pgmanifold-rebalancer -p pgmanifold-bench
 	target/release/bench $(BENCH)
 
 # Not part of `make test`: it takes long. SUITE and TARGET choose a part, WRITE=1 renews the lists.

@@ -3,7 +3,7 @@
 
 mod console;
 mod inlet;
-mod moving;
+pub mod moving;
 pub mod postgres;
 mod progress;
 mod proof;

@@ -5,6 +5,7 @@
 mod command;
 mod fleet;
 mod load;
+pub mod measure;
 
 use super::say;
 use super::table::{grouped, milliseconds};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Longest run of the whole.
 const LIMIT: Duration = Duration::from_secs(300);
+/// Orders of each customer.
+const ORDERS_EACH: i64 = 4;
 /// How long the clients work before, between and after the commands.
 const WHILE: Duration = Duration::from_millis(1500);
 
@@ -34,10 +37,10 @@ async fn acts(fleet: &Fleet, began: Instant) -> Result<(), String> {
     let inlets = fleet.open().await?;
     let took = began.elapsed().as_secs_f64();
     say(&format!("  two pgmanifold before them (ready after {took:.1} s)"));
-    fleet.fill()?;
+    fleet.fill(ORDERS_EACH)?;
     fleet.show_rows("rows on each shard, filled so that north has three quarters of the keys")?;
     let dsns: Vec<String> = inlets.iter().map(|inlet| fleet.dsn(inlet)).collect();
-    let load = Load::begin(&dsns).await?;
+    let load = Load::begin(&dsns, ORDERS_EACH).await?;
     say(&format!(
         "\n{} sessions write, read back and count over both of them from now on, to the end",
         load::SESSIONS

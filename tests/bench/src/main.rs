@@ -10,6 +10,7 @@ mod goals;
 mod instructions;
 mod interrupt;
 mod memory;
+mod moves;
 mod options;
 mod pgbench;
 mod process;
@@ -50,6 +51,9 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("valgrind", "valgrind"),
 ];
 
+/// Moves there and back in a run of everything.
+const MOVES: usize = 5;
+
 fn main() -> ExitCode {
     match run(&Options::parse().resolved()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,6 +77,9 @@ fn run(options: &Options) -> Result<()> {
     let mut head = vec!["# Benchmark".to_owned(), String::new()];
     if options.shards {
         return run_shards(options, &account, &scratch, head);
+    }
+    if let Some(times) = options.moves {
+        return run_moves(options, times, head);
     }
     eprintln!("starting PostgreSQL");
     let servers = Servers::start()?;
@@ -103,6 +110,7 @@ fn run(options: &Options) -> Result<()> {
         true => measure_shards(options, &account, &scratch, &mut problems)?,
         false => ShardFigures::default(),
     };
+    let moved = ours.then(|| problems.attempt(|| moves::measure(MOVES))).flatten();
     if interrupt::requested() {
         return fail("stopped by a signal");
     }
@@ -114,6 +122,7 @@ fn run(options: &Options) -> Result<()> {
         verdicts.push(digests::judge(&costs));
         verdicts.extend(shards::judge(&on_shards));
         verdicts.push(console::judge(watch.as_ref()));
+        verdicts.extend(moves::judge(moved.as_ref()));
     }
     let mut sections = vec![
         report::goals(&verdicts),
@@ -125,6 +134,7 @@ fn run(options: &Options) -> Result<()> {
     ];
     sections.extend(shards::sections(&on_shards));
     sections.extend(watch.as_ref().map(console::section));
+    sections.extend(moved.as_ref().map(moves::section));
     finish(options, &head, sections, &problems)
 }
 
@@ -144,6 +154,22 @@ fn measure_one_part(
         return Some(vec![report::goals(&[digests::judge(&costs)]), digests::section(&costs)]);
     }
     None
+}
+
+/// Only the part about moves of keys.
+fn run_moves(options: &Options, times: usize, mut head: Vec<String>) -> Result<()> {
+    let clock = Instant::now();
+    head.push(machine("on every shard", options.workers));
+    let mut problems = Problems::default();
+    let measured = problems.attempt(|| moves::measure(times));
+    head.push(format!(
+        "Only moves of keys: {times} there and back; whole run {:.0} s; {}.",
+        clock.elapsed().as_secs_f64(),
+        load_average("load at the end"),
+    ));
+    let mut sections = vec![report::goals(&moves::judge(measured.as_ref()))];
+    sections.extend(measured.as_ref().map(moves::section));
+    finish(options, &head, sections, &problems)
 }
 
 /// Only the part about shards.

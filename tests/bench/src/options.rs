@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Only what counting statements costs.
     #[arg(long, conflicts_with_all = ["rounds_only", "no_rounds", "shards"])]
     pub(crate) digests: bool,
+    /// Only moves of keys between shards: so many there and back.
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["rounds_only", "no_rounds", "shards"])]
+    pub(crate) moves: Option<usize>,
     /// Transactions per second of the latency runs.
     #[arg(long, default_value_t = 2000)]
     pub(crate) rate_per_second: u32,

@@ -4,6 +4,7 @@
 use super::names;
 use crate::process::scratch_file;
 use pgmanifold::demo::postgres::{PgCluster, Postgres};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -148,6 +149,15 @@ impl Running {
         self.end().await
     }
 
+    /// Asks it to stop, as an operator or a service manager does.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn terminate(&self) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        kill_process(pid.expect("it runs"), Signal::TERM).expect("a signal is sent");
+    }
+
     /// Whether it has come to the place where it stops; false when it has ended before.
     ///
     /// # Panics
@@ -213,12 +223,8 @@ fn config(
         url(&catalog.primary, catalog_database)
     );
     for (name, shard) in names(shards.len()).iter().zip(shards) {
-        let subscription =
-            format!("host=127.0.0.1 port={} user=postgres dbname={database}", shard.primary.port());
         let url = format!("postgresql://postgres@{}/{database}", hosts(shard));
-        text += &format!(
-            "[[shard]]\nname = {name:?}\nurl = {url:?}\nsubscription = {subscription:?}\n\n"
-        );
+        text += &format!("[[shard]]\nname = {name:?}\nurl = {url:?}\n\n");
     }
     text + "[limits]\n" + &limits.join("\n") + "\n"
 }

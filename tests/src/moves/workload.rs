@@ -62,6 +62,8 @@ pub struct Load {
     pub rows: i64,
     /// Longest pause between two operations of a client.
     pub pace: Duration,
+    /// Shards have replicas: a new session sees there for certain only what it wrote itself.
+    pub replicas: bool,
     /// Some transactions stay open for so long.
     pub long_read: Duration,
 }
@@ -73,6 +75,7 @@ impl Default for Load {
             keys: 400,
             rows: 20_000,
             pace: Duration::from_millis(8),
+            replicas: false,
             long_read: Duration::from_millis(1500),
         }
     }

@@ -12,6 +12,7 @@ mod forms;
 mod handed_over;
 mod harness;
 mod hold;
+mod interrupted;
 mod kills;
 mod long;
 mod pieces;

@@ -21,7 +21,7 @@ pub(super) fn binary() -> Result<PathBuf, String> {
     }
 }
 
-/// Runs a command of it to its end.
+/// Runs a command of it to its end, and shows it.
 ///
 /// # Errors
 /// It does not succeed.
@@ -32,11 +32,32 @@ pub(super) async fn run(config: &Path, arguments: &[&str]) -> Result<(), String>
     };
     let words: Vec<String> = arguments.iter().map(shown).collect();
     say(&format!("\n$ {NAME} {}", words.join(" ")));
-    let mut command = Command::new(binary()?);
-    command.args(arguments).arg("--config").arg(config).stdin(Stdio::null()).kill_on_drop(true);
-    let status = command.status().await.map_err(|error| error.to_string())?;
+    let status = command(config, arguments)?.status().await.map_err(|error| error.to_string())?;
     match status.success() {
         true => Ok(()),
         false => Err(format!("{NAME} {}: {status}", words.join(" "))),
     }
+}
+
+/// Runs a command of it to its end, and says nothing.
+///
+/// # Errors
+/// It does not succeed: what it complained of.
+pub(super) async fn run_quietly(config: &Path, arguments: &[&str]) -> Result<(), String> {
+    let ended = command(config, arguments)?.output().await.map_err(|error| error.to_string())?;
+    match ended.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{NAME} {}: {}: {}",
+            arguments.join(" "),
+            ended.status,
+            String::from_utf8_lossy(&ended.stderr)
+        )),
+    }
+}
+
+fn command(config: &Path, arguments: &[&str]) -> Result<Command, String> {
+    let mut command = Command::new(binary()?);
+    command.args(arguments).arg("--config").arg(config).stdin(Stdio::null()).kill_on_drop(true);
+    Ok(command)
 }

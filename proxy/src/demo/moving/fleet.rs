@@ -25,8 +25,6 @@ const CATALOG: &str = "pgmanifold";
 const BORDER: i64 = 1 << 62;
 /// Sample data.
 pub(super) const CUSTOMERS: i64 = 40_000;
-/// Orders of each customer.
-pub(super) const ORDERS_EACH: i64 = 4;
 
 const SCHEMA: &str = "\
     create table customers (id bigint primary key, name text not null, \
@@ -131,8 +129,8 @@ impl Fleet {
         text
     }
 
-    /// Fills the tables, each shard with its own keys.
-    pub(super) fn fill(&self) -> Result<(), String> {
+    /// Fills the tables, each shard with its own keys; every customer has so many orders.
+    pub(super) fn fill(&self, orders_each: i64) -> Result<(), String> {
         for (cluster, operator) in self.shards.iter().zip(["<", ">="]) {
             let own = format!("hashint8extended(id, 0) {operator} {BORDER}");
             let sql = format!(
@@ -140,7 +138,7 @@ impl Fleet {
                  insert into customers select id, 'customer ' || id, {CREDIT} \
                      from generate_series(1, {CUSTOMERS}) id where {own}; \
                  insert into orders select id, number, 500 + id * number % 9000 \
-                     from customers, generate_series(1, {ORDERS_EACH}) number; \
+                     from customers, generate_series(1, {orders_each}) number; \
                  analyze customers; analyze orders"
             );
             let filled = cluster.primary.query_in(DATABASE, &sql);
@@ -190,6 +188,11 @@ impl Fleet {
         Ok((from, hash(self.of_last_move(&format!("coalesce(ends, '{beyond}')"))?)?))
     }
 
+    /// What is a number of the last move.
+    pub(super) fn number_of_last_move(&self, expression: &str) -> Result<f64, String> {
+        self.of_last_move(expression)?.parse().map_err(|_| format!("{expression} is no number"))
+    }
+
     fn of_last_move(&self, expression: &str) -> Result<String, String> {
         let sql = format!("select {expression} from pgm.move order by id desc limit 1");
         let rows =
@@ -203,13 +206,22 @@ impl Fleet {
         self.catalog.directory().join(name).display().to_string()
     }
 
-    /// Runs a command of the rebalancer.
+    /// Runs a command of the rebalancer, and shows it.
     pub(super) async fn rebalance(&self, arguments: &[&str]) -> Result<(), String> {
+        command::run(&self.rebalancer_file()?, arguments).await
+    }
+
+    /// The same without a word.
+    pub(super) async fn rebalance_quietly(&self, arguments: &[&str]) -> Result<(), String> {
+        command::run_quietly(&self.rebalancer_file()?, arguments).await
+    }
+
+    fn rebalancer_file(&self) -> Result<PathBuf, String> {
         let file = PathBuf::from(self.file("rebalancer.toml"));
         if !file.exists() {
             std::fs::write(&file, self.rebalancer()).map_err(|error| error.to_string())?;
         }
-        command::run(&file, arguments).await
+        Ok(file)
     }
 
     /// The rebalancer's configuration.

@@ -2,7 +2,7 @@
 //! and counts. How long writes took is measured apart for the keys that move.
 
 use super::super::workload::{connect, describe};
-use super::fleet::{CUSTOMERS, ORDERS_EACH};
+use super::fleet::CUSTOMERS;
 use hdrhistogram::Histogram;
 use pgmanifold_router::hash::hash_key;
 use pgmanifold_router::key::KeyValue;
@@ -50,7 +50,7 @@ pub(super) struct Done {
     pub(super) writes: u64,
     /// Cents that they added.
     cents: i64,
-    /// Orders that they added.
+    /// Orders that they added; at the end, those that were there before as well.
     orders: i64,
     /// Reads of what the session itself had written.
     pub(super) reads: u64,
@@ -66,13 +66,14 @@ struct Shared {
 
 /// The sessions at work.
 pub(super) struct Load {
+    orders_each: i64,
     shared: Arc<Shared>,
     sessions: Vec<JoinHandle<Result<(), String>>>,
 }
 
 impl Load {
-    /// Lets them begin, over the proxies in turn.
-    pub(super) async fn begin(dsns: &[String]) -> Result<Load, String> {
+    /// Lets them begin, over the proxies in turn; every customer has so many orders.
+    pub(super) async fn begin(dsns: &[String], orders_each: i64) -> Result<Load, String> {
         let (window, done) = (Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), window, done });
         let mut sessions = Vec::new();
@@ -82,11 +83,11 @@ impl Load {
                 shared: Arc::clone(&shared),
                 number: i64::try_from(number).map_err(|error| error.to_string())?,
                 credits: HashMap::new(),
-                orders: ORDERS_EACH,
+                orders: orders_each,
             };
             sessions.push(tokio::spawn(session.run()));
         }
-        Ok(Load { shared, sessions })
+        Ok(Load { orders_each, shared, sessions })
     }
 
     /// Latencies since this was last asked.
@@ -102,7 +103,7 @@ impl Load {
             session.await.map_err(|error| error.to_string())??;
         }
         let done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(done.clone())
+        Ok(Done { orders: done.orders + CUSTOMERS * self.orders_each, ..done.clone() })
     }
 }
 
@@ -116,8 +117,7 @@ impl Done {
         let sql = "select count(*) from orders";
         let row = client.query_one(sql, &[]).await.map_err(|error| describe(sql, &error))?;
         let found = (customers, cents, row.get(0));
-        let wanted =
-            (CUSTOMERS, CUSTOMERS * CREDIT + self.cents, CUSTOMERS * ORDERS_EACH + self.orders);
+        let wanted = (CUSTOMERS, CUSTOMERS * CREDIT + self.cents, self.orders);
         match found == wanted {
             true => Ok(()),
             false => {

@@ -20,9 +20,11 @@ fn back_and_forth() {
     run(120 + 30 * wanted, async move {
         let mut random = random::seeded("back and forth");
         let mut options = Options::new("moves_back");
+        // Reads on them see what was written, also before the keys had changed hands.
+        options.replicas = 1;
         options.limits = super::quick_limits();
         let moves = Moves::start(options).await;
-        let mut workload = Workload::new(&moves, Load::default()).await;
+        let mut workload = Workload::new(&moves, Load { replicas: true, ..Load::default() }).await;
         workload.begin(&moves.backstage, &mut random);
         let mut pauses = Pauses::default();
         for number in 1..=wanted {
