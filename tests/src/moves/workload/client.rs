@@ -49,10 +49,10 @@ impl Worker {
             };
             // Connections change now and then, also without a fault.
             for _ in 0..self.random.random_range(20..300) {
-                self.step(&session).await;
                 if self.is_over() || session.is_lost() {
                     break;
                 }
+                self.step(&session).await;
                 let pace = u64::try_from(self.shared.load.pace.as_micros()).unwrap_or(0);
                 let pause = self.random.random_range(0..=pace);
                 tokio::time::sleep(Duration::from_micros(pause)).await;
@@ -80,13 +80,18 @@ impl Worker {
             let _ = connection.await;
         });
         let session = Session { client, lost: AtomicBool::new(false) };
-        if self.shared.load.replicas {
-            // A write on every shard is as good as all those of the session before.
-            let own = self.ledger.client;
-            let sql = format!("update counters set steps = steps where client = {own}");
-            session.simple(&sql).await.ok()?;
-        }
+        self.see_all(&session).await;
         Some(session)
+    }
+
+    /// From now on the session sees what others have written in this client's name: a write on
+    /// every shard is as good as all those before it.
+    async fn see_all(&self, session: &Session) {
+        let own = self.ledger.client;
+        let sql = format!("update counters set steps = steps where client = {own}");
+        if self.shared.load.replicas && session.simple(&sql).await.is_err() {
+            session.lost.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn step(&mut self, session: &Session) {
@@ -97,7 +102,10 @@ impl Worker {
             46..52 => self.delete(session).await,
             52..62 => self.transfer(session).await,
             62..70 => self.key_transaction(session).await,
-            70..72 => self.copy_in().await,
+            70..72 => {
+                self.copy_in().await;
+                self.see_all(session).await;
+            }
             72..75 => self.tag(session).await,
             75..90 => self.read_own(session).await,
             90..96 => self.count_own(session).await,
