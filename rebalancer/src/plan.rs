@@ -5,6 +5,7 @@ use pgmanifold_router::shard_map::Keys;
 
 pub mod args;
 pub mod balance;
+mod dense;
 pub mod document;
 mod finish;
 pub mod narrow;

@@ -2,12 +2,16 @@
 //! none. A step depends on who has what now and on nothing else, so that a plan that was carried
 //! out is not followed by another one.
 
+use super::dense;
 use super::parts::{By, Parts};
 use super::share::{Scale, Shares};
-use super::window::{Runs, Wanted, Window};
+use super::window::{MOVE_RANGES, Runs, Wanted, Window, move_cost};
+use std::cmp::Ordering;
 
 /// Most steps for one distribution.
 const MAX_STEPS: usize = 10_000;
+/// Most turns of dense parts and steps.
+const MAX_TURNS: usize = 5;
 
 /// Parts that are too much for their receiver, which has to give something else for them, come
 /// first when they are so much heavier by the byte: a few hot keys, say.
@@ -54,16 +58,62 @@ pub(super) fn balance(parts: &Parts, rules: &Rules, beyond: &[f64]) -> Balanced 
     };
     let must_leave = scale.owner.iter().any(|owner| scale.drained[*owner]);
     if must_leave || (0..scale.drained.len()).any(is_off) {
-        for _ in 0..MAX_STEPS {
-            let Some(window) = step(&scale, rules) else { break };
-            for part in window.parts {
-                scale.owner[part] = window.receiver;
-            }
-        }
+        let plain = walked(scale.clone(), rules);
+        scale = match with_dense(&scale, rules) {
+            Some(other) => cheaper(&scale, plain, other),
+            None => plain,
+        };
     }
     let shares = scale.shares();
     let bytes_bound = if scale.owner == owners(parts) { 0.0 } else { bytes_bound };
     Balanced { owner: scale.owner, before, shares, bytes_bound }
+}
+
+/// Step by step, until there is none.
+fn walked<'a>(mut scale: Scale<'a>, rules: &Rules) -> Scale<'a> {
+    for _ in 0..MAX_STEPS {
+        let Some(window) = step(&scale, rules) else { break };
+        for part in window.parts {
+            scale.owner[part] = window.receiver;
+        }
+    }
+    scale
+}
+
+/// The same with dense parts first, if any of them is to go, and again when the steps leave
+/// something to do for them.
+fn with_dense<'a>(scale: &Scale<'a>, rules: &Rules) -> Option<Scale<'a>> {
+    let mut found = None;
+    for _ in 0..MAX_TURNS {
+        let mut next = found.as_ref().unwrap_or(scale).clone();
+        if !dense::spread(&mut next) {
+            break;
+        }
+        found = Some(walked(next, rules));
+    }
+    found
+}
+
+/// Of two ways from `before`: the one that leaves fewer shards uneven, then the one that costs less.
+fn cheaper<'a>(before: &Scale<'_>, one: Scale<'a>, other: Scale<'a>) -> Scale<'a> {
+    let uneven = |scale: &Scale<'_>| {
+        let shares = scale.shares();
+        scale.receivers().filter(|shard| shares.excess(*shard).abs() > shares.done()).count()
+    };
+    let price = |scale: &Scale<'_>| {
+        let is_moved = |part: &usize| scale.owner[*part] != before.owner[*part];
+        let moved: Vec<usize> = (0..scale.owner.len()).filter(is_moved).collect();
+        let bytes: f64 = moved.iter().map(|part| scale.cost[*part]).sum();
+        let goes = |part: usize| (before.owner[part], scale.owner[part]);
+        let follows = |pair: &&[usize]| pair[0] + 1 == pair[1] && goes(pair[0]) == goes(pair[1]);
+        let moves = moved.len() - moved.windows(2).filter(follows).count();
+        bytes + move_cost(scale) * MOVE_RANGES * moves as f64
+    };
+    let (first, second) = (uneven(&one), uneven(&other));
+    match first.cmp(&second).then(price(&one).total_cmp(&price(&other))) {
+        Ordering::Greater => other,
+        _ => one,
+    }
 }
 
 fn owners(parts: &Parts) -> Vec<usize> {

@@ -6,6 +6,14 @@ use super::share::{Scale, Shares};
 /// What a move costs besides its bytes, as a part of the bytes of an average shard: below this,
 /// fewer moves and fewer ranges are worth more than fewer bytes.
 const MOVE_COST: f64 = 0.001;
+/// As how many ranges a move counts.
+pub(super) const MOVE_RANGES: f64 = 3.0;
+
+/// What a range, or the third of a move, costs besides bytes.
+pub(super) fn move_cost(scale: &Scale<'_>) -> f64 {
+    let shards = scale.receivers().count().max(1) as f64;
+    scale.cost.iter().sum::<f64>() / shards * MOVE_COST
+}
 
 /// Parts that go from one shard to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +56,6 @@ pub(super) struct Runs<'a> {
 
 impl<'a> Runs<'a> {
     pub(super) fn of(scale: &'a Scale<'a>, donor: usize) -> Self {
-        let shards = scale.receivers().count().max(1) as f64;
-        let move_cost = scale.cost.iter().sum::<f64>() / shards * MOVE_COST;
         let may = |part: &usize| scale.owner[*part] == donor && !scale.parts.parts[*part].fixed;
         let own = (0..scale.owner.len()).filter(may);
         let mut runs: Vec<Vec<usize>> = Vec::new();
@@ -80,7 +86,7 @@ impl<'a> Runs<'a> {
             cost: sums(&parts, &scale.cost),
             parts,
         });
-        Self { scale, donor, move_cost, runs: runs.collect() }
+        Self { scale, donor, move_cost: move_cost(scale), runs: runs.collect() }
     }
 
     /// The window with the most weight for what it costs, and how good it is.
@@ -150,7 +156,7 @@ impl<'a> Runs<'a> {
     fn score(&self, run: &Run, (from, to): (usize, usize), receiver: usize, w: Wanted) -> f64 {
         let weight = run.weight[to] - run.weight[from];
         let bytes = if w.all_goes { run.cost[to] - run.cost[from] } else { 0.0 };
-        let another = if weight < w.enough { self.move_cost * 3.0 } else { 0.0 };
+        let another = if weight < w.enough { self.move_cost * MOVE_RANGES } else { 0.0 };
         // Windows without weight are for those who are to have nothing; more is better there too.
         let weight = weight + f64::EPSILON * (to - from) as f64;
         weight / (self.price(run, (from, to), receiver) - bytes + another)
@@ -158,7 +164,7 @@ impl<'a> Runs<'a> {
 
     /// What a move of these parts costs: bytes, and what a move and ranges count for.
     fn price(&self, run: &Run, (from, to): (usize, usize), receiver: usize) -> f64 {
-        let mut ranges = 3.0;
+        let mut ranges = MOVE_RANGES;
         if self.scale.parts.ordered {
             let owner = |at: Option<usize>| at.and_then(|at| self.scale.owner.get(at)).copied();
             let before = owner(run.parts[from].checked_sub(1));

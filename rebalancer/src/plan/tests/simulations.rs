@@ -7,6 +7,8 @@ use rand::{RngExt, SeedableRng};
 
 const SEED: u64 = 20_261_122;
 const ROW_BYTES: u64 = 200;
+/// A part of all bytes.
+const HOT_KEYS_MORE: f64 = 0.005;
 
 /// What keys of a hash distribution weigh.
 #[derive(Debug, Clone, Copy)]
@@ -127,37 +129,14 @@ fn few_bytes_make_shards_even() {
             let (_, _, plan) = simulate(&Case { before, after, load, by });
             let figures = &plan.distributions[0];
             let (moved, bound) = (figures.bytes_moved as f64, figures.bytes_bound as f64);
-            match by {
-                // The bound divides hot keys, which a plan cannot: few executions, and few bytes.
-                By::Load => {
-                    let (moved, bound) = executions(&plan);
-                    assert!(moved <= bound * 1.05, "{moved} executions, at least {bound}");
-                    assert!(moved_bytes_near(figures), "{figures:?}");
-                }
-                _ => assert!(moved <= bound * 1.05, "{moved} bytes, at least {bound}"),
-            }
+            // The bound divides hot keys, which no plan can: for them, so much of everything more.
+            let more =
+                if by == By::Load { HOT_KEYS_MORE * figures.weight.bytes as f64 } else { 0.0 };
+            assert!(moved <= bound * 1.05 + more, "{moved} bytes, at least {bound}");
             assert!(figures.imbalance_after <= 0.05, "{}", figures.imbalance_after);
             assert_eq!(plan.indivisible, []);
         }
     }
-}
-
-/// Within a thirtieth of all bytes of the fewest.
-fn moved_bytes_near(figures: &super::super::document::DistributionFigures) -> bool {
-    figures.bytes_moved <= figures.bytes_bound + figures.weight.bytes / 30
-}
-
-/// Executions of what is moved, and the fewest with which shards become alike.
-fn executions(plan: &Plan) -> (f64, f64) {
-    let of = |shard: &&super::super::document::ShardFigures| shard.before.executions as f64;
-    let receivers = plan.shards.iter().filter(|shard| !shard.drained);
-    let total: f64 = plan.shards.iter().map(|shard| of(&shard)).sum();
-    let share = total / receivers.count() as f64;
-    let excess = plan
-        .shards
-        .iter()
-        .map(|shard| if shard.drained { of(&shard) } else { (of(&shard) - share).max(0.0) });
-    (plan.moved().executions as f64, excess.sum())
 }
 
 #[test]

@@ -26,7 +26,9 @@ impl Scene {
         options.limits = super::quick_limits();
         options.limits.extend(limits.iter().map(|limit| (*limit).to_owned()));
         let moves = Moves::start(options).await;
-        let mut workload = Workload::new(&moves, Load { clients: 4, replicas: replicas > 0, ..Load::default() }).await;
+        let mut workload =
+            Workload::new(&moves, Load { clients: 4, replicas: replicas > 0, ..Load::default() })
+                .await;
         workload.begin(&moves.backstage, &mut random);
         let wanted = Wanted::any(&moves, &mut random);
         Scene { moves, workload, wanted }
