@@ -208,19 +208,22 @@ impl Fleet {
 
     /// Runs a command of the rebalancer, and shows it.
     pub(super) async fn rebalance(&self, arguments: &[&str]) -> Result<(), String> {
-        command::run(&self.rebalancer_file()?, arguments).await
+        command::run(&self.rebalancer_file("")?, arguments).await
     }
 
-    /// The same without a word.
-    pub(super) async fn rebalance_quietly(&self, arguments: &[&str]) -> Result<(), String> {
-        command::run_quietly(&self.rebalancer_file()?, arguments).await
+    /// The same without a word, with lines of the configuration's section `[limits]`.
+    pub(super) async fn rebalance_quietly(
+        &self,
+        limits: &str,
+        arguments: &[&str],
+    ) -> Result<(), String> {
+        command::run_quietly(&self.rebalancer_file(limits)?, arguments).await
     }
 
-    fn rebalancer_file(&self) -> Result<PathBuf, String> {
+    fn rebalancer_file(&self, limits: &str) -> Result<PathBuf, String> {
         let file = PathBuf::from(self.file("rebalancer.toml"));
-        if !file.exists() {
-            std::fs::write(&file, self.rebalancer()).map_err(|error| error.to_string())?;
-        }
+        let text = format!("{}\n[limits]\n{limits}\n", self.rebalancer());
+        std::fs::write(&file, text).map_err(|error| error.to_string())?;
         Ok(file)
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 const KEYS: (i64, i64) = (-(1 << 62), 0);
 /// Orders of each customer: a million rows in all.
 const ORDERS_EACH: i64 = 25;
+/// A slow copy: about a third of what the benchmark's machine can do.
+const SLOW: &str = "copy_bytes_per_s = 500000";
 /// How long the clients work before the first move.
 const BEFORE: Duration = Duration::from_secs(5);
 
@@ -39,13 +41,15 @@ pub struct Measured {
     pub rows_per_s: Vec<f64>,
     /// Writes before the first move.
     pub before: Latency,
-    /// Writes to other keys while keys were copied and moved.
+    /// Writes to other keys while keys were copied and moved, as fast as it went.
     pub others: Latency,
+    /// The same with a limit for the rate of copying.
+    pub others_slow: Latency,
     /// Statements that clients were asked to repeat.
     pub refused: u64,
 }
 
-/// Moves the keys there and back, so many times.
+/// Moves the keys there and back, so many times as fast as it goes, and a quarter as often slowly.
 ///
 /// # Errors
 /// What a server, a proxy or the rebalancer says; that a client found other than it had written.
@@ -66,8 +70,18 @@ async fn all(fleet: &Fleet, times: usize) -> Result<Measured, String> {
     tokio::time::sleep(BEFORE).await;
     measured.before = latency(&load.take(), (i64::MIN, i64::MIN));
     let mut others = Window::new();
+    for _ in 0..times.div_ceil(4) {
+        others.extend(there(fleet, &load, SLOW).await?);
+        fleet.rebalance_quietly("", &["rollback", &fleet.last_move()?]).await?;
+    }
+    measured.others_slow = latency(&std::mem::take(&mut others), KEYS);
     for _ in 0..times {
-        there_and_back(fleet, &load, &mut measured, &mut others).await?;
+        let window = there(fleet, &load, "").await?;
+        note_copy(fleet, &mut measured)?;
+        note_pause(fleet, &window, &mut measured)?;
+        others.extend(window);
+        fleet.rebalance_quietly("", &["rollback", &fleet.last_move()?]).await?;
+        note_pause(fleet, &load.take(), &mut measured)?;
     }
     measured.others = latency(&others, KEYS);
     let done = load.end().await?;
@@ -76,19 +90,17 @@ async fn all(fleet: &Fleet, times: usize) -> Result<Measured, String> {
     Ok(measured)
 }
 
-async fn there_and_back(
-    fleet: &Fleet,
-    load: &Load,
-    measured: &mut Measured,
-    others: &mut Window,
-) -> Result<(), String> {
+/// The keys go to the other shard; what clients wrote meanwhile.
+async fn there(fleet: &Fleet, load: &Load, limits: &str) -> Result<Window, String> {
     let (from, to) = (KEYS.0.to_string(), KEYS.1.to_string());
-    let there = ["apply", "--distribution", "customer", "--from", &from, "--to", &to, "--target"];
+    let keys = ["--distribution", "customer", "--from", &from, "--to", &to];
     load.take();
-    fleet.rebalance_quietly(&[&there[..], &["south"]].concat()).await?;
-    let window = load.take();
-    paused(fleet, &window, measured)?;
-    others.extend(window);
+    let arguments = [&["apply", "--target", "south"], &keys[..]].concat();
+    fleet.rebalance_quietly(limits, &arguments).await?;
+    Ok(load.take())
+}
+
+fn note_copy(fleet: &Fleet, measured: &mut Measured) -> Result<(), String> {
     measured.rows = fleet.number_of_last_move("rows_copied")? as u64;
     // Rows are on their way between the first event of one state and the first of the next.
     let first = |state| {
@@ -97,11 +109,10 @@ async fn there_and_back(
     let (begin, end) = (first("copying"), first("catching_up"));
     let rate = format!("rows_copied / extract(epoch from {end} - {begin})");
     measured.rows_per_s.push(fleet.number_of_last_move(&rate)?);
-    fleet.rebalance_quietly(&["rollback", &fleet.last_move()?]).await?;
-    paused(fleet, &load.take(), measured)
+    Ok(())
 }
 
-fn paused(fleet: &Fleet, window: &Window, measured: &mut Measured) -> Result<(), String> {
+fn note_pause(fleet: &Fleet, window: &Window, measured: &mut Measured) -> Result<(), String> {
     measured.pauses_ms.push(fleet.number_of_last_move("write_pause_ms")?);
     measured.longest_ms.push(latencies(window, KEYS, true).max() as f64 / 1000.0);
     Ok(())
