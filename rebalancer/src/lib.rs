@@ -24,6 +24,7 @@ pub mod journal;
 pub mod plan;
 pub mod precheck;
 pub mod progress;
+pub mod replicas;
 pub mod replicate;
 pub mod sequences;
 pub mod snapshot;

@@ -3,7 +3,6 @@
 //! mark is about this shard.
 
 use super::Cluster;
-use super::freshness::Freshness;
 use super::host::HostState;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,10 +18,11 @@ impl Cluster {
         self.floor.0.fetch_max(mark.sample.saturating_add(1), Ordering::AcqRel);
     }
 
-    /// Whether a replica has what was handed over to the shard, as far as the reader needs it.
+    /// Whether a replica has what was handed over to the shard: without it, rows would be missing
+    /// that were there all the time.
     #[inline]
-    pub(super) fn has_floor(&self, host: &HostState, need: &Freshness, generation: u64) -> bool {
+    pub(super) fn has_floor(&self, host: &HostState, generation: u64) -> bool {
         let floor = self.floor.0.load(Ordering::Acquire);
-        floor == 0 || !need.handed_over || host.covered_sample(generation, true) >= floor
+        floor == 0 || host.covered_sample(generation, true) >= floor
     }
 }

@@ -61,8 +61,6 @@ pub struct Freshness {
     /// The mark's write may have been committed with `synchronous_commit = off`: the flushed
     /// position does not cover it, the insert position does.
     pub async_commit: bool,
-    /// Rows that other shards have handed over must be there.
-    pub handed_over: bool,
 }
 
 /// Why no replica could be used. When hosts differ, the reason of the one that came closest.

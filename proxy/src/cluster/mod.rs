@@ -396,7 +396,7 @@ impl Cluster {
         {
             return Err(Stale::BehindToken);
         }
-        if !self.has_floor(host, need, generation) {
+        if !self.has_floor(host, generation) {
             return Err(Stale::BehindHandOver);
         }
         match need.mark {

@@ -264,7 +264,6 @@ impl Session {
             max_lag: self.knobs.max_lag(&plan.hints).or(database.max_replica_lag),
             max_lag_bytes: database.max_replica_lag_bytes,
             async_commit,
-            handed_over: scope != Scope::Off,
         }
     }
 

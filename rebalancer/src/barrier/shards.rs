@@ -2,8 +2,9 @@
 
 use super::proxies::texts;
 use crate::config::ShardConfig;
-use crate::connect::{self, APPLICATION_NAME, Session};
+use crate::connect::{APPLICATION_NAME, Session};
 use crate::error::Error;
+use crate::replicas;
 use pgmanifold_router::ownership::quote_text;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,6 @@ use std::time::{Duration, Instant};
 const ATTACH_WAIT: Duration = Duration::from_secs(1);
 /// Tries; each ends whoever held up the one before.
 const RAISE_TRIES: u32 = 5;
-/// Longest wait for a replica to replay the raise of the least epoch.
-const REPLAY_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait for ended connections to be gone.
 const END_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two looks.
@@ -81,25 +80,14 @@ pub(super) async fn cut_off(
     let roles: Vec<String> = primary.rows(roles).await?.into_iter().flatten().flatten().collect();
     let ended = end(primary, &older_sql(epoch, current)).await?;
     let mut all = vec![(primary.place.clone(), ended)];
-    let mut primaries = 0;
-    for host in connect::hosts(&shard.server, &format!("shard {}", shard.name)).await {
-        let host = host?;
-        if !host.is_replica {
-            primaries += 1;
-            continue;
-        }
-        let replica = &host.session;
-        wait_replayed(replica, epoch).await?;
-        let ended = end(replica, &clients_sql(&roles)).await?;
+    let position = replicas::position(primary).await?;
+    for replica in replicas::of(shard).await? {
+        let otherwise = "proxies that are cut off could still read there";
+        replicas::wait(&replica, &position, otherwise).await?;
+        let ended = end(&replica, &clients_sql(&roles)).await?;
         all.push((replica.place.clone(), ended));
     }
-    match primaries {
-        1 => Ok(all),
-        _ => Err(Error::Stopped(format!(
-            "shard {}: {primaries} of its hosts are primaries, and there must be one",
-            shard.name
-        ))),
-    }
+    Ok(all)
 }
 
 /// Connections of clients to a replica. Nothing tells whose they are, and reads are repeated; only
@@ -115,26 +103,6 @@ fn clients_sql(roles: &[String]) -> String {
         quote_text(APPLICATION_NAME),
         texts(roles)
     )
-}
-
-async fn wait_replayed(replica: &Session, epoch: u64) -> Result<(), Error> {
-    let begun = Instant::now();
-    loop {
-        let sql = format!("select least_epoch >= {epoch} from pgm.this_shard");
-        if replica.value(&sql).await?.as_deref() == Some("t") {
-            return Ok(());
-        }
-        if begun.elapsed() > REPLAY_WAIT {
-            return Err(Error::Stopped(format!(
-                "{} has not replayed for {} s what its primary wrote: proxies that are cut off \
-                 could still read there; mend its replication, or take it out of the \
-                 configuration of proxies and rebalancer",
-                replica.place,
-                REPLAY_WAIT.as_secs()
-            )));
-        }
-        tokio::time::sleep(POLL).await;
-    }
 }
 
 /// Ends the connections that `which` finds as `a`, and waits until they are gone; says how many.

@@ -1,7 +1,7 @@
 //! Owns the state `aborting`: everything that the move has made is removed, the rows on the target
 //! last. Where a shard is away, what can be done is done, and the rest is told.
 
-use super::copying::{Side, purge};
+use super::copying::{Side, purge_everywhere};
 use super::patience::until_done;
 use super::planned::id;
 use super::{Engine, Sides, nothing_left, pause, sides};
@@ -48,7 +48,7 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
         return engine.journal.advance(the_move, State::Aborted, "nothing was touched").await;
     }
     let sides = Sides::open(&engine.journal, the_move).await?;
-    let rows = purge(engine, the_move, &sides, Side::Target, "aborting.batch").await?;
+    let rows = purge_everywhere(engine, the_move, &sides, Side::Target, "aborting.batch").await?;
     nothing_left(&[&sides.source, &sides.target], the_move.id).await?;
     checkpoint("aborting.purged").await;
     let retire = |map: &ShardMap| map.retire(id);

@@ -1,7 +1,7 @@
 //! Owns the state `cleaning`: the rows are deleted on the source, and everything else that the move
 //! has made is removed.
 
-use super::copying::{Side, purge};
+use super::copying::{Side, purge_everywhere};
 use super::planned::id;
 use super::{Engine, Sides, nothing_left};
 use crate::checkpoint::checkpoint;
@@ -18,7 +18,7 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
     replicate::unsubscribe(&sides.source, sides.id, Direction::Back).await?;
     replicate::withdraw(&sides.target, sides.id, Direction::Back).await?;
     checkpoint("cleaning.back_removed").await;
-    let rows = purge(engine, the_move, &sides, Side::Source, "cleaning.batch").await?;
+    let rows = purge_everywhere(engine, the_move, &sides, Side::Source, "cleaning.batch").await?;
     checkpoint("cleaning.purged").await;
     replicate::remove_all(sides.id, Some(&sides.source), Some(&sides.target)).await?;
     nothing_left(&[&sides.source, &sides.target], sides.id).await?;

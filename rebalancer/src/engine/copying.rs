@@ -3,7 +3,7 @@
 
 use super::announced::{guard, keep_changes};
 use super::patience::until_done;
-use super::work::{Pacer, paced};
+use super::work::{Pacer, paced, watched};
 use super::{Engine, Sides, pause};
 use crate::checkpoint::checkpoint;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use crate::replicate::{self, Direction};
 use crate::snapshot::{self, Snapshot};
 use crate::state::State;
 use crate::throttle::{Throttle, Watched};
-use crate::{cleanup, copy, fence};
+use crate::{cleanup, copy, fence, replicas};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(super) enum Side {
 }
 
 /// Deletes the rows of the keys on a shard that the map does not give them to.
-pub(super) async fn purge(
+async fn purge(
     engine: &Engine,
     the_move: &Move,
     sides: &Sides,
@@ -107,6 +107,32 @@ pub(super) async fn purge(
     let pacer = Pacer::new(throttle, checkpoint, false);
     let work = cleanup::purge(on, scope, engine.limits().cleanup_batch_rows, &pacer);
     paced(engine, the_move, &pacer, work).await
+}
+
+/// The same before the end of a move: nothing hides those rows afterwards, so replicas must have
+/// deleted them, too.
+pub(super) async fn purge_everywhere(
+    engine: &Engine,
+    the_move: &Move,
+    sides: &Sides,
+    side: Side,
+    checkpoint: &'static str,
+) -> Result<u64, Error> {
+    let rows = purge(engine, the_move, sides, side, checkpoint).await?;
+    let (on, shard) = match side {
+        Side::Source => (&sides.source, sides.source_config()?),
+        Side::Target => (&sides.target, sides.target_config()?),
+    };
+    watched(engine, the_move, async {
+        let position = replicas::position(on).await?;
+        for replica in replicas::of(shard).await? {
+            engine.waiting(the_move, &format!("{} is to delete the rows, too", replica.place));
+            replicas::wait(&replica, &position, "rows would be seen there twice").await?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(rows)
 }
 
 async fn throttle(engine: &Engine, sides: &Sides, slot: Option<String>) -> Result<Throttle, Error> {

@@ -2,7 +2,7 @@
 //! the rows are deleted on the target, and everything else that the move has made is removed.
 
 use super::announced::everybody_knows;
-use super::copying::{Side, purge};
+use super::copying::{Side, purge_everywhere};
 use super::planned::id;
 use super::{Engine, Sides, nothing_left};
 use crate::checkpoint::checkpoint;
@@ -20,7 +20,7 @@ pub(super) async fn step(engine: &Engine, the_move: &mut Move) -> Result<(), Err
     checkpoint("returning.barrier").await;
     replicate::unsubscribe(&sides.source, sides.id, Direction::Back).await?;
     replicate::withdraw(&sides.target, sides.id, Direction::Back).await?;
-    let rows = purge(engine, the_move, &sides, Side::Target, "returning.batch").await?;
+    let rows = purge_everywhere(engine, the_move, &sides, Side::Target, "returning.batch").await?;
     checkpoint("returning.purged").await;
     replicate::remove_all(sides.id, Some(&sides.source), Some(&sides.target)).await?;
     nothing_left(&[&sides.source, &sides.target], sides.id).await?;

@@ -94,7 +94,7 @@ fn with_dense<'a>(scale: &Scale<'a>, rules: &Rules) -> Option<Scale<'a>> {
     found
 }
 
-/// Of two ways from `before`: the one that leaves fewer shards uneven, then the one that costs less.
+/// Of two ways from `before`: the one that leaves fewer shards uneven, then the cheaper one.
 fn cheaper<'a>(before: &Scale<'_>, one: Scale<'a>, other: Scale<'a>) -> Scale<'a> {
     let uneven = |scale: &Scale<'_>| {
         let shares = scale.shares();

@@ -75,11 +75,8 @@ fn run(options: &Options) -> Result<()> {
     let scratch = Scratch::new(&account)?;
     fs::write(scratch.join(workload::ROWS_FILE), workload::ROWS_SQL)?;
     let mut head = vec!["# Benchmark".to_owned(), String::new()];
-    if options.shards {
-        return run_shards(options, &account, &scratch, head);
-    }
-    if let Some(times) = options.moves {
-        return run_moves(options, times, head);
+    if let Some(ended) = run_one_part(options, &account, &scratch, &head) {
+        return ended;
     }
     eprintln!("starting PostgreSQL");
     let servers = Servers::start()?;
@@ -154,6 +151,19 @@ fn measure_one_part(
         return Some(vec![report::goals(&[digests::judge(&costs)]), digests::section(&costs)]);
     }
     None
+}
+
+/// Only what was asked for, when that is one part with servers of its own.
+fn run_one_part(
+    options: &Options,
+    account: &Account,
+    scratch: &Scratch,
+    head: &[String],
+) -> Option<Result<()>> {
+    if options.shards {
+        return Some(run_shards(options, account, scratch, head.to_vec()));
+    }
+    options.moves.map(|times| run_moves(options, times, head.to_vec()))
 }
 
 /// Only the part about moves of keys.

@@ -109,14 +109,8 @@ impl Drop for Watched {
 }
 
 /// A read that needs nothing.
-const ANY: Freshness = Freshness {
-    mark: None,
-    token: None,
-    max_lag: None,
-    max_lag_bytes: None,
-    async_commit: false,
-    handed_over: false,
-};
+const ANY: Freshness =
+    Freshness { mark: None, token: None, max_lag: None, max_lag_bytes: None, async_commit: false };
 
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();

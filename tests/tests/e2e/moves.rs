@@ -8,6 +8,7 @@ mod barrier;
 mod batches;
 mod by_hand;
 mod corruption;
+mod deleted;
 mod forms;
 mod handed_over;
 mod harness;
