@@ -109,8 +109,8 @@ async fn purge(
     paced(engine, the_move, &pacer, work).await
 }
 
-/// The same before the end of a move: nothing hides those rows afterwards, so replicas must have
-/// deleted them, too.
+/// The same before the end of a move. Afterwards nothing hides those rows, and nothing says that
+/// others were handed over: replicas of both shards must have replayed it all.
 pub(super) async fn purge_everywhere(
     engine: &Engine,
     the_move: &Move,
@@ -119,15 +119,15 @@ pub(super) async fn purge_everywhere(
     checkpoint: &'static str,
 ) -> Result<u64, Error> {
     let rows = purge(engine, the_move, sides, side, checkpoint).await?;
-    let (on, shard) = match side {
-        Side::Source => (&sides.source, sides.source_config()?),
-        Side::Target => (&sides.target, sides.target_config()?),
-    };
+    let both = [(&sides.source, sides.source_config()?), (&sides.target, sides.target_config()?)];
     watched(engine, the_move, async {
-        let position = replicas::position(on).await?;
-        for replica in replicas::of(shard).await? {
-            engine.waiting(the_move, &format!("{} is to delete the rows, too", replica.place));
-            replicas::wait(&replica, &position, "rows would be seen there twice").await?;
+        for (primary, shard) in both {
+            let position = replicas::position(primary).await?;
+            for replica in replicas::of(shard).await? {
+                engine.waiting(the_move, &format!("{} is to replay it all", replica.place));
+                let otherwise = "rows would be seen twice, or missed, there";
+                replicas::wait(&replica, &position, otherwise).await?;
+            }
         }
         Ok(())
     })
