@@ -80,7 +80,7 @@ fn run(options: &Options) -> Result<()> {
     }
     eprintln!("starting PostgreSQL");
     let servers = Servers::start()?;
-    head.push(machine(servers.version(), options.workers));
+    head.push(machine(&format!("{} (1 primary, 2 replicas)", servers.version()), options.workers));
     let launcher = Launcher {
         account: &account,
         scratch: &scratch,
@@ -169,7 +169,7 @@ fn run_one_part(
 /// Only the part about moves of keys.
 fn run_moves(options: &Options, times: usize, mut head: Vec<String>) -> Result<()> {
     let clock = Instant::now();
-    head.push(machine("on every shard", options.workers));
+    head.push(machine("on two shards with a replica each, and a catalog", options.workers));
     let mut problems = Problems::default();
     let measured = problems.attempt(|| moves::measure(times));
     head.push(format!(
@@ -190,7 +190,7 @@ fn run_shards(
     mut head: Vec<String>,
 ) -> Result<()> {
     let (clock, machine_time) = (Instant::now(), MachineTime::now());
-    head.push(machine("on every shard", options.workers));
+    head.push(machine("on three primaries", options.workers));
     let mut problems = Problems::default();
     let figures = measure_shards(options, account, scratch, &mut problems)?;
     if interrupt::requested() {
@@ -343,7 +343,7 @@ fn machine(postgres: &str, workers: usize) -> String {
     version.arg("--version");
     let pgbouncer = process::output(version, "pgbouncer --version").unwrap_or_default();
     format!(
-        "Machine: {cores} cores ({}), Linux {}, PostgreSQL {postgres} (1 primary, 2 replicas), {}, \
+        "Machine: {cores} cores ({}), Linux {}, PostgreSQL {postgres}, {}, \
          pgmanifold with {workers} worker(s), {}.",
         model.unwrap_or("unknown"),
         kernel.trim(),
