@@ -15,18 +15,20 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn transactions_of_800_ms() {
-    with_transactions("moves_long", Duration::from_millis(800), &[]);
+    with_transactions("moves_long", Duration::from_millis(800), Duration::ZERO, &[]);
 }
 
-/// One after the other without a gap: the move gives up trying, and says why.
+/// They are waited for. One after the other without a gap they could be for long: who waits for a
+/// lock gives up again and again, so that others go on.
 #[test]
 fn transactions_of_seconds() {
-    with_transactions("moves_longer", long(), &["cutover_tries = 2"]);
+    with_transactions("moves_longer", long(), long() / 2, &[]);
 }
 
 #[test]
 fn transactions_of_seconds_that_are_ended() {
-    with_transactions("moves_ended", long(), &["end_blockers_after_ms = 1000"]);
+    let limits = &["end_blockers_after_ms = 1000"];
+    with_transactions("moves_ended", long(), Duration::ZERO, limits);
 }
 
 fn long() -> Duration {
@@ -35,7 +37,12 @@ fn long() -> Duration {
 }
 
 /// A client keeps one row of the keys locked, again and again for so long, while they move.
-fn with_transactions(test: &'static str, length: Duration, limits: &'static [&'static str]) {
+fn with_transactions(
+    test: &'static str,
+    length: Duration,
+    gap: Duration,
+    limits: &'static [&'static str],
+) {
     run(400, async move {
         let mut random = random::seeded(test);
         let mut options = Options::new(test);
@@ -53,7 +60,7 @@ fn with_transactions(test: &'static str, length: Duration, limits: &'static [&'s
         let key = (-1000..0_i64).find(inside).expect("there is one");
         let stop = Arc::new(AtomicBool::new(false));
         let address = moves.proxies[0].address();
-        let locking = lock(address, moves.database.clone(), key, length, Arc::clone(&stop));
+        let locking = lock(address, moves.database.clone(), key, (length, gap), Arc::clone(&stop));
         let locking = moves.backstage.spawn(locking);
         tokio::time::sleep(Duration::from_millis(300)).await;
         workload.report();
@@ -86,7 +93,7 @@ async fn lock(
     address: pgmanifold::config::model::Address,
     database: String,
     key: i64,
-    length: Duration,
+    (length, gap): (Duration, Duration),
     stop: Arc<AtomicBool>,
 ) -> (u32, Vec<String>) {
     let (mut committed, mut errors) = (0, Vec::new());
@@ -105,7 +112,10 @@ async fn lock(
         }
         .await;
         match result {
-            Ok(()) => committed += 1,
+            Ok(()) => {
+                committed += 1;
+                tokio::time::sleep(gap).await;
+            }
             Err(error) => {
                 errors.push(client::text(&error));
                 client = client::connect(&address, USER, &database).await;
