@@ -73,10 +73,16 @@ fn kills_leave_nothing_behind() {
         let mut random = random::seeded("kills");
         let began = Instant::now();
         let mut options = Options::new("moves_kills");
+        options.replicas = 1;
         options.limits = super::quick_limits();
         let mut moves = Moves::start(options).await;
-        let load =
-            Load { clients: 6, rows: 8000, pace: Duration::from_millis(15), ..Load::default() };
+        let load = Load {
+            clients: 6,
+            rows: 8000,
+            pace: Duration::from_millis(15),
+            replicas: true,
+            ..Load::default()
+        };
         let mut workload = Workload::new(&moves, load).await;
         let mut ends: BTreeMap<String, u32> = BTreeMap::new();
         for (number, phase) in strikes(&mut random, kills).chunks(KILLS_PER_PHASE).enumerate() {
