@@ -36,14 +36,19 @@ pub async fn position(primary: &Session) -> Result<String, Error> {
     Ok(position.unwrap_or_default())
 }
 
-/// Waits until a replica has replayed as much.
+/// The question whether a replica of that primary has replayed as much. It says nothing of one that
+/// does not follow it any more; proxies read on none of those.
+pub fn has_replayed(position: &str) -> String {
+    format!("select pg_catalog.pg_last_wal_replay_lsn() >= '{position}'")
+}
+
+/// Waits until a replica answers this question with yes.
 ///
 /// # Errors
 /// What it says; that it takes too long: `otherwise` says what could happen.
-pub async fn wait(replica: &Session, position: &str, otherwise: &str) -> Result<(), Error> {
+pub async fn wait(replica: &Session, question: &str, otherwise: &str) -> Result<(), Error> {
     let begun = Instant::now();
-    let sql = format!("select pg_catalog.pg_last_wal_replay_lsn() >= '{position}'");
-    while replica.value(&sql).await?.as_deref() != Some("t") {
+    while replica.value(question).await?.as_deref() != Some("t") {
         if begun.elapsed() > REPLAY_WAIT {
             return Err(Error::Stopped(format!(
                 "{} has not replayed for {} s what its primary wrote: {otherwise}; mend its \

@@ -49,7 +49,7 @@ async fn acts(fleet: &Fleet, began: Instant) -> Result<(), String> {
     let done = load.end().await?;
     result?;
     fleet.show_rows("\nrows on each shard now")?;
-    done.prove(&fleet.dsn(&inlets[0])).await?;
+    done.prove(&fleet.dsn(&inlets[0]), ORDERS_EACH).await?;
     say(&format!(
         "\n{} writes were acknowledged; all of them are there, each once. {} reads saw what their \
          session had written. {} statements were answered with an error that says: repeat it.",

@@ -80,10 +80,11 @@ pub(super) async fn cut_off(
     let roles: Vec<String> = primary.rows(roles).await?.into_iter().flatten().flatten().collect();
     let ended = end(primary, &older_sql(epoch, current)).await?;
     let mut all = vec![(primary.place.clone(), ended)];
-    let position = replicas::position(primary).await?;
+    // By what it says, not by its position: one that does not follow any more could be further.
+    let knows = format!("select least_epoch >= {epoch} from pgm.this_shard");
     for replica in replicas::of(shard).await? {
         let otherwise = "proxies that are cut off could still read there";
-        replicas::wait(&replica, &position, otherwise).await?;
+        replicas::wait(&replica, &knows, otherwise).await?;
         let ended = end(&replica, &clients_sql(&roles)).await?;
         all.push((replica.place.clone(), ended));
     }

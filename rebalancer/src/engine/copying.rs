@@ -122,11 +122,11 @@ pub(super) async fn purge_everywhere(
     let both = [(&sides.source, sides.source_config()?), (&sides.target, sides.target_config()?)];
     watched(engine, the_move, async {
         for (primary, shard) in both {
-            let position = replicas::position(primary).await?;
+            let question = replicas::has_replayed(&replicas::position(primary).await?);
             for replica in replicas::of(shard).await? {
                 engine.waiting(the_move, &format!("{} is to replay it all", replica.place));
                 let otherwise = "rows would be seen twice, or missed, there";
-                replicas::wait(&replica, &position, otherwise).await?;
+                replicas::wait(&replica, &question, otherwise).await?;
             }
         }
         Ok(())

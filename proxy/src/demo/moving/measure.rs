@@ -86,7 +86,7 @@ async fn all(fleet: &Fleet, times: usize) -> Result<Measured, String> {
     measured.others = latency(&others, KEYS);
     let done = load.end().await?;
     measured.refused = done.refused;
-    done.prove(&fleet.dsn(&inlets[0])).await?;
+    done.prove(&fleet.dsn(&inlets[0]), ORDERS_EACH).await?;
     Ok(measured)
 }
 
